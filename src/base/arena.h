@@ -1,0 +1,51 @@
+/*
+ * arena.h
+ *		Memory that every process of dlog shares, at the same address.
+ *
+ * One region of main shared memory (dlog.shared_memory_size) from which
+ * messages, actors' mail and queues' blocks come, in size classes from 64
+ * bytes to 64 KB.  Allocation is lock-free: a list of free blocks per
+ * process and class, refilled from and spilled to shared stacks.  The network
+ * process uses it as well, which may crash at any instruction; so each block
+ * names its owner, and what a dead process owned can be swept.
+ */
+#ifndef DLOG_ARENA_H
+#define DLOG_ARENA_H
+
+/* Owners are process slots (runtime/process.h); this one is nobody's. */
+#define ARENA_NO_OWNER 0
+
+#define ARENA_MAX_SIZE (64 * 1024 - 8)
+
+/* The owner that arena_alloc() writes into blocks; set once per process. */
+extern void arena_attach(uint16 owner);
+/* Returns this process's free lists; blocks in use stay in use. */
+extern void arena_detach(void);
+
+extern void *arena_alloc(Size size);	 /* ERROR 53400 when full */
+extern void *arena_try_alloc(Size size); /* NULL when full */
+extern void arena_free(void *pointer);
+extern void arena_set_owner(void *pointer, uint16 owner);
+extern uint16 arena_owner(const void *pointer);
+
+/*
+ * Frees all that a dead process owned, its free lists included; "keep" may
+ * save a block from it.  Returns the number of blocks freed.
+ */
+extern uint64 arena_sweep(uint16 owner, bool (*keep)(void *pointer));
+
+typedef struct ArenaClassUsage
+{
+	uint32 block_size;
+	uint64 total;
+	uint64 used;
+} ArenaClassUsage;
+
+#define ARENA_CLASSES 11 /* 64, 128, ... 65536 bytes */
+extern void arena_usage(ArenaClassUsage usage[ARENA_CLASSES]);
+extern Size arena_bytes_free(void);
+
+extern Size arena_shmem_size(void);
+extern void arena_shmem_init(void);
+
+#endif

@@ -1,0 +1,191 @@
+/*
+ * guc.c
+ *		The settings of dlog, in alphabetical order.
+ *
+ * A setting's long description tells what raising and lowering it do.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "postmaster/postmaster.h"
+#include "utils/guc.h"
+
+#include "base/guc.h"
+
+char *dlog_advertise_address;
+int dlog_connect_timeout;
+bool dlog_enable_fanout_scan;
+bool dlog_enable_partial_aggregate;
+bool dlog_enable_raw_rows;
+int dlog_encryption;
+int dlog_insert_batch_size;
+char *dlog_listen_address;
+int dlog_max_actors;
+int dlog_max_message_size;
+int dlog_max_nodes;
+int dlog_max_schedulers;
+int dlog_min_schedulers;
+char *dlog_node_name;
+int dlog_port;
+int dlog_scheduler_idle_timeout;
+int dlog_shared_memory_size;
+int dlog_stream_credits;
+
+static const struct config_enum_entry encryption_options[] = {
+	{"curve", ENCRYPTION_CURVE, false},
+	{"off", ENCRYPTION_OFF, false},
+	{NULL, 0, false},
+};
+
+/*
+ * guc_init
+ *		Define all settings.  Called once from _PG_init.
+ */
+void
+guc_init(void)
+{
+	DefineCustomStringVariable(
+		"dlog.advertise_address",
+		"Address at which other nodes reach this one.",
+		"Empty: dlog.listen_address.  Set it where that is a wildcard or "
+		"behind a translation of addresses.",
+		&dlog_advertise_address, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.connect_timeout",
+		"How long a statement waits for the link to a node to come up.",
+		"Lower: a node that just restarts is reported as unreachable.  "
+		"Higher: a statement waits longer before it says so.  A node whose "
+		"port is closed is reported at once.",
+		&dlog_connect_timeout, 5000, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
+	DefineCustomBoolVariable(
+		"dlog.enable_fanout_scan",
+		"Lets the planner ask each node once for all of its partitions.",
+		"Off: each foreign partition is scanned by itself.",
+		&dlog_enable_fanout_scan, true, PGC_USERSET, GUC_EXPLAIN,
+		NULL, NULL, NULL);
+
+	DefineCustomBoolVariable(
+		"dlog.enable_partial_aggregate",
+		"Lets nodes aggregate their part and send transition states.",
+		NULL, &dlog_enable_partial_aggregate, true, PGC_USERSET, GUC_EXPLAIN,
+		NULL, NULL, NULL);
+
+	DefineCustomBoolVariable(
+		"dlog.enable_raw_rows",
+		"Lets rows travel in the server's own tuple format.",
+		"It is used where both ends agree on it.  Off: columns travel in "
+		"their binary formats, which every pair of servers understands.",
+		&dlog_enable_raw_rows, true, PGC_USERSET, GUC_EXPLAIN,
+		NULL, NULL, NULL);
+
+	DefineCustomEnumVariable(
+		"dlog.encryption",
+		"Whether links are encrypted and authenticated with CURVE.",
+		"Off is allowed only while dlog.listen_address is a loopback "
+		"address, and then any local process can pose as a node.",
+		&dlog_encryption, ENCRYPTION_CURVE, encryption_options,
+		PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.insert_batch_size",
+		"Rows that INSERT gathers for a foreign partition before sending.",
+		"Higher: fewer messages, more memory and later errors.",
+		&dlog_insert_batch_size, 1000, 1, 100000, PGC_USERSET, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
+		"dlog.listen_address",
+		"Address on which this node waits for others.",
+		"An IPv4 or IPv6 address, or * for all.  Beyond loopback, "
+		"dlog.encryption must be curve.",
+		&dlog_listen_address, "127.0.0.1", PGC_POSTMASTER, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.max_actors",
+		"How many actors can live on this node at a time.",
+		"Each costs 256 bytes of shared memory once it has been used.",
+		&dlog_max_actors, 65536, 1024, 16777216, PGC_POSTMASTER, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.max_message_size",
+		"Largest message that is accepted from another node.",
+		"A larger one is counted, logged, and ends the link's epoch.",
+		&dlog_max_message_size, 1024, 128, 1024 * 1024, PGC_SIGHUP,
+		GUC_UNIT_KB, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.max_nodes",
+		"How many other nodes this server can know.",
+		NULL, &dlog_max_nodes, 1024, 1, 65535, PGC_POSTMASTER, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.max_schedulers",
+		"Most schedulers that a database may have.",
+		"Each is a background worker.  Higher: more statements of other "
+		"nodes run at a time.  The others wait for a free scheduler.",
+		&dlog_max_schedulers, 32, 1, 1024, PGC_SIGHUP, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.min_schedulers",
+		"Schedulers that are kept free in each database.",
+		"Higher: a burst of statements from other nodes waits less for new "
+		"schedulers to start.",
+		&dlog_min_schedulers, 2, 1, 1024, PGC_SIGHUP, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
+		"dlog.node_name",
+		"Name of this node.",
+		"Empty: cluster_name, or else the host's name and the server's "
+		"port.  Must be unique among the nodes that know each other.",
+		&dlog_node_name, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.port",
+		"TCP port on which this node waits for others.",
+		"0: the server's port plus 10000 (minus 10000 above 55535).",
+		&dlog_port, 0, 0, 65535, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.scheduler_idle_timeout",
+		"Time after which a scheduler above dlog.min_schedulers retires.",
+		NULL, &dlog_scheduler_idle_timeout, 60000, 100, INT_MAX, PGC_SIGHUP,
+		GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.shared_memory_size",
+		"Memory for messages, queues and actors' mail.",
+		"When it is used up, senders get an error; nothing is dropped.",
+		&dlog_shared_memory_size, 128, 16, 1024 * 1024, PGC_POSTMASTER,
+		GUC_UNIT_MB, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.stream_credits",
+		"Chunks of 64 kB that a node may send ahead of what was read.",
+		"Higher: more memory per statement and node, and less waiting on "
+		"slow networks.",
+		&dlog_stream_credits, 16, 2, 1024, PGC_USERSET, 0,
+		NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("dlog");
+}
+
+/*
+ * guc_listen_port
+ *		The port on which this node waits for others.
+ */
+int
+guc_listen_port(void)
+{
+	if (dlog_port != 0)
+		return dlog_port;
+	return PostPortNumber > 55535 ? PostPortNumber - 10000 : PostPortNumber + 10000;
+}

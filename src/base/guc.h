@@ -1,0 +1,36 @@
+/*
+ * guc.h
+ *		The settings of dlog; guc.c says what each does.
+ */
+#ifndef DLOG_GUC_H
+#define DLOG_GUC_H
+
+typedef enum Encryption
+{
+	ENCRYPTION_CURVE,
+	ENCRYPTION_OFF
+} Encryption;
+
+extern char *dlog_advertise_address;
+extern int dlog_connect_timeout;	   /* ms */
+extern bool dlog_enable_fanout_scan;
+extern bool dlog_enable_partial_aggregate;
+extern bool dlog_enable_raw_rows;
+extern int dlog_encryption;
+extern int dlog_insert_batch_size;
+extern char *dlog_listen_address;
+extern int dlog_max_actors;
+extern int dlog_max_message_size;	   /* kB */
+extern int dlog_max_nodes;
+extern int dlog_max_schedulers;
+extern int dlog_min_schedulers;
+extern char *dlog_node_name;
+extern int dlog_port;
+extern int dlog_scheduler_idle_timeout; /* ms */
+extern int dlog_shared_memory_size;	   /* MB */
+extern int dlog_stream_credits;
+
+extern void guc_init(void);
+extern int guc_listen_port(void);
+
+#endif

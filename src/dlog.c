@@ -1,0 +1,77 @@
+/*
+ * dlog.c
+ *		The library's entry: what is set up when the server loads it.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+
+#include "base/arena.h"
+#include "base/function.h"
+#include "base/guc.h"
+#include "base/stop_point.h"
+#include "deploy/deploy.h"
+#include "partition/partition.h"
+#include "query/query.h"
+#include "remote/remote.h"
+#include "runtime/runtime.h"
+#include "transport/transport.h"
+
+PG_MODULE_MAGIC;
+
+extern DLOG_EXPORT void _PG_init(void);
+
+static shmem_request_hook_type previous_shmem_request;
+static shmem_startup_hook_type previous_shmem_startup;
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request)
+		previous_shmem_request();
+
+	RequestAddinShmemSpace(arena_shmem_size());
+	RequestAddinShmemSpace(stop_point_shmem_size());
+	RequestAddinShmemSpace(runtime_shmem_size());
+	RequestAddinShmemSpace(transport_shmem_size());
+	RequestAddinShmemSpace(remote_shmem_size());
+}
+
+static void
+initialize_shared_memory(void)
+{
+	if (previous_shmem_startup)
+		previous_shmem_startup();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	arena_shmem_init();
+	stop_point_shmem_init();
+	runtime_shmem_init();
+	transport_shmem_init();
+	remote_shmem_init();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+_PG_init(void)
+{
+	guc_init();
+
+	/* Loaded by a session: functions will say that it must be preloaded. */
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	previous_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = initialize_shared_memory;
+
+	runtime_init();
+	transport_init();
+	remote_init();
+	partition_init();
+	deploy_init();
+	query_init();
+}

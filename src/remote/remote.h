@@ -1,0 +1,134 @@
+/*
+ * remote.h
+ *		Statements that run on other nodes, for the session that asks.
+ *
+ * Words.  A *request* is a statement with its parameters, the asking role
+ * and its settings.  It starts a *stream*: the statement at work on one other
+ * node, as the asking session sees it.  The other side of a stream is an
+ * executor actor bound to one of that node's schedulers.  Rows come in chunks
+ * against credits; a stream holds at most its credits' worth of memory on
+ * either side.
+ *
+ * A request that writes, and every request after one that wrote, or under
+ * REPEATABLE READ and above, runs in the *remote transaction* of this
+ * transaction on that node: one scheduler is pinned for it until we commit or
+ * roll back (transaction.c).  Others run alone on whichever scheduler is free.
+ *
+ * Errors of the other node are raised here whole, with a context line that
+ * names the node.
+ */
+#ifndef DLOG_REMOTE_H
+#define DLOG_REMOTE_H
+
+#include "executor/tuptable.h"
+#include "nodes/pg_list.h"
+#include "utils/elog.h"
+
+#include "transport/transport.h"
+
+/* The partitions of a partitioned table that a request is about. */
+typedef struct RemoteTable
+{
+	const char *schema;
+	const char *name;	/* the partitioned table over there */
+	List *partitions;	/* C strings: names of its leaf partitions, in the
+						 * same schema; all others are pruned */
+} RemoteTable;
+
+typedef enum RemoteKind
+{
+	REMOTE_QUERY,	/* one SELECT, INSERT, UPDATE, DELETE; may return rows */
+	REMOTE_PARTIAL, /* one SELECT whose aggregates are left unfinished: it
+					 * returns transition states (serialized if internal) */
+	REMOTE_COPY,	/* rows are put into a table, see remote_put() */
+	REMOTE_SCRIPT	/* any SQL, several statements; returns the rows of the
+					 * last one that returns any, as text if result_desc is
+					 * NULL */
+} RemoteKind;
+
+typedef struct RemoteRequest
+{
+	RemoteKind kind;
+	const char *sql; /* parameters are $1 to $n; for REMOTE_COPY: unused */
+	int n_params;
+	const Oid *param_types;
+	const Datum *param_values;
+	const bool *param_nulls;
+
+	List *tables; /* of RemoteTable; empty: nothing is pruned */
+
+	/* REMOTE_COPY: the leaf table, its columns, and the partitioned table
+	 * whose privileges count (NULL: its own) */
+	const char *copy_schema;
+	const char *copy_table;
+	const char *copy_parent;
+	List *copy_columns; /* C strings */
+
+	bool writes;		   /* run it in this transaction's remote transaction */
+	bool any_search_path;  /* the text is the user's: run it under the asking
+							* session's search_path instead of pg_catalog */
+	int timeout_ms;		   /* 0: none */
+	TupleDesc result_desc; /* columns to expect; others are refused (LG003) */
+} RemoteRequest;
+
+typedef struct RemoteStream RemoteStream;
+
+typedef enum RemoteStatus
+{
+	REMOTE_ROW,		/* the slot has the next row */
+	REMOTE_PENDING, /* nothing here yet: remote_wait() */
+	REMOTE_DONE,	/* all rows have been read and the statement succeeded */
+	REMOTE_FAILED	/* only from remote_poll_error() */
+} RemoteStatus;
+
+/* What a finished stream can tell; for EXPLAIN ANALYZE and the views. */
+typedef struct RemoteStats
+{
+	uint64 rows;
+	uint64 bytes;
+	uint64 chunks;
+	uint64 affected;	/* rows inserted, updated or deleted there */
+	double queued_ms;	/* there, before a scheduler took it */
+	double run_ms;		/* there, in the executor */
+	double stalled_ms;	/* there, waiting for our credits */
+	double waited_ms;	/* here, waiting for them */
+	int attempts;
+} RemoteStats;
+
+/* stream.c */
+extern RemoteStream *remote_open(uint32 node, const RemoteRequest *request);
+extern RemoteStatus remote_next(RemoteStream *stream, TupleTableSlot *slot);
+extern RemoteStatus remote_next_or_error(RemoteStream *stream,
+										 TupleTableSlot *slot,
+										 ErrorData **error);
+extern void remote_wait(void);				  /* until some stream moved */
+extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
+extern void remote_close(RemoteStream *stream);
+extern void remote_stats(RemoteStream *stream, RemoteStats *stats);
+extern uint32 remote_node(RemoteStream *stream);
+
+/* REMOTE_COPY: rows in the order of copy_columns; finish waits for the answer */
+extern void remote_put(RemoteStream *stream, TupleTableSlot *slot);
+extern uint64 remote_finish(RemoteStream *stream);
+
+/*
+ * remote_run: open, read to the end, close; returns the rows affected.
+ * remote_run_text: the same, for a statement that returns one text value.
+ */
+extern uint64 remote_run(uint32 node, const RemoteRequest *request);
+extern char *remote_run_text(uint32 node, const RemoteRequest *request);
+
+/*
+ * executor.c: while this process runs a request of another node for a
+ * subset of a table's partitions, the planner asks which.
+ */
+extern bool remote_is_executing(void);
+extern bool remote_prunes(Oid relation);
+extern bool remote_partial_aggregate(void);
+
+/* dlog.c's table of contents */
+extern Size remote_shmem_size(void);
+extern void remote_shmem_init(void);
+extern void remote_init(void);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * transport.h
+ *		Links to other nodes over ZeroMQ.
+ *
+ * Words.  A *node* is a PostgreSQL server that runs dlog.  The *node table*
+ * in shared memory has an entry per node that any database of this server
+ * admits (the table dlog.node of each database is what persists).  A *link*
+ * is the connection between two nodes; an *epoch* is one uninterrupted life
+ * of a link.  Within an epoch messages arrive once and in order; what was
+ * under way when an epoch ends is lost, and whoever watches is told.
+ *
+ * Only the network process holds sockets.  All others hand it messages
+ * through actor_send() with an address whose node is not THIS_NODE.
+ */
+#ifndef DLOG_TRANSPORT_H
+#define DLOG_TRANSPORT_H
+
+#include "runtime/runtime.h"
+
+typedef enum LinkState
+{
+	LINK_IDLE,		 /* nobody has needed it yet; next: CONNECTING */
+	LINK_CONNECTING, /* shaking hands; next: UP, DOWN, REFUSED */
+	LINK_UP,		 /* both directions proved; next: DOWN */
+	LINK_DOWN,		 /* lost or unreachable, retried; next: CONNECTING */
+	LINK_REFUSED	 /* the other side does not admit us, or speaks another
+					  * protocol; retried slowly; next: CONNECTING */
+} LinkState;
+
+/* node.c: the node table, as the current database sees it */
+extern uint32 node_find(const char *name, bool missing_ok);
+extern const char *node_name(uint32 node);
+extern const char *node_database(uint32 node);
+extern List *node_list(bool including_this);
+extern const char *node_this_name(void);
+
+/* link.c */
+extern LinkState link_state(uint32 node);
+extern uint32 link_epoch(uint32 node);
+extern void link_require(uint32 node);
+
+/*
+ * Whoever has work under way on other nodes watches the links: when an epoch
+ * ends, runtime_wait() returns and link_epoch() has changed.
+ */
+extern void link_watch(void);
+extern void link_unwatch(void);
+
+/* dlog.c's table of contents */
+extern Size transport_shmem_size(void);
+extern void transport_shmem_init(void);
+extern void transport_init(void);
+
+#endif
