@@ -15,6 +15,8 @@
 #ifndef DLOG_TRANSPORT_H
 #define DLOG_TRANSPORT_H
 
+#include "nodes/pg_list.h"
+
 #include "runtime/runtime.h"
 
 typedef enum LinkState
