@@ -6,17 +6,109 @@ LAYERS = base wire runtime transport remote partition deploy query
 EXTENSION = dlog
 DATA = dlog--1.0.sql
 MODULE_big = dlog
-SOURCES = src/dlog.c $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c))
-OBJS = $(SOURCES:.c=.o)
 
-PG_CPPFLAGS = -Isrc -I$(shell $(PG_CONFIG) --includedir)
+# Sources are named from here, so that another directory can be built in.
+here := $(dir $(abspath $(firstword $(MAKEFILE_LIST))))
+SOURCES := $(wildcard $(here)src/*.c) $(foreach layer,$(LAYERS),$(wildcard $(here)src/$(layer)/*.c))
+OBJS = $(patsubst $(here)%.c,%.o,$(SOURCES))
+
+PG_CPPFLAGS = -I$(here)src -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
 	-Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK = -lzmq $(libpq)
 
+# Nothing here gains from being inlined by the server's JIT.
+override with_llvm = no
+NO_INSTALLCHECK = 1
+
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+export PG_CONFIG REGRESS ISOLATION PROVE_TESTS
+
+##           build the library
+all:
+ifneq ($(PGXS),)
 include $(PGXS)
+$(shell mkdir -p $(sort $(dir $(OBJS))))
 
 # PGXS follows no headers by itself.
-$(OBJS): $(wildcard src/*/*.h src/*/*.def)
+$(OBJS): $(wildcard $(here)src/*/*.h $(here)src/*/*.def)
+else
+all install:
+	@echo 'PostgreSQL'"'"'s server headers are not here ($(PG_CONFIG) --pgxs names no file).'
+	@echo 'On Debian, as root: tools/packages; elsewhere: make PG_CONFIG=/path/to/pg_config'
+	@exit 1
+endif
+
+##           install it into the server of PG_CONFIG
+install:
+
+##           everything: packages, build, regress, isolation, TAP, a minute of fuzzing
+test:
+	@tools/test
+
+##           regress and isolation on a throw-away server; REGRESS=name, ISOLATION=name run one
+installcheck:
+	@tools/check $(if $(REGRESS)$(ISOLATION),$(if $(REGRESS),regress) $(if $(ISOLATION),isolation),regress isolation)
+
+##           tests of several nodes and of crashes; PROVE_TESTS=t/001_x.pl runs one
+tap:
+	@tools/check tap
+
+##           feed mutated bytes to the decoder of messages; SECONDS=60
+fuzz:
+	@tools/fuzz $(or $(filter-out 0,$(SECONDS)),60)
+
+##           three nodes, real data, and what can be asked of them
+demo:
+	@tools/demo
+
+##           start three nodes on this machine, to play with
+cluster:
+	@tools/cluster start
+
+##           open psql on one of them; NODE=2
+psql:
+	@tools/cluster psql $(or $(NODE),1)
+
+##           show what they log
+logs:
+	@tools/cluster logs
+
+##           stop them; their data stays until make clean
+cluster-stop:
+	@tools/cluster stop
+
+##           measure against plain PostgreSQL and postgres_fdw; B=query, SCALE=rows
+bench:
+	@tools/bench $(or $(B),query)
+
+##           layers, headers that compile alone, exported symbols, formatting
+lint:
+	@tools/lint
+
+##           lay out the C code
+format:
+	@tools/format
+
+##           build without optimization, with stop points
+debug:
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) clean-objects
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) COPT='-O0 -g3 -DDLOG_STOP_POINTS' all
+
+clean-objects:
+	rm -f $(OBJS) dlog.so
+
+##           stop the nodes, remove what was built and all scratch data
+clean: clean-scratch
+clean-scratch:
+	@tools/cluster clean
+
+##           this list
+help:
+	@awk '/^## / { sub(/^## */, ""); text = $$0; next } \
+		text != "" { sub(/:.*/, ""); printf "make %-14s %s\n", $$0, text; text = "" }' \
+		$(firstword $(MAKEFILE_LIST))
+
+.PHONY: all install test installcheck tap fuzz demo cluster psql logs cluster-stop \
+	bench lint format debug clean clean-objects clean-scratch help
