@@ -7,12 +7,12 @@ EXTENSION = dlog
 DATA = dlog--1.0.sql
 MODULE_big = dlog
 
-# Sources are named from here, so that another directory can be built in.
-here := $(dir $(abspath $(firstword $(MAKEFILE_LIST))))
-SOURCES := $(wildcard $(here)src/*.c) $(foreach layer,$(LAYERS),$(wildcard $(here)src/$(layer)/*.c))
-OBJS = $(patsubst $(here)%.c,%.o,$(SOURCES))
+SOURCES = src/dlog.c $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c))
+OBJS = $(SOURCES:.c=.o)
 
-PG_CPPFLAGS = -I$(here)src -I$(shell $(PG_CONFIG) --includedir)
+# Server 15 leaves the mark of what a library exports empty; later ones do not.
+PG_CPPFLAGS = -Isrc -I$(shell $(PG_CONFIG) --includedir) \
+	-DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
 	-Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK = -lzmq $(libpq)
@@ -29,10 +29,9 @@ export PG_CONFIG REGRESS ISOLATION PROVE_TESTS
 all:
 ifneq ($(PGXS),)
 include $(PGXS)
-$(shell mkdir -p $(sort $(dir $(OBJS))))
 
 # PGXS follows no headers by itself.
-$(OBJS): $(wildcard $(here)src/*/*.h $(here)src/*/*.def)
+$(OBJS): $(wildcard src/*/*.h src/*/*.def)
 else
 all install:
 	@echo 'PostgreSQL'"'"'s server headers are not here ($(PG_CONFIG) --pgxs names no file).'
@@ -92,9 +91,8 @@ format:
 	@tools/format
 
 ##           build without optimization, with stop points
-debug:
-	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) clean-objects
-	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) COPT='-O0 -g3 -DDLOG_STOP_POINTS' all
+debug: clean-objects
+	$(MAKE) COPT='-O0 -g3 -DDLOG_STOP_POINTS' all
 
 clean-objects:
 	rm -f $(OBJS) dlog.so
@@ -108,7 +106,7 @@ clean-scratch:
 help:
 	@awk '/^## / { sub(/^## */, ""); text = $$0; next } \
 		text != "" { sub(/:.*/, ""); printf "make %-14s %s\n", $$0, text; text = "" }' \
-		$(firstword $(MAKEFILE_LIST))
+		Makefile
 
 .PHONY: all install test installcheck tap fuzz demo cluster psql logs cluster-stop \
 	bench lint format debug clean clean-objects clean-scratch help

@@ -80,9 +80,16 @@ build_private_server() {
 		rm -f "$root$pkglibdir/dlog.so" "$root$sharedir"/extension/dlog*
 		echo "$stamp" >"$root/made-from"
 	fi
-	make -s -C "$root/build" -f "$top/Makefile" VPATH="$top" "$@" all
-	make -s -C "$root/build" -f "$top/Makefile" VPATH="$top" "$@" \
-		DESTDIR="$root" install >/dev/null
+	# The source again, as links, so that its objects are apart from ours.
+	find "$root/build" -xtype l -delete
+	for dir in src src/*/; do
+		mkdir -p "$root/build/$dir"
+		find "$top/$dir" -maxdepth 1 \( -name '*.[ch]' -o -name '*.def' \) \
+			-exec ln -sf -t "$root/build/$dir" {} +
+	done
+	ln -sf -t "$root/build" "$top"/{Makefile,dlog.control,dlog--*.sql}
+	make -s -C "$root/build" "$@" all
+	make -s -C "$root/build" "$@" DESTDIR="$root" install >/dev/null
 	bin=$root$bindir
 }
 
