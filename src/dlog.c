@@ -20,6 +20,8 @@
 #include "runtime/runtime.h"
 #include "transport/transport.h"
 
+/* Server 15 does not export it by itself. */
+extern DLOG_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
 PG_MODULE_MAGIC;
 
 extern DLOG_EXPORT void _PG_init(void);
