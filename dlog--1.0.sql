@@ -20,6 +20,22 @@
 
 -- ------------------------------------------------------------- partition
 
+-- The tables that dlog distributed.  Which partition lives where is in the
+-- catalogs: a foreign partition's server is named for its home.
+CREATE TABLE dlog.distributed_table
+(
+    relation regclass PRIMARY KEY,
+    colocation uuid NOT NULL
+);
+COMMENT ON TABLE dlog.distributed_table IS
+    'tables that dlog distributed over the nodes';
+COMMENT ON COLUMN dlog.distributed_table.relation IS
+    'the partitioned table, of the same name on every node';
+COMMENT ON COLUMN dlog.distributed_table.colocation IS
+    'tables of one value have the same bounds and placement';
+SELECT pg_catalog.pg_extension_config_dump('dlog.distributed_table', '');
+GRANT SELECT ON dlog.distributed_table TO PUBLIC;
+
 
 -- ---------------------------------------------------------------- deploy
 

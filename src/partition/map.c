@@ -1,0 +1,386 @@
+/*
+ * map.c
+ *		Where the partitions of a distributed table are.
+ *
+ * The catalogs are the map: a leaf partition that is a foreign table of the
+ * wrapper dlog has its rows on the node its server is named for, one that is
+ * an ordinary table has them here.  The planner asks for every partition of
+ * every statement, so the answers are kept per backend, in two hash tables:
+ *
+ *		relations	what a relation is to us, by its oid
+ *		servers		the name of the node that a foreign server stands for
+ *
+ * An entry lives until an invalidation message names it.  A partition's
+ * entry holds the oid of its parent and not the parent's name, so the parent
+ * can be renamed without touching its partitions.  The entry of a table is
+ * also dropped when its row of dlog.distributed_table comes or goes, for
+ * which distributed_table_changed() sends a message.
+ *
+ * Nodes are kept by name and looked up each time: their numbers may change
+ * without any message.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_table.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/uuid.h"
+
+#include "partition/partition_internal.h"
+#include "transport/transport.h"
+
+/* The wrapper's name; it is created by the extension. */
+#define WRAPPER_NAME "dlog"
+
+typedef struct RelationEntry
+{
+	Oid relation;
+	Oid server;			 /* invalid: it is no foreign table of ours */
+	Oid parent;			 /* invalid: it is no partition */
+	bool is_distributed; /* it has a row in dlog.distributed_table */
+	pg_uuid_t colocation;
+	NameData schema; /* where it is found over there */
+	NameData name;
+} RelationEntry;
+
+typedef struct ServerEntry
+{
+	Oid server;
+	bool is_ours;
+	NameData node;
+} ServerEntry;
+
+static HTAB *relations;
+static HTAB *servers;
+
+/* Counts invalidations: what was read across one is not kept. */
+static uint64 invalidations;
+
+static void
+forget_all(HTAB *table)
+{
+	HASH_SEQ_STATUS scan;
+	void *entry;
+
+	hash_seq_init(&scan, table);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		hash_search(table, entry, HASH_REMOVE, NULL);
+}
+
+static void
+relation_invalidated(Datum argument, Oid relation)
+{
+	invalidations++;
+	if (OidIsValid(relation))
+		hash_search(relations, &relation, HASH_REMOVE, NULL);
+	else
+		forget_all(relations);
+}
+
+/* Schemas, foreign tables: rarely changed, so one change forgets them all. */
+static void
+relation_source_invalidated(Datum argument, int cache, uint32 hash)
+{
+	invalidations++;
+	forget_all(relations);
+}
+
+static void
+server_invalidated(Datum argument, int cache, uint32 hash)
+{
+	invalidations++;
+	forget_all(servers);
+}
+
+static HTAB *
+create_cache(const char *name, Size entry_size)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = entry_size,
+		.hcxt = CacheMemoryContext};
+
+	return hash_create(name, 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+create_caches(void)
+{
+	if (relations != NULL)
+		return;
+
+	relations = create_cache("dlog relations", sizeof(RelationEntry));
+	servers = create_cache("dlog servers", sizeof(ServerEntry));
+
+	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNTABLEREL, relation_source_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, relation_source_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, server_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, server_invalidated, (Datum) 0);
+}
+
+static bool
+server_lookup(Oid server, ServerEntry *entry)
+{
+	ServerEntry *kept;
+	ForeignServer *definition;
+	uint64 started;
+
+	create_caches();
+	kept = hash_search(servers, &server, HASH_FIND, NULL);
+	if (kept != NULL)
+	{
+		*entry = *kept;
+		return true;
+	}
+
+	started = invalidations;
+	definition = GetForeignServerExtended(server, FSV_MISSING_OK);
+	if (definition == NULL)
+		return false;
+	entry->server = server;
+	entry->is_ours = strcmp(GetForeignDataWrapper(definition->fdwid)->fdwname,
+							WRAPPER_NAME) == 0;
+	namestrcpy(&entry->node, definition->servername);
+
+	if (started == invalidations)
+		memcpy(hash_search(servers, &server, HASH_ENTER, NULL), entry, sizeof(*entry));
+	return true;
+}
+
+/*
+ * distributed_table_relation
+ *		The oid of dlog.distributed_table; invalid where the extension is not
+ *		installed.
+ */
+Oid
+distributed_table_relation(void)
+{
+	Oid schema = get_namespace_oid("dlog", true);
+
+	return OidIsValid(schema) ? get_relname_relid("distributed_table", schema) : InvalidOid;
+}
+
+/*
+ * distributed_table_read
+ *		Look for a table's row in dlog.distributed_table.
+ */
+static bool
+distributed_table_read(Oid table, pg_uuid_t *colocation)
+{
+	Oid catalog = distributed_table_relation();
+	Relation relation;
+	Oid index;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	if (!OidIsValid(catalog))
+		return false;
+
+	relation = table_open(catalog, AccessShareLock);
+	index = RelationGetPrimaryKeyIndex(relation);
+	ScanKeyInit(&key, Anum_distributed_table_relation, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool is_null;
+		Datum value = heap_getattr(tuple, Anum_distributed_table_colocation,
+								   RelationGetDescr(relation), &is_null);
+
+		Assert(!is_null);
+		*colocation = *DatumGetUUIDP(value);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+/*
+ * distributed_table_changed
+ *		Tell every backend that a table's row in dlog.distributed_table came
+ *		or went.
+ */
+void
+distributed_table_changed(Oid table)
+{
+	CacheInvalidateRelcacheByRelid(table);
+}
+
+/* The options of a foreign table that name the relation over there. */
+static void
+read_options(RelationEntry *entry, List *options)
+{
+	ListCell *cell;
+
+	foreach (cell, options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, "schema_name") == 0)
+			namestrcpy(&entry->schema, defGetString(option));
+		else if (strcmp(option->defname, "table_name") == 0)
+			namestrcpy(&entry->name, defGetString(option));
+	}
+}
+
+/*
+ * relation_lookup
+ *		What a relation is to us.  Returns false when there is no such
+ *		relation.
+ */
+static bool
+relation_lookup(Oid relation, RelationEntry *entry)
+{
+	RelationEntry *kept;
+	HeapTuple tuple;
+	Form_pg_class class;
+	Oid schema;
+	char *schema_name;
+	char kind;
+	bool is_partition;
+	uint64 started;
+
+	create_caches();
+	kept = hash_search(relations, &relation, HASH_FIND, NULL);
+	if (kept != NULL)
+	{
+		*entry = *kept;
+		return true;
+	}
+
+	started = invalidations;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	class = (Form_pg_class) GETSTRUCT(tuple);
+	*entry = (RelationEntry){.relation = relation, .name = class->relname};
+	kind = class->relkind;
+	is_partition = class->relispartition;
+	schema = class->relnamespace;
+	ReleaseSysCache(tuple);
+
+	schema_name = get_namespace_name(schema);
+	if (schema_name == NULL)
+		elog(ERROR, "cache lookup failed for namespace %u", schema);
+	namestrcpy(&entry->schema, schema_name);
+	if (is_partition)
+		entry->parent = get_partition_parent(relation, true);
+
+	if (kind == RELKIND_FOREIGN_TABLE)
+	{
+		ForeignTable *table = GetForeignTable(relation);
+		ServerEntry server;
+
+		if (server_lookup(table->serverid, &server) && server.is_ours)
+			entry->server = table->serverid;
+		read_options(entry, table->options);
+	}
+	else if (kind == RELKIND_PARTITIONED_TABLE && !is_partition)
+		entry->is_distributed = distributed_table_read(relation, &entry->colocation);
+
+	if (started == invalidations)
+		memcpy(hash_search(relations, &relation, HASH_ENTER, NULL), entry, sizeof(*entry));
+	return true;
+}
+
+/*
+ * partition_is_our_server
+ *		Is this a server of the wrapper dlog?  If so, "node" is the node it
+ *		stands for.  It is an error if there is no such node any more.
+ */
+bool
+partition_is_our_server(Oid server, uint32 *node)
+{
+	ServerEntry entry;
+
+	if (!server_lookup(server, &entry) || !entry.is_ours)
+		return false;
+	*node = node_find(NameStr(entry.node), false);
+	return true;
+}
+
+/*
+ * partition_home
+ *		Where the rows of a foreign table of ours are.
+ *
+ * Returns false for any other relation.  The strings are the caller's.
+ */
+bool
+partition_home(Oid foreign_table, PartitionHome *home)
+{
+	RelationEntry entry;
+	RelationEntry parent;
+
+	if (!relation_lookup(foreign_table, &entry) || !OidIsValid(entry.server))
+		return false;
+	if (!partition_is_our_server(entry.server, &home->node))
+		return false;
+
+	home->schema = pstrdup(NameStr(entry.schema));
+	home->name = pstrdup(NameStr(entry.name));
+	home->parent_schema = NULL;
+	home->parent_name = NULL;
+	if (OidIsValid(entry.parent) &&
+		relation_lookup(entry.parent, &parent) && parent.is_distributed)
+	{
+		home->parent_schema = pstrdup(NameStr(parent.schema));
+		home->parent_name = pstrdup(NameStr(parent.name));
+	}
+	return true;
+}
+
+/*
+ * partition_is_distributed
+ *		Did dlog distribute this table?  Not true of its partitions.
+ */
+bool
+partition_is_distributed(Oid table)
+{
+	RelationEntry entry;
+
+	return relation_lookup(table, &entry) && entry.is_distributed;
+}
+
+/*
+ * partition_is_colocated
+ *		Have two distributed tables the same bounds and placement?
+ */
+bool
+partition_is_colocated(Oid table, Oid other)
+{
+	RelationEntry one;
+	RelationEntry two;
+
+	return relation_lookup(table, &one) && one.is_distributed &&
+		relation_lookup(other, &two) && two.is_distributed &&
+		memcmp(&one.colocation, &two.colocation, sizeof(pg_uuid_t)) == 0;
+}
+
+/*
+ * distributed_parent
+ *		The distributed table that a relation is a partition of, or invalid.
+ */
+Oid
+distributed_parent(Oid partition)
+{
+	RelationEntry entry;
+
+	if (!relation_lookup(partition, &entry) || !OidIsValid(entry.parent))
+		return InvalidOid;
+	return partition_is_distributed(entry.parent) ? entry.parent : InvalidOid;
+}
