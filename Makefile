@@ -10,9 +10,7 @@ MODULE_big = dlog
 SOURCES = src/dlog.c $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c))
 OBJS = $(SOURCES:.c=.o)
 
-# Server 15 leaves the mark of what a library exports empty; later ones do not.
-PG_CPPFLAGS = -Isrc -I$(shell $(PG_CONFIG) --includedir) \
-	-DPGDLLEXPORT='__attribute__((visibility("default")))'
+PG_CPPFLAGS = -Isrc -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
 	-Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK = -lzmq $(libpq)
