@@ -1,6 +1,7 @@
 # common.sh
 #	What the scripts of this folder share.  Sourced by bash; afterwards the
-#	working directory is the top of the source.
+#	working directory is the top of the source, and after find_scratch the
+#	scratch directory, which the servers' user can read.
 #
 # Words.  The *scratch* directory holds all that tests and demo write: it is
 # scratch/ here or, where the user who runs servers could not reach it, a
@@ -34,20 +35,22 @@ as_server_user() {
 	fi
 }
 
-# Sets $scratch, and makes it exist, owned by the server's user.
+# Sets $scratch, makes it exist, owned by the server's user, and goes there.
 find_scratch() {
-	if [ ! -d scratch ]; then
-		rm -f scratch
+	scratch=$top/scratch
+	if [ ! -d "$scratch" ]; then
+		rm -f "$scratch"
 		# A socket's path must stay below 108 bytes.
 		if as_server_user test -x "$top" && [ ${#top} -le 60 ]; then
-			mkdir scratch
+			mkdir "$scratch"
 		else
-			ln -s "$(mktemp -d /tmp/dlog.XXXXXX)" scratch
+			ln -s "$(mktemp -d /tmp/dlog.XXXXXX)" "$scratch"
 		fi
 	fi
-	scratch=$(cd -P scratch && pwd)
+	scratch=$(cd -P "$scratch" && pwd)
 	[ "$(id -u)" != 0 ] || chown "$server_user" "$scratch"
 	chmod 711 "$scratch"
+	cd "$scratch"
 }
 
 # Where the server of PG_CONFIG keeps its things.
@@ -82,7 +85,7 @@ build_private_server() {
 	fi
 	# The source again, as links, so that its objects are apart from ours.
 	find "$root/build" -xtype l -delete
-	for dir in src src/*/; do
+	for dir in $(cd "$top" && ls -d src src/*/); do
 		mkdir -p "$root/build/$dir"
 		find "$top/$dir" -maxdepth 1 \( -name '*.[ch]' -o -name '*.def' \) \
 			-exec ln -sf -t "$root/build/$dir" {} +
