@@ -30,6 +30,8 @@ char *dlog_node_name;
 int dlog_port;
 int dlog_scheduler_idle_timeout;
 int dlog_shared_memory_size;
+char *dlog_shippable_extensions;
+char *dlog_shippable_schemas;
 int dlog_stream_credits;
 
 static const struct config_enum_entry encryption_options[] = {
@@ -166,6 +168,24 @@ guc_init(void)
 		"When it is used up, senders get an error; nothing is dropped.",
 		&dlog_shared_memory_size, 128, 16, 1024 * 1024, PGC_POSTMASTER,
 		GUC_UNIT_MB, NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
+		"dlog.shippable_extensions",
+		"Extensions that are installed alike on all nodes.",
+		"Their immutable functions, operators, types and aggregates are run "
+		"by the nodes.  What belongs to others is computed where the "
+		"statement was given.",
+		&dlog_shippable_extensions, "", PGC_USERSET,
+		GUC_LIST_INPUT | GUC_EXPLAIN, NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
+		"dlog.shippable_schemas",
+		"Schemas whose functions, operators, types and aggregates are the "
+		"same on all nodes.",
+		"Those that are immutable are run by the nodes.  What stands in other "
+		"schemas is computed where the statement was given.",
+		&dlog_shippable_schemas, "", PGC_USERSET,
+		GUC_LIST_INPUT | GUC_EXPLAIN, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.stream_credits",

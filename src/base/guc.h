@@ -28,6 +28,8 @@ extern char *dlog_node_name;
 extern int dlog_port;
 extern int dlog_scheduler_idle_timeout; /* ms */
 extern int dlog_shared_memory_size;	   /* MB */
+extern char *dlog_shippable_extensions;
+extern char *dlog_shippable_schemas;
 extern int dlog_stream_credits;
 
 extern void guc_init(void);

@@ -1,10 +1,16 @@
 /*
  * query_internal.h
- *		What the files of src/query share.
+ *		What the files of this folder share.
+ *
+ * Words.  A *fragment* is the part of a query that another node runs: one
+ * SELECT over the partitions that it has.  An expression is *shippable* when
+ * the other node computes what this one would.
  */
 #ifndef DLOG_QUERY_INTERNAL_H
 #define DLOG_QUERY_INTERNAL_H
 
+#include "nodes/pathnodes.h"
+#include "nodes/plannodes.h"
 #include "utils/rel.h"
 
 #include "partition/partition.h"
@@ -13,5 +19,73 @@
 
 /* options.c */
 extern char *foreign_column_name(Relation relation, AttrNumber attno);
+
+/* --- shippable.c: may an expression travel? ------------------------------ */
+
+/*
+ * The relations of the fragment are "relids"; Vars of others and Params are
+ * values that travel along.  Aggregates are shippable only where
+ * allow_aggregates says that the fragment computes them.  If the answer is no
+ * and reason is not NULL, *reason tells a reader of EXPLAIN why.
+ */
+extern bool expression_is_shippable(PlannerInfo *root, Relids relids,
+									Node *expression, bool allow_aggregates,
+									const char **reason);
+extern bool qual_is_shippable(PlannerInfo *root, RelOptInfo *rel,
+							  RestrictInfo *qual);
+extern bool expression_is_constant_here(Node *expression, Relids relids);
+extern bool type_is_shippable(PlannerInfo *root, Relids relids, Oid type);
+
+/* --- deparse.c: fragments as text ---------------------------------------- */
+
+/*
+ * A relation of a fragment, and what it is called over there: "over" is the
+ * local relation whose name (and column names) the text shows, which exists
+ * there under the same name; the text names columns, so its column numbers
+ * may differ from those of the range table entry.  If it is InvalidOid the
+ * text is over "stand_in", a name that the sender of the request defines in a
+ * WITH clause made of fragment_branch()es.
+ */
+typedef struct FragmentTable
+{
+	Index rti;
+	Oid over;
+	const char *stand_in;
+} FragmentTable;
+
+typedef struct Fragment
+{
+	PlannerInfo *root;
+	List *tables;		/* of FragmentTable */
+	List *columns;		/* expressions, the rows' columns */
+	List *quals;		/* expressions, implicitly ANDed */
+	List *group_clause; /* SortGroupClause, refer to sortgrouprefs */
+	List *having;		/* expressions, implicitly ANDed */
+	List *sort_clause;	/* SortGroupClause, refer to sortgrouprefs */
+	Index *sortgrouprefs; /* one per column, or NULL */
+	bool is_grouped;	/* aggregates, or a GROUP BY */
+	Node *limit;		/* an int8 expression, or NULL */
+} Fragment;
+
+/*
+ * The text of a fragment, under search_path = pg_catalog and fixed formats.
+ * Sets *parameters to the expressions whose values are $1 to $n; they are
+ * copies in which Vars of other relations remain for the caller to replace.
+ */
+extern char *fragment_deparse(const Fragment *fragment, List **parameters);
+
+/*
+ * "SELECT columns FROM schema.name" over one foreign table's own relation, the
+ * columns being those of attributes "columns" (an integer list) of relation
+ * "names" under the names they have in that one.
+ */
+extern char *fragment_branch(Oid foreign_table, const PartitionHome *home,
+							 Oid names, List *columns);
+
+/* The attributes of a table that a fragment's expressions need, ascending. */
+extern List *fragment_attributes(const Fragment *fragment, Index rti);
+
+extern int deparse_formats_begin(void);
+extern void deparse_formats_end(int nest_level);
 
 #endif

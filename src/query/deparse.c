@@ -1,0 +1,385 @@
+/*
+ * deparse.c
+ *		Fragments as text.
+ *
+ * A fragment is put together as the parse tree of a SELECT and printed by the
+ * server's own pg_get_querydef(), which knows how every expression is
+ * written.  Printing happens under search_path = pg_catalog and fixed formats,
+ * as parsing does over there, so that all names are qualified and all literals
+ * mean the same.
+ *
+ * A maximal part of an expression that has no column of the fragment in it
+ * becomes a parameter, unless it is a literal.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+
+#include "query/query_internal.h"
+
+typedef struct DeparseContext
+{
+	const Fragment *fragment;
+	Relids relids;
+	List *parameters;
+} DeparseContext;
+
+/*
+ * deparse_formats_begin
+ *		From here to deparse_formats_end() names and literals are printed as
+ *		the other node reads them.
+ */
+int
+deparse_formats_begin(void)
+{
+	int nest_level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (DateStyle != USE_ISO_DATES)
+		(void) set_config_option("datestyle", "ISO", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (IntervalStyle != INTSTYLE_POSTGRES)
+		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (extra_float_digits < 3)
+		(void) set_config_option("extra_float_digits", "3", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (quote_all_identifiers)
+		(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
+void
+deparse_formats_end(int nest_level)
+{
+	AtEOXact_GUC(true, nest_level);
+}
+
+/* The range table index that a relation has in the fragment's own query. */
+static int
+fragment_table_position(const Fragment *fragment, Index rti)
+{
+	int position = 1;
+	ListCell *lc;
+
+	foreach(lc, fragment->tables)
+	{
+		if (((FragmentTable *) lfirst(lc))->rti == rti)
+			return position;
+		position++;
+	}
+	elog(ERROR, "relation %u is not in the fragment", rti);
+	return 0;
+}
+
+static AttrNumber
+attribute_over_there(const FragmentTable *table, PlannerInfo *root,
+					 AttrNumber attribute)
+{
+	RangeTblEntry *rte = planner_rt_fetch(table->rti, root);
+	char *name;
+	AttrNumber result;
+
+	if (!OidIsValid(table->over) || table->over == rte->relid)
+		return attribute;
+	name = get_attname(rte->relid, attribute, false);
+	result = get_attnum(table->over, name);
+	if (result == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" has no column \"%s\"",
+						get_rel_name(table->over), name)));
+	return result;
+}
+
+static Node *
+make_parameter(DeparseContext *context, Node *node)
+{
+	Param *parameter = makeNode(Param);
+	int number = 1;
+	ListCell *lc;
+
+	foreach(lc, context->parameters)
+	{
+		if (equal(lfirst(lc), node))
+			break;
+		number++;
+	}
+	if (lc == NULL)
+		context->parameters = lappend(context->parameters, copyObject(node));
+
+	parameter->paramkind = PARAM_EXTERN;
+	parameter->paramid = number;
+	parameter->paramtype = exprType(node);
+	parameter->paramtypmod = exprTypmod(node);
+	parameter->paramcollid = exprCollation(node);
+	parameter->location = -1;
+	return (Node *) parameter;
+}
+
+static bool
+is_plain_literal(Node *node)
+{
+	return IsA(node, Const) && ((Const *) node)->consttype != MONEYOID;
+}
+
+/* Columns are renumbered, and what is constant here becomes a parameter. */
+static Node *
+fragment_mutator(Node *node, void *argument)
+{
+	DeparseContext *context = argument;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, RestrictInfo))
+		return fragment_mutator((Node *) ((RestrictInfo *) node)->clause,
+								context);
+	if (!IsA(node, List) && !IsA(node, TargetEntry) && !IsA(node, CaseWhen) &&
+		!IsA(node, SortGroupClause) &&
+		expression_is_constant_here(node, context->relids))
+	{
+		if (is_plain_literal(node))
+			return copyObject(node);
+		return make_parameter(context, node);
+	}
+	if (IsA(node, Var))
+	{
+		Var *var = (Var *) copyObject(node);
+		int position = fragment_table_position(context->fragment, var->varno);
+		FragmentTable *table = list_nth(context->fragment->tables,
+										position - 1);
+
+		var->varattno = attribute_over_there(table, context->fragment->root,
+											 var->varattno);
+		var->varno = position;
+		var->varnosyn = 0;
+		var->varattnosyn = 0;
+		return (Node *) var;
+	}
+	if (IsA(node, Aggref))
+	{
+		/* Here it may be marked as partial already; there it never is. */
+		Aggref *aggregate = (Aggref *) expression_tree_mutator(node,
+															   fragment_mutator,
+															   argument);
+
+		aggregate->aggsplit = AGGSPLIT_SIMPLE;
+		aggregate->aggtype = get_func_rettype(aggregate->aggfnoid);
+		return (Node *) aggregate;
+	}
+	return expression_tree_mutator(node, fragment_mutator, argument);
+}
+
+static Node *
+fragment_expression(DeparseContext *context, Node *node)
+{
+	return fragment_mutator(node, context);
+}
+
+static Node *
+and_expression(DeparseContext *context, List *expressions)
+{
+	if (expressions == NIL)
+		return NULL;
+	return (Node *) make_ands_explicit(castNode(List,
+												fragment_expression(context, (Node *) expressions)));
+}
+
+static RangeTblEntry *
+table_entry(PlannerInfo *root, FragmentTable *table)
+{
+	RangeTblEntry *original = planner_rt_fetch(table->rti, root);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	if (OidIsValid(table->over))
+	{
+		rte->rtekind = RTE_RELATION;
+		rte->relid = table->over;
+		rte->relkind = get_rel_relkind(table->over);
+		rte->rellockmode = AccessShareLock;
+		rte->eref = makeAlias(get_rel_name(table->over), NIL);
+	}
+	else
+	{
+		int n_attributes = list_length(original->eref->colnames);
+
+		rte->rtekind = RTE_CTE;
+		rte->ctename = pstrdup(table->stand_in);
+		rte->ctelevelsup = 0;
+		rte->self_reference = false;
+		rte->eref = makeAlias(table->stand_in, NIL);
+		for (AttrNumber attribute = 1; attribute <= n_attributes; attribute++)
+		{
+			char *name = get_attname(original->relid, attribute, true);
+
+			/* Dropped columns have no name and are never referred to. */
+			rte->eref->colnames = lappend(rte->eref->colnames,
+										  makeString(name ? name : pstrdup("")));
+			rte->coltypes = lappend_oid(rte->coltypes,
+										get_atttype(original->relid, attribute));
+			rte->coltypmods = lappend_int(rte->coltypmods, -1);
+			rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
+		}
+	}
+	rte->inh = true;
+	rte->inFromCl = true;
+	return rte;
+}
+
+/*
+ * fragment_deparse
+ *		The text of a fragment; see query_internal.h.
+ */
+char *
+fragment_deparse(const Fragment *fragment, List **parameters)
+{
+	DeparseContext context = {fragment, NULL, NIL};
+	Query *query = makeNode(Query);
+	FromExpr *from = makeNode(FromExpr);
+	ListCell *lc;
+	char *text;
+	int nest_level;
+	int i = 0;
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	foreach(lc, fragment->tables)
+	{
+		FragmentTable *table = lfirst(lc);
+		RangeTblRef *reference = makeNode(RangeTblRef);
+
+		context.relids = bms_add_member(context.relids, table->rti);
+		query->rtable = lappend(query->rtable,
+								table_entry(fragment->root, table));
+		reference->rtindex = list_length(query->rtable);
+		from->fromlist = lappend(from->fromlist, reference);
+	}
+
+	foreach(lc, fragment->columns)
+	{
+		TargetEntry *entry;
+
+		entry = makeTargetEntry((Expr *) fragment_expression(&context, lfirst(lc)),
+								i + 1, NULL, false);
+		if (fragment->sortgrouprefs)
+			entry->ressortgroupref = fragment->sortgrouprefs[i];
+		query->targetList = lappend(query->targetList, entry);
+		i++;
+	}
+	from->quals = and_expression(&context, fragment->quals);
+	query->jointree = from;
+	query->groupClause = fragment->group_clause;
+	query->hasAggs = fragment->is_grouped;
+	query->havingQual = and_expression(&context, fragment->having);
+	query->sortClause = fragment->sort_clause;
+	if (fragment->limit)
+	{
+		query->limitCount = fragment_expression(&context, fragment->limit);
+		query->limitOption = LIMIT_OPTION_COUNT;
+	}
+
+	nest_level = deparse_formats_begin();
+	text = pg_get_querydef(query, false);
+	deparse_formats_end(nest_level);
+
+	while (*text == ' ')
+		text++;
+	*parameters = context.parameters;
+	return text;
+}
+
+/*
+ * fragment_branch
+ *		See query_internal.h.
+ */
+char *
+fragment_branch(Oid foreign_table, const PartitionHome *home, Oid names,
+				List *columns)
+{
+	Relation relation = table_open(foreign_table, AccessShareLock);
+	StringInfoData text;
+	ListCell *lc;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "SELECT ");
+	foreach(lc, columns)
+	{
+		char *name = get_attname(names, lfirst_int(lc), false);
+		AttrNumber attribute = get_attnum(foreign_table, name);
+		const char *there = foreign_column_name(relation, attribute);
+
+		if (foreach_current_index(lc) > 0)
+			appendStringInfoString(&text, ", ");
+		appendStringInfoString(&text, quote_identifier(there));
+		if (strcmp(there, name) != 0)
+			appendStringInfo(&text, " AS %s", quote_identifier(name));
+	}
+	appendStringInfo(&text, columns == NIL ? "FROM %s" : " FROM %s",
+					 quote_qualified_identifier(home->schema, home->name));
+	table_close(relation, NoLock);
+	return text.data;
+}
+
+typedef struct AttributesContext
+{
+	Index rti;
+	Bitmapset *attributes;
+} AttributesContext;
+
+static bool
+attributes_walker(Node *node, void *argument)
+{
+	AttributesContext *context = argument;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RestrictInfo))
+		return attributes_walker((Node *) ((RestrictInfo *) node)->clause,
+								 argument);
+	if (IsA(node, Var))
+	{
+		Var *var = (Var *) node;
+
+		if (var->varno == context->rti && var->varlevelsup == 0 &&
+			var->varattno > 0)
+			context->attributes = bms_add_member(context->attributes,
+												 var->varattno);
+		return false;
+	}
+	return expression_tree_walker(node, attributes_walker, argument);
+}
+
+/*
+ * fragment_attributes
+ *		See query_internal.h.
+ */
+List *
+fragment_attributes(const Fragment *fragment, Index rti)
+{
+	AttributesContext context = {rti, NULL};
+	List *result = NIL;
+	int attribute = -1;
+
+	attributes_walker((Node *) fragment->columns, &context);
+	attributes_walker((Node *) fragment->quals, &context);
+	attributes_walker((Node *) fragment->having, &context);
+	while ((attribute = bms_next_member(context.attributes, attribute)) >= 0)
+		result = lappend_int(result, attribute);
+	return result;
+}
