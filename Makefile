@@ -21,7 +21,7 @@ NO_INSTALLCHECK = 1
 
 PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
-export PG_CONFIG REGRESS ISOLATION PROVE_TESTS
+export PG_CONFIG REGRESS ISOLATION PROVE_TESTS SCALE
 
 ##           build the library
 all:
@@ -78,7 +78,7 @@ cluster-stop:
 
 ##           measure against plain PostgreSQL and postgres_fdw; B=query, SCALE=rows
 bench:
-	@tools/bench $(or $(B),query)
+	@bench/$(or $(B),query)/run
 
 ##           layers, headers that compile alone, exported symbols, formatting
 lint:
