@@ -91,7 +91,7 @@ build_private_server() {
 			-exec ln -sf -t "$root/build/$dir" {} +
 	done
 	ln -sf -t "$root/build" "$top"/{Makefile,dlog.control,dlog--*.sql}
-	make -s -C "$root/build" "$@" all
+	make -s -j"$(nproc)" -C "$root/build" "$@" all
 	make -s -C "$root/build" "$@" DESTDIR="$root" install >/dev/null
 	bin=$root$bindir
 }
