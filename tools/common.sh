@@ -21,11 +21,14 @@ say() { printf '\n==> %s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 # Servers refuse to run as root, so root runs them as another user.
-server_user=$(id -un)
-if [ "$(id -u)" = 0 ]; then
-	server_user=postgres
-	id postgres >/dev/null 2>&1 || server_user=nobody
-fi
+find_server_user() {
+	server_user=$(id -un)
+	if [ "$(id -u)" = 0 ]; then
+		server_user=postgres
+		id postgres >/dev/null 2>&1 || server_user=nobody
+	fi
+}
+find_server_user
 
 as_server_user() {
 	if [ "$(id -u)" = 0 ]; then
