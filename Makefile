@@ -26,6 +26,7 @@ export PG_CONFIG REGRESS ISOLATION PROVE_TESTS SCALE
 ##           build the library
 all:
 ifneq ($(PGXS),)
+install: may-install
 include $(PGXS)
 
 # PGXS follows no headers by itself.
@@ -39,6 +40,11 @@ endif
 
 ##           install it into the server of PG_CONFIG
 install:
+
+may-install:
+	@[ -n '$(DESTDIR)' ] || [ -w '$(pkglibdir)' ] || { \
+		echo 'You may not write to $(pkglibdir).  An administrator can run:'; \
+		echo '    make -C $(CURDIR) PG_CONFIG=$(PG_CONFIG) install'; exit 1; }
 
 ##           everything: packages, build, regress, isolation, TAP, a minute of fuzzing
 test:
@@ -107,4 +113,4 @@ help:
 		Makefile
 
 .PHONY: all install test installcheck tap fuzz demo cluster psql logs cluster-stop \
-	bench lint format debug clean clean-objects clean-scratch help
+	bench lint format debug clean may-install clean-objects clean-scratch help
