@@ -11,6 +11,118 @@
 
 -- --------------------------------------------------------------- runtime
 
+CREATE FUNCTION dlog.start() RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_start';
+COMMENT ON FUNCTION dlog.start() IS
+'starts the schedulers of this database at commit; CREATE EXTENSION calls it';
+REVOKE ALL ON FUNCTION dlog.start() FROM PUBLIC;
+
+-- Says at once when the library is not preloaded.
+SELECT dlog.start();
+
+CREATE FUNCTION dlog.actors(
+    OUT actor text,
+    OUT behavior text,
+    OUT database text,
+    OUT role text,
+    OUT pid integer,
+    OUT mailbox integer,
+    OUT mailbox_high_water integer,
+    OUT received bigint,
+    OUT spawned_at timestamptz
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actors';
+COMMENT ON FUNCTION dlog.actors() IS
+'the actors that live on this node';
+REVOKE ALL ON FUNCTION dlog.actors() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.actors() TO pg_monitor;
+
+CREATE VIEW dlog.actors AS SELECT * FROM dlog.actors();
+COMMENT ON VIEW dlog.actors IS
+'the actors that live on this node, the process of each, and its mailbox';
+GRANT SELECT ON dlog.actors TO pg_monitor;
+
+CREATE FUNCTION dlog.schedulers(
+    OUT pid integer,
+    OUT database text,
+    OUT state text,
+    OUT activity text,
+    OUT since timestamptz,
+    OUT started_at timestamptz,
+    OUT works bigint,
+    OUT failed bigint,
+    OUT busy double precision
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_schedulers';
+COMMENT ON FUNCTION dlog.schedulers() IS
+'the schedulers of this server';
+REVOKE ALL ON FUNCTION dlog.schedulers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.schedulers() TO pg_monitor;
+
+CREATE VIEW dlog.schedulers AS SELECT * FROM dlog.schedulers();
+COMMENT ON VIEW dlog.schedulers IS
+'the schedulers of all databases: what each does, works done, share of its life that it was busy';
+GRANT SELECT ON dlog.schedulers TO pg_monitor;
+
+CREATE FUNCTION dlog.memory(
+    OUT block_size integer,
+    OUT total bigint,
+    OUT used bigint
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_memory';
+COMMENT ON FUNCTION dlog.memory() IS
+'blocks of shared memory by size';
+
+CREATE VIEW dlog.memory AS SELECT * FROM dlog.memory();
+COMMENT ON VIEW dlog.memory IS
+'blocks of shared memory by size: how many there are and how many are in use';
+GRANT SELECT ON dlog.memory TO PUBLIC;
+
+CREATE FUNCTION dlog.dead_letters(
+    OUT number bigint,
+    OUT at timestamptz,
+    OUT type text,
+    OUT reason text,
+    OUT receiver text,
+    OUT sender text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_dead_letters';
+COMMENT ON FUNCTION dlog.dead_letters() IS
+'the last messages that reached nobody';
+REVOKE ALL ON FUNCTION dlog.dead_letters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.dead_letters() TO pg_monitor;
+
+CREATE VIEW dlog.dead_letters AS SELECT * FROM dlog.dead_letters() ORDER BY number;
+COMMENT ON VIEW dlog.dead_letters IS
+'the last messages that reached nobody, and why; dlog.stat_runtime counts all';
+GRANT SELECT ON dlog.dead_letters TO pg_monitor;
+
+CREATE FUNCTION dlog.stat_runtime(
+    OUT name text,
+    OUT value bigint
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_stat_runtime';
+COMMENT ON FUNCTION dlog.stat_runtime() IS
+'counters of the runtime since the server started';
+
+CREATE VIEW dlog.stat_runtime AS SELECT * FROM dlog.stat_runtime();
+COMMENT ON VIEW dlog.stat_runtime IS
+'counters of the runtime since the server started';
+GRANT SELECT ON dlog.stat_runtime TO PUBLIC;
+
+CREATE FUNCTION dlog.messages(
+    OUT number integer,
+    OUT name text
+) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_messages';
+COMMENT ON FUNCTION dlog.messages() IS
+'the types of messages that nodes and actors send each other';
+
+CREATE VIEW dlog.messages AS SELECT * FROM dlog.messages();
+COMMENT ON VIEW dlog.messages IS
+'the types of messages that nodes and actors send each other';
+GRANT SELECT ON dlog.messages TO PUBLIC;
+
 
 -- ------------------------------------------------------------- transport
 

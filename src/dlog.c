@@ -60,11 +60,11 @@ initialize_shared_memory(void)
 void
 _PG_init(void)
 {
-	guc_init();
-
 	/* Loaded by a session: functions will say that it must be preloaded. */
 	if (!process_shared_preload_libraries_in_progress)
 		return;
+
+	guc_init();
 
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;

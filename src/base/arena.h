@@ -12,13 +12,22 @@
 #ifndef DLOG_ARENA_H
 #define DLOG_ARENA_H
 
-/* Owners are process slots (runtime/process.h); this one is nobody's. */
+/*
+ * Owners are process slots (runtime/process.c); the first is nobody's, the
+ * second the network process's.
+ */
 #define ARENA_NO_OWNER 0
+#define ARENA_NETWORK_OWNER 1
+extern uint32 arena_owner_count(void);
 
 #define ARENA_MAX_SIZE (64 * 1024 - 8)
 
-/* The owner that arena_alloc() writes into blocks; set once per process. */
+/*
+ * The owner that arena_alloc() writes into blocks; set once per process.
+ * A process that allocates without having done so is attached by the hook.
+ */
 extern void arena_attach(uint16 owner);
+extern void (*arena_attach_hook)(void);
 /* Returns this process's free lists; blocks in use stay in use. */
 extern void arena_detach(void);
 
@@ -29,7 +38,8 @@ extern void arena_set_owner(void *pointer, uint16 owner);
 extern uint16 arena_owner(const void *pointer);
 
 /*
- * Frees all that a dead process owned, its free lists included; "keep" may
+ * Frees all that a dead process owned (only the network process can die
+ * without the server restarting), its free lists included; "keep" may
  * save a block from it.  Returns the number of blocks freed.
  */
 extern uint64 arena_sweep(uint16 owner, bool (*keep)(void *pointer));

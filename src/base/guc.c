@@ -22,6 +22,7 @@ int dlog_encryption;
 int dlog_insert_batch_size;
 char *dlog_listen_address;
 int dlog_max_actors;
+int dlog_max_mailbox_length;
 int dlog_max_message_size;
 int dlog_max_nodes;
 int dlog_max_schedulers;
@@ -115,6 +116,14 @@ guc_init(void)
 		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
+		"dlog.max_mailbox_length",
+		"Messages that may wait for the actors of a process.",
+		"Senders of more are refused.  Higher: more of a burst is taken in, "
+		"at the cost of shared memory.",
+		&dlog_max_mailbox_length, 100000, 16, INT_MAX, PGC_SIGHUP, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
 		"dlog.max_message_size",
 		"Largest message that is accepted from another node.",
 		"A larger one is counted, logged, and ends the link's epoch.",
@@ -166,7 +175,7 @@ guc_init(void)
 		"dlog.shared_memory_size",
 		"Memory for messages, queues and actors' mail.",
 		"When it is used up, senders get an error; nothing is dropped.",
-		&dlog_shared_memory_size, 128, 16, 1024 * 1024, PGC_POSTMASTER,
+		&dlog_shared_memory_size, 128, 16, 256 * 1024 - 1, PGC_POSTMASTER,
 		GUC_UNIT_MB, NULL, NULL, NULL);
 
 	DefineCustomStringVariable(

@@ -13,6 +13,7 @@
 #endif
 
 #include "storage/proc.h"
+#include "utils/wait_event.h"
 
 /* --- 15 and 16 ---------------------------------------------------------- */
 #if PG_VERSION_NUM < 170000
@@ -20,6 +21,39 @@
 typedef int ProcNumber;
 #define GetNumberFromPGProc(proc) ((proc)->pgprocno)
 #define MyProcNumber (MyProc->pgprocno)
+
+/* 17 lets extensions name their wait events. */
+#define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
+#endif
+
+/* --- 15 ----------------------------------------------------------------- */
+#if PG_VERSION_NUM < 160000
+/* 16 has find_option() instead of the array of all settings. */
+#include "utils/guc_tables.h"
+static inline GucSource
+guc_source(const char *name)
+{
+	struct config_generic **all = get_guc_variables();
+	int n = GetNumConfigOptions();
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (strcmp(all[i]->name, name) == 0)
+			return all[i]->source;
+	return PGC_S_OVERRIDE;
+}
+/* 16 has one ownership test for all kinds of objects. */
+#include "catalog/pg_database.h"
+#include "utils/acl.h"
+#define object_ownercheck(class, object, role) \
+	(AssertMacro((class) == DatabaseRelationId), pg_database_ownercheck(object, role))
+#else
+#include "utils/guc_tables.h"
+static inline GucSource
+guc_source(const char *name)
+{
+	return find_option(name, false, false, ERROR)->source;
+}
 #endif
 
 #endif

@@ -56,6 +56,9 @@ typedef struct Message
 	char payload[FLEXIBLE_ARRAY_MEMBER]; /* encoded, see wire/wire.h */
 } Message;
 
+/* Flags of a message. */
+#define MESSAGE_CONTROL 1 /* is never refused because a mailbox is full */
+
 #define MESSAGE_MAX_PAYLOAD (64 * 1024 - 8 - offsetof(Message, payload))
 
 typedef enum SendResult
@@ -66,15 +69,38 @@ typedef enum SendResult
 	SEND_NODE_DOWN		/* the link to its node is not up */
 } SendResult;
 
-/* message.c */
+/*
+ * message.c: any process.  message_create() raises 53400 when the arena is
+ * full; message_try_create() returns NULL.  The payload is not cleared.
+ */
 extern Message *message_create(uint16 type, Size payload_size);
 extern Message *message_try_create(uint16 type, Size payload_size);
 extern void message_free(Message *message);
 
-/* actor.c: any process */
+/*
+ * actor.c: any process, the network process too.  The sender may have set
+ * message->from; what cannot be delivered later on is answered there with
+ * MESSAGE_UNDELIVERED.  A message that is refused at once is freed, and
+ * counted in dlog.dead_letters.
+ */
 extern SendResult actor_send(ActorAddress to, Message *message);
+extern void actor_send_undelivered(Message *message, SendResult reason);
 extern bool actor_exists(ActorAddress address);
 extern ActorAddress database_address(uint32 node, const char *database);
+
+static inline bool
+actor_address_equal(ActorAddress a, ActorAddress b)
+{
+	return a.node == b.node && a.slot == b.slot && a.incarnation == b.incarnation;
+}
+
+/*
+ * actor.c: tell "watcher", wherever it lives, with MESSAGE_DOWN when the
+ * actor "other" of this node exits (or now, if it is gone).  Whoever watched
+ * an actor that lives longer takes the monitor back.
+ */
+extern void actor_monitor(ActorAddress watcher, ActorAddress other);
+extern void actor_demonitor(ActorAddress watcher, ActorAddress other);
 
 /*
  * Bound actors (bound.c): an actor whose mailbox is this process.  It exits
@@ -85,8 +111,43 @@ typedef struct BoundActor BoundActor;
 extern BoundActor *bound_actor_spawn(MemoryContext context, const char *behavior);
 extern void bound_actor_exit(BoundActor *actor);
 extern ActorAddress bound_actor_address(BoundActor *actor);
-extern Message *bound_actor_receive(BoundActor *actor);
+extern Message *bound_actor_receive(BoundActor *actor); /* NULL: none now */
+
+/*
+ * Sleeps until something may have changed: a message for any actor of this
+ * process has come, or its latch was set for another reason.  Look at
+ * everything you wait for after it returned true; it may be for nothing.
+ * False: the timeout has passed (negative: none).
+ */
 extern bool runtime_wait(long timeout_ms, uint32 wait_event_info);
+
+/*
+ * Processes (process.c).  Any server process is attached when it first sends
+ * or receives; process_attach() does so early.  Slots are small numbers,
+ * valid as owners of the arena.
+ */
+extern void process_attach(void);
+extern uint16 process_slot(void);
+
+/*
+ * The network process (process.c).  It is forked by the transport worker,
+ * which calls process_network_died() once it has seen it dead: what the dead
+ * one owned is freed, what others sent to it stays in its inbox.  Others
+ * reach it with process_network_send().
+ */
+extern void process_attach_network(void);
+extern uint64 process_network_died(void);
+extern void process_network_send(Message *message);
+
+/*
+ * In the network process: take all messages in the order of their arrival
+ * (linked by next); sleep only between network_inbox_sleep() returning true
+ * and network_inbox_awake(), watching process_wakeup_fd().
+ */
+extern Message *network_inbox_take(void);
+extern bool network_inbox_sleep(void);
+extern void network_inbox_awake(void);
+extern int process_wakeup_fd(void);
 
 /*
  * Hooks for higher layers, filled in by their _init functions.
@@ -100,15 +161,23 @@ extern GatewaySend runtime_gateway;
  * Handles a message that was sent to a database's dispatcher, on a scheduler
  * connected to that database, outside of a transaction.  It may block in SQL
  * for as long as it likes: the launcher starts other schedulers meanwhile.
+ * The current memory context lives as long as the work.  The message stays
+ * the scheduler's, which frees it afterwards.  An ERROR is logged and ends
+ * this work alone; tell the sender yourself.
  */
 typedef void (*WorkHandler)(Message *message);
 extern void runtime_register_work(uint16 type, WorkHandler handler);
 
-/* Called by every new scheduler of a database once it is connected. */
+/*
+ * Called, in a transaction, by a scheduler when its database came up, and
+ * again after each runtime_request_refresh().
+ */
 extern void runtime_register_scheduler_start(void (*callback)(void));
 
-/* Wakes a free scheduler of the database to run the start callbacks again. */
 extern void runtime_request_refresh(Oid database);
+
+/* What a scheduler does, for dlog.schedulers and pg_stat_activity. */
+extern void runtime_report_activity(const char *activity);
 
 /* preload check: ereports 55000 when dlog is not in shared_preload_libraries */
 extern void runtime_require(void);

@@ -1,0 +1,436 @@
+/*
+ * actor.c
+ *		The table of actors, and how a message finds one.
+ *
+ * A slot is claimed from a stack of free ones and goes through the states of
+ * ActorState; state and incarnation are one 64-bit word, so a sender sees
+ * with one read whether its address is still good.  Only the process that an
+ * actor is bound to ends it.  No locks; the network process sends, too.
+ *
+ * A monitor is a small block of the arena in the list of the actor that it
+ * watches.  The list is closed while the actor is not alive, and who finds
+ * it closed tells the watcher at once: so nobody waits for a DOWN in vain.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "base/guc.h"
+#include "runtime/runtime_internal.h"
+
+typedef struct ActorTable
+{
+	pg_atomic_uint64 free; /* slot in the low half, tag in the high half */
+	pg_atomic_uint32 used; /* slots that were ever in use, and slot 0 */
+	pg_atomic_uint32 alive;
+	uint32 first_incarnation; /* never changes after start */
+	uint32 n_slots;			  /* same */
+	pg_attribute_aligned(64) ActorSlot slot[FLEXIBLE_ARRAY_MEMBER];
+} ActorTable;
+
+typedef struct Monitor
+{
+	struct Monitor *next;
+	ActorAddress watcher;
+	uint32 incarnation; /* of the actor that is watched */
+} Monitor;
+
+static ActorTable *actors;
+
+GatewaySend runtime_gateway;
+
+/*
+ * An UNDELIVERED is written over the message that it is about, and a DOWN
+ * without a reason over its monitor.
+ */
+StaticAssertDecl(64 - 8 - offsetof(Message, payload) >= 12,
+				 "the smallest block holds an UNDELIVERED or a DOWN");
+
+#define IDENTITY(incarnation, state) ((uint64) (incarnation) << 32 | (state))
+#define INCARNATION(identity) ((uint32) ((identity) >> 32))
+#define STATE(identity) ((ActorState) (uint32) (identity))
+
+ActorSlot *
+actor_slot(uint32 slot)
+{
+	return slot < actors->n_slots ? &actors->slot[slot] : NULL;
+}
+
+uint32
+actor_slots_used(void)
+{
+	return Min(pg_atomic_read_u32(&actors->used), actors->n_slots);
+}
+
+uint32
+actor_count(void)
+{
+	return pg_atomic_read_u32(&actors->alive);
+}
+
+/* --------------------------------------------------------- life of a slot */
+
+static uint32
+slot_pop(void)
+{
+	uint64 top = pg_atomic_read_u64(&actors->free);
+	uint32 fresh;
+
+	while ((uint32) top != 0)
+	{
+		uint64 next = ((top >> 32) + 1) << 32 | actors->slot[(uint32) top].next_free;
+
+		if (pg_atomic_compare_exchange_u64(&actors->free, &top, next))
+			return (uint32) top;
+	}
+	fresh = pg_atomic_read_u32(&actors->used);
+	while (fresh < actors->n_slots)
+		if (pg_atomic_compare_exchange_u32(&actors->used, &fresh, fresh + 1))
+			return fresh;
+	return 0;
+}
+
+static void
+slot_push(uint32 slot)
+{
+	uint64 top = pg_atomic_read_u64(&actors->free);
+
+	do
+		actors->slot[slot].next_free = (uint32) top;
+	while (!pg_atomic_compare_exchange_u64(&actors->free, &top, ((top >> 32) + 1) << 32 | slot));
+}
+
+/*
+ * actor_claim
+ *		A new actor, bound to this process.
+ */
+ActorAddress
+actor_claim(const char *behavior, void *bound)
+{
+	ActorAddress address = {THIS_NODE};
+	ActorSlot *slot;
+
+	address.slot = slot_pop();
+	if (address.slot == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many actors"),
+				 errdetail("%d actors live on this node.", dlog_max_actors),
+				 errhint("Raise dlog.max_actors.")));
+	slot = &actors->slot[address.slot];
+	address.incarnation = INCARNATION(pg_atomic_read_u64(&slot->identity)) + 1;
+	if (address.incarnation == 0)
+		address.incarnation = 1;
+	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_STARTING));
+	slot->process = my_process_slot;
+	slot->database = MyDatabaseId;
+	slot->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;
+	slot->depth = 0;
+	slot->high_water = 0;
+	slot->received = 0;
+	slot->spawned_at = GetCurrentTimestamp();
+	slot->bound = bound;
+	strlcpy(slot->behavior, behavior, NAMEDATALEN);
+	pg_atomic_write_u64(&slot->monitors, 0);
+	pg_write_barrier();
+	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_ALIVE));
+	pg_atomic_fetch_add_u32(&actors->alive, 1);
+	return address;
+}
+
+/*
+ * Send the DOWN that a monitor promises.  Takes the monitor.
+ */
+static void
+send_down(Monitor *monitor, uint32 slot, const char *reason)
+{
+	ActorAddress watcher = monitor->watcher;
+	DownMessage down = {
+		.slot = slot,
+		.incarnation = monitor->incarnation,
+		.reason = {strlen(reason), reason},
+	};
+	Message *message = message_try_create(MESSAGE_DOWN, down_size(&down));
+
+	/*
+	 * The news must not be lost when the arena is full: without its reason
+	 * it fits into the monitor's own block.
+	 */
+	if (message == NULL)
+	{
+		down.reason.size = 0;
+		message = memset(monitor, 0, offsetof(Message, payload));
+		message->type = MESSAGE_DOWN;
+		message->size = down_size(&down);
+	}
+	else
+		arena_free(monitor);
+	down_write(message->payload, message->size, &down);
+	message->flags = MESSAGE_CONTROL;
+	message->from.slot = slot;
+	message->from.incarnation = down.incarnation;
+	(void) actor_send(watcher, message);
+}
+
+/*
+ * actor_exit
+ *		End an actor of this process and tell who monitors it.
+ */
+void
+actor_exit(ActorAddress address, const char *reason)
+{
+	ActorSlot *slot = &actors->slot[address.slot];
+	Monitor *monitor;
+
+	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_ALIVE));
+	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_EXITING));
+	pg_memory_barrier();
+	monitor = (Monitor *) pg_atomic_exchange_u64(&slot->monitors, MONITORS_CLOSED);
+	while (monitor != NULL)
+	{
+		Monitor *next = monitor->next;
+
+		send_down(monitor, address.slot, reason);
+		monitor = next;
+	}
+	pg_atomic_fetch_sub_u32(&actors->alive, 1);
+	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
+	slot_push(address.slot);
+}
+
+/* --------------------------------------------------------------- sending */
+
+static SendResult
+refuse(Message *message, DeadLetterReason reason, SendResult result)
+{
+	if (message->type != MESSAGE_UNDELIVERED && message->type != MESSAGE_DOWN)
+		dead_letter_record(message, reason);
+	message_free(message);
+	return result;
+}
+
+/*
+ * actor_send
+ *		Give a message to the mailbox that the address names.
+ *
+ * Any process.  The message is no longer the caller's, whatever the result.
+ */
+SendResult
+actor_send(ActorAddress to, Message *message)
+{
+	ActorSlot *slot;
+	uint16 process;
+
+	message->to = to;
+	process_count_sent();
+	if (to.node != THIS_NODE)
+	{
+		Message head;
+		SendResult result;
+
+		if (runtime_gateway == NULL)
+			return refuse(message, DEAD_LETTER_NODE_DOWN, SEND_NODE_DOWN);
+		memcpy(&head, message, offsetof(Message, payload));
+		result = runtime_gateway(to, message);
+		if (result != SEND_OK && head.type != MESSAGE_UNDELIVERED && head.type != MESSAGE_DOWN)
+			dead_letter_record(&head, result == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : DEAD_LETTER_NODE_DOWN);
+		return result;
+	}
+
+	if (to.slot == 0)
+	{
+		if (database_dispatch(to.incarnation, message) != SEND_OK)
+			return refuse(message, DEAD_LETTER_NO_DATABASE, SEND_NO_ACTOR);
+		return SEND_OK;
+	}
+
+	slot = actor_slot(to.slot);
+	if (slot == NULL ||
+		pg_atomic_read_u64(&slot->identity) != IDENTITY(to.incarnation, ACTOR_ALIVE))
+		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
+	pg_read_barrier();
+	process = slot->process;
+	if ((message->flags & MESSAGE_CONTROL) == 0 && !process_has_room(process))
+		return refuse(message, DEAD_LETTER_MAILBOX_FULL, SEND_MAILBOX_FULL);
+
+	/* Should it exit right now, that process answers for it. */
+	if (!process_push(process, message))
+		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
+	return SEND_OK;
+}
+
+/*
+ * actor_send_undelivered
+ *		Answer a message that was accepted but reaches nobody.
+ *
+ * Any process.  Takes the message, and sends it back as UNDELIVERED.
+ */
+void
+actor_send_undelivered(Message *message, SendResult reason)
+{
+	UndeliveredMessage undelivered = {
+		.type = message->type,
+		.slot = message->to.slot,
+		.incarnation = message->to.incarnation,
+		.reason = reason,
+	};
+	ActorAddress sender = message->from;
+
+	if (message->type == MESSAGE_UNDELIVERED || message->type == MESSAGE_DOWN)
+	{
+		message_free(message);
+		return;
+	}
+	dead_letter_record(message, reason == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : reason == SEND_NODE_DOWN ? DEAD_LETTER_NODE_DOWN
+																												  : DEAD_LETTER_NO_ACTOR);
+	if (sender.slot == 0)
+	{
+		message_free(message);
+		return;
+	}
+	message->from = message->to;
+	message->type = MESSAGE_UNDELIVERED;
+	message->flags = MESSAGE_CONTROL;
+	message->size = undelivered_size(&undelivered);
+	undelivered_write(message->payload, message->size, &undelivered);
+	(void) actor_send(sender, message);
+}
+
+/*
+ * actor_exists
+ *		Whether this address of this node names a living actor.
+ */
+bool
+actor_exists(ActorAddress address)
+{
+	ActorSlot *slot = address.slot == 0 ? NULL : actor_slot(address.slot);
+
+	return address.node == THIS_NODE && slot != NULL &&
+		   pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_ALIVE);
+}
+
+ActorAddress
+database_address(uint32 node, const char *database)
+{
+	ActorAddress address = {node, 0, database_name_hash(database)};
+
+	return address;
+}
+
+/* -------------------------------------------------------------- monitors */
+
+static void
+monitor_add(Monitor *monitor, uint32 watched)
+{
+	ActorSlot *slot = &actors->slot[watched];
+	uint64 first = pg_atomic_read_u64(&slot->monitors);
+
+	do
+	{
+		if (first == MONITORS_CLOSED ||
+			INCARNATION(pg_atomic_read_u64(&slot->identity)) != monitor->incarnation)
+		{
+			send_down(monitor, watched, "no such actor");
+			return;
+		}
+		monitor->next = (Monitor *) first;
+
+		/*
+		 * If the slot is given to another actor right here, that one's exit
+		 * tells the watcher; late, but then it was gone when it was asked for.
+		 */
+	} while (!pg_atomic_compare_exchange_u64(&slot->monitors, &first, (uint64) monitor));
+}
+
+/*
+ * actor_monitor
+ *		Let "watcher" be sent a DOWN when "other", an actor of this node,
+ *		exits; at once if it is gone already.
+ */
+void
+actor_monitor(ActorAddress watcher, ActorAddress other)
+{
+	Monitor *monitor = arena_alloc(sizeof(Monitor));
+
+	Assert(other.node == THIS_NODE);
+	monitor->watcher = watcher;
+	monitor->incarnation = other.incarnation;
+	if (other.slot == 0 || actor_slot(other.slot) == NULL)
+	{
+		send_down(monitor, other.slot, "no such actor");
+		return;
+	}
+	monitor_add(monitor, other.slot);
+}
+
+/*
+ * actor_demonitor
+ *		Take back one or more actor_monitor() of the same pair.
+ *
+ * A DOWN may be under way already.
+ */
+void
+actor_demonitor(ActorAddress watcher, ActorAddress other)
+{
+	ActorSlot *slot = other.slot == 0 ? NULL : actor_slot(other.slot);
+	uint64 first;
+	Monitor *monitor;
+
+	if (slot == NULL)
+		return;
+	first = pg_atomic_read_u64(&slot->monitors);
+	do
+	{
+		if (first == MONITORS_CLOSED || first == 0)
+			return;
+	} while (!pg_atomic_compare_exchange_u64(&slot->monitors, &first, 0));
+
+	/* The list is ours; put the others' back, who learn if it has exited. */
+	for (monitor = (Monitor *) first; monitor != NULL;)
+	{
+		Monitor *next = monitor->next;
+
+		if (monitor->incarnation == other.incarnation &&
+			actor_address_equal(monitor->watcher, watcher))
+			arena_free(monitor);
+		else
+			monitor_add(monitor, other.slot);
+		monitor = next;
+	}
+}
+
+/* --------------------------------------------------------- shared memory */
+
+Size
+actor_shmem_size(void)
+{
+	return add_size(offsetof(ActorTable, slot) + PG_CACHE_LINE_SIZE,
+					mul_size((Size) dlog_max_actors + 1, sizeof(ActorSlot)));
+}
+
+void
+actor_shmem_init(void)
+{
+	bool found;
+	uint32 i;
+
+	actors = (ActorTable *) CACHELINEALIGN(ShmemInitStruct("dlog actors", actor_shmem_size(), &found));
+	if (found)
+		return;
+	pg_atomic_init_u64(&actors->free, 0);
+	pg_atomic_init_u32(&actors->used, 1);
+	pg_atomic_init_u32(&actors->alive, 0);
+	actors->n_slots = dlog_max_actors + 1;
+
+	/* Addresses of before a restart must not be good by accident. */
+	if (!pg_strong_random(&actors->first_incarnation, sizeof(uint32)))
+		actors->first_incarnation = (uint32) GetCurrentTimestamp();
+	for (i = 0; i < actors->n_slots; i++)
+	{
+		pg_atomic_init_u64(&actors->slot[i].identity, IDENTITY(actors->first_incarnation, ACTOR_FREE));
+		pg_atomic_init_u64(&actors->slot[i].monitors, MONITORS_CLOSED);
+	}
+}

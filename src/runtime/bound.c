@@ -1,0 +1,229 @@
+/*
+ * bound.c
+ *		Actors bound to a process: a session, a statement that a scheduler
+ *		runs for another node.
+ *
+ * Their messages come through the process's inbox and are sorted here into a
+ * private list per actor, when one of them looks for mail or the process
+ * waits.  All of this is local to the process; the actor's slot alone is
+ * shared.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "runtime/runtime_internal.h"
+
+struct BoundActor
+{
+	dlist_node node; /* in living */
+	ActorAddress address;
+	ActorSlot *slot;
+	Message *first; /* received, oldest first */
+	Message *last;
+	bool has_exited;
+	MemoryContextCallback at_reset;
+};
+
+static dlist_head living = DLIST_STATIC_INIT(living);
+
+/* Mail was sorted since runtime_wait() last returned. */
+static bool has_news = false;
+
+static void
+exit_with_reason(BoundActor *actor, const char *reason)
+{
+	Message *message;
+
+	if (actor->has_exited)
+		return;
+	actor->has_exited = true;
+	dlist_delete(&actor->node);
+	actor_exit(actor->address, reason);
+	while ((message = actor->first) != NULL)
+	{
+		actor->first = message->next;
+		pg_atomic_fetch_sub_u32(&my_process->queued, 1);
+		actor_send_undelivered(message, SEND_NO_ACTOR);
+	}
+	actor->last = NULL;
+}
+
+static void
+exit_at_reset(void *arg)
+{
+	exit_with_reason((BoundActor *) arg, "abandoned");
+}
+
+/*
+ * bound_actor_spawn
+ *		A new actor whose mailbox is this process.
+ *
+ * It exits when the memory context is reset or deleted, at the latest.
+ */
+BoundActor *
+bound_actor_spawn(MemoryContext context, const char *behavior)
+{
+	BoundActor *actor;
+
+	process_attach();
+	actor = MemoryContextAllocZero(context, sizeof(BoundActor));
+	actor->address = actor_claim(behavior, actor);
+	actor->slot = actor_slot(actor->address.slot);
+	dlist_push_tail(&living, &actor->node);
+	actor->at_reset.func = exit_at_reset;
+	actor->at_reset.arg = actor;
+	MemoryContextRegisterResetCallback(context, &actor->at_reset);
+	return actor;
+}
+
+/*
+ * bound_actor_exit
+ *		End it now, for the reason "normal".
+ *
+ * Messages that it has not received are answered with UNDELIVERED.
+ */
+void
+bound_actor_exit(BoundActor *actor)
+{
+	exit_with_reason(actor, "normal");
+}
+
+ActorAddress
+bound_actor_address(BoundActor *actor)
+{
+	return actor->address;
+}
+
+/*
+ * bound_sort_mail
+ *		Move what came into this process's inbox to its actors.
+ *
+ * Returns whether there was anything.
+ */
+bool
+bound_sort_mail(void)
+{
+	Message *message = process_take();
+	bool any = message != NULL;
+
+	while (message != NULL)
+	{
+		Message *next = message->next;
+		ActorSlot *slot = actor_slot(message->to.slot);
+		BoundActor *actor = NULL;
+
+		/*
+		 * Only this process changes the slots of its own actors, so what it
+		 * reads there is certain.
+		 */
+		if (slot != NULL && slot->process == my_process_slot && actor_exists(message->to))
+			actor = slot->bound;
+		message->next = NULL;
+		if (actor == NULL)
+		{
+			pg_atomic_fetch_sub_u32(&my_process->queued, 1);
+			actor_send_undelivered(message, SEND_NO_ACTOR);
+		}
+		else
+		{
+			if (actor->last != NULL)
+				actor->last->next = message;
+			else
+				actor->first = message;
+			actor->last = message;
+			slot->depth++;
+			slot->high_water = Max(slot->high_water, slot->depth);
+		}
+		message = next;
+	}
+	if (any)
+		has_news = true;
+	return any;
+}
+
+/*
+ * bound_actor_receive
+ *		The oldest message of this actor, the caller's from now on; or NULL.
+ */
+Message *
+bound_actor_receive(BoundActor *actor)
+{
+	Message *message;
+
+	Assert(!actor->has_exited);
+	if (actor->first == NULL && process_has_mail())
+		bound_sort_mail();
+	message = actor->first;
+	if (message == NULL)
+		return NULL;
+	actor->first = message->next;
+	if (actor->first == NULL)
+		actor->last = NULL;
+	message->next = NULL;
+	actor->slot->depth--;
+	actor->slot->received++;
+	pg_atomic_fetch_sub_u32(&my_process->queued, 1);
+	pg_atomic_write_u64(&my_process->received, pg_atomic_read_u64(&my_process->received) + 1);
+	return message;
+}
+
+/*
+ * runtime_wait
+ *		Sleep until mail has come for an actor of this process or its latch
+ *		was set for another reason; false when the timeout passed first.
+ *
+ * Interrupts are served.  May return for nothing.
+ */
+bool
+runtime_wait(long timeout_ms, uint32 wait_event_info)
+{
+	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	int happened;
+
+	process_attach();
+	CHECK_FOR_INTERRUPTS();
+	if (process_has_mail())
+		bound_sort_mail();
+	if (!has_news)
+	{
+		if (timeout_ms >= 0)
+			events |= WL_TIMEOUT;
+
+		/*
+		 * The next sender of mail sets the latch again.  If one did between
+		 * this and the look above, it is set.
+		 */
+		pg_atomic_write_u32(&my_process->is_signalled, 0);
+		pg_memory_barrier();
+		if (!process_has_mail())
+		{
+			happened = WaitLatch(MyLatch, events, timeout_ms, wait_event_info);
+			if ((happened & WL_LATCH_SET) == 0)
+				return false;
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		bound_sort_mail();
+	}
+	has_news = false;
+	return true;
+}
+
+/* This process leaves: all of its actors exit. */
+void
+bound_exit_all(const char *reason)
+{
+	while (!dlist_is_empty(&living))
+		exit_with_reason(dlist_head_element(BoundActor, node, &living), reason);
+}
+
+/* This process was forked: the actors are its parent's. */
+void
+bound_forget_all(void)
+{
+	dlist_init(&living);
+	has_news = false;
+}

@@ -1,0 +1,373 @@
+/*
+ * process.c
+ *		Every process that takes part has a slot with an inbox.
+ *
+ * Slot 0 is nobody's, slot 1 the network process's, and the others follow
+ * the numbers of the server's PGPROCs.  An inbox is a stack onto which anyone
+ * pushes by compare-and-swap; its process takes all of it at once and turns
+ * it around, so that the messages of each sender stay in their order.  A
+ * detached process's inbox is closed: a push fails, so nothing gets stuck.
+ *
+ * The network process may be killed at any instruction while all others go
+ * on.  What it has in its hands names it as owner in the arena.  It marks the
+ * messages in its inbox as its own before it takes them out, and gives up
+ * what it sends just before it pushes it, so whatever it owns at its death
+ * and is not in its inbox is nobody else's.  (A kill between giving up and
+ * pushing leaks that one message.)
+ *
+ * No locks anywhere in here.
+ */
+#include "postgres.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+
+#include "base/guc.h"
+#include "base/pg_compat.h"
+#include "runtime/runtime_internal.h"
+
+static ProcessSlot *processes; /* arena_owner_count() of them */
+
+uint16 my_process_slot = PROCESS_NONE;
+ProcessSlot *my_process;
+
+/* An eventfd that all processes inherit; it wakes the network process. */
+static int wakeup_fd = -1;
+
+ProcessSlot *
+process_at(uint16 slot)
+{
+	return &processes[slot];
+}
+
+uint16
+process_slot(void)
+{
+	process_attach();
+	return my_process_slot;
+}
+
+/* ------------------------------------------------------------- waking up */
+
+/*
+ * process_wake
+ *		Sets the latch of a process, whatever it waits for.
+ */
+void
+process_wake(uint16 slot)
+{
+	Latch *latch = processes[slot].latch;
+
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+static void
+signal_mail(uint16 slot)
+{
+	ProcessSlot *process = &processes[slot];
+
+	if (pg_atomic_exchange_u32(&process->is_signalled, 1) != 0)
+		return;
+	if (slot == PROCESS_NETWORK)
+	{
+		uint64 one = 1;
+		ssize_t written pg_attribute_unused();
+
+		/* It can only fail when the counter is full: it is signalled then. */
+		written = write(wakeup_fd, &one, sizeof(one));
+	}
+	else
+		process_wake(slot);
+}
+
+/* --------------------------------------------------------------- inboxes */
+
+/*
+ * process_push
+ *		Put a message into the inbox of a process and wake it.
+ *
+ * Any process.  False if nobody is attached there; the message is still the
+ * caller's then.
+ */
+bool
+process_push(uint16 slot, Message *message)
+{
+	ProcessSlot *process = &processes[slot];
+	uint64 newest = pg_atomic_read_u64(&process->inbox);
+
+	if (newest == INBOX_CLOSED)
+		return false;
+	if (my_process_slot == PROCESS_NETWORK)
+		arena_set_owner(message, ARENA_NO_OWNER);
+	do
+	{
+		if (newest == INBOX_CLOSED)
+		{
+			if (my_process_slot == PROCESS_NETWORK)
+				arena_set_owner(message, PROCESS_NETWORK);
+			return false;
+		}
+		message->next = (Message *) newest;
+	} while (!pg_atomic_compare_exchange_u64(&process->inbox, &newest, (uint64) message));
+	pg_atomic_fetch_add_u32(&process->queued, 1);
+	signal_mail(slot);
+	return true;
+}
+
+/* May one more message wait there?  (Senders in a race may exceed it.) */
+bool
+process_has_room(uint16 slot)
+{
+	return (int32) pg_atomic_read_u32(&processes[slot].queued) < dlog_max_mailbox_length;
+}
+
+bool
+process_has_mail(void)
+{
+	return my_process != NULL && pg_atomic_read_u64(&my_process->inbox) != 0;
+}
+
+static Message *
+oldest_first(Message *newest)
+{
+	Message *oldest = NULL;
+
+	while (newest != NULL)
+	{
+		Message *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+	}
+	return oldest;
+}
+
+/*
+ * process_take
+ *		All messages in this process's inbox, in the order of their arrival.
+ *
+ * They count as queued until an actor has received them.
+ */
+Message *
+process_take(void)
+{
+	pg_atomic_write_u32(&my_process->is_signalled, 0);
+	pg_memory_barrier();
+	if (pg_atomic_read_u64(&my_process->inbox) == 0)
+		return NULL;
+	return oldest_first((Message *) pg_atomic_exchange_u64(&my_process->inbox, 0));
+}
+
+void
+process_count_sent(void)
+{
+	if (my_process != NULL)
+		pg_atomic_write_u64(&my_process->sent, pg_atomic_read_u64(&my_process->sent) + 1);
+}
+
+/* ------------------------------------------------- attaching, detaching */
+
+/* Leave in good order: what nobody will receive any more is answered. */
+static void
+process_detach(int code, Datum arg)
+{
+	Message *message;
+
+	if (my_process == NULL)
+		return;
+	bound_exit_all("process exited");
+	message = oldest_first((Message *) pg_atomic_exchange_u64(&my_process->inbox, INBOX_CLOSED));
+	while (message != NULL)
+	{
+		Message *next = message->next;
+
+		pg_atomic_fetch_sub_u32(&my_process->queued, 1);
+		actor_send_undelivered(message, SEND_NO_ACTOR);
+		message = next;
+	}
+	my_process = NULL;
+	my_process_slot = PROCESS_NONE;
+	arena_detach();
+}
+
+/*
+ * process_attach
+ *		Take this process's slot, if it has not done so.
+ */
+void
+process_attach(void)
+{
+	if (my_process != NULL)
+		return;
+	runtime_require();
+	if (MyProc == NULL)
+		elog(ERROR, "process has no PGPROC");
+	my_process_slot = PROCESS_NETWORK + 1 + MyProcNumber;
+	my_process = &processes[my_process_slot];
+	my_process->latch = &MyProc->procLatch;
+	my_process->pid = MyProcPid;
+	pg_atomic_write_u32(&my_process->is_signalled, 0);
+	arena_attach(my_process_slot);
+	Assert(pg_atomic_read_u64(&my_process->inbox) == INBOX_CLOSED);
+	pg_atomic_write_u64(&my_process->inbox, 0);
+	before_shmem_exit(process_detach, (Datum) 0);
+}
+
+/* ------------------------------------------------------ network process */
+
+/*
+ * process_attach_network
+ *		Called in the network process right after it was forked.
+ *
+ * It leaves the transport worker's slot to the transport worker.
+ */
+void
+process_attach_network(void)
+{
+	MyProcPid = getpid();
+	bound_forget_all();
+	my_process_slot = PROCESS_NETWORK;
+	my_process = &processes[PROCESS_NETWORK];
+	my_process->pid = MyProcPid;
+	pg_atomic_write_u32(&my_process->is_signalled, 1);
+	arena_attach(PROCESS_NETWORK);
+}
+
+/*
+ * process_network_died
+ *		Free what the dead network process owned.  Returns how many blocks.
+ *
+ * For the transport worker, once it knows that the process is dead.  Messages
+ * that others sent to it stay in its inbox for its successor.
+ */
+uint64
+process_network_died(void)
+{
+	ProcessSlot *process = &processes[PROCESS_NETWORK];
+	Message *message = (Message *) pg_atomic_read_u64(&process->inbox);
+	uint64 swept;
+
+	/*
+	 * Only the one that receives takes messages out, and it is dead; so the
+	 * list can be walked while others push in front of it.
+	 */
+	process_attach();
+	for (; message != NULL; message = message->next)
+		arena_set_owner(message, ARENA_NO_OWNER);
+	process->pid = 0;
+	swept = arena_sweep(PROCESS_NETWORK, NULL);
+
+	/* It may have died between sending work and waking somebody up for it. */
+	database_wake_waiting();
+	return swept;
+}
+
+/*
+ * process_network_send
+ *		Put a message into the network process's inbox.  Any process.
+ */
+void
+process_network_send(Message *message)
+{
+	(void) process_push(PROCESS_NETWORK, message);
+}
+
+Message *
+network_inbox_take(void)
+{
+	uint64 newest = pg_atomic_read_u64(&my_process->inbox);
+	Message *message;
+
+	Assert(my_process_slot == PROCESS_NETWORK);
+	do
+	{
+		if (newest == 0)
+			return NULL;
+		for (message = (Message *) newest; message != NULL; message = message->next)
+			arena_set_owner(message, PROCESS_NETWORK);
+	} while (!pg_atomic_compare_exchange_u64(&my_process->inbox, &newest, 0));
+	return oldest_first((Message *) newest);
+}
+
+/*
+ * network_inbox_sleep
+ *		From now on a message makes process_wakeup_fd() readable.
+ *
+ * False when there is one already.
+ */
+bool
+network_inbox_sleep(void)
+{
+	pg_atomic_write_u32(&my_process->is_signalled, 0);
+	pg_memory_barrier();
+	if (pg_atomic_read_u64(&my_process->inbox) == 0)
+		return true;
+	pg_atomic_write_u32(&my_process->is_signalled, 1);
+	return false;
+}
+
+void
+network_inbox_awake(void)
+{
+	uint64 count;
+	ssize_t got pg_attribute_unused();
+
+	pg_atomic_write_u32(&my_process->is_signalled, 1);
+	got = read(wakeup_fd, &count, sizeof(count)); /* nonblocking */
+}
+
+int
+process_wakeup_fd(void)
+{
+	return wakeup_fd;
+}
+
+/* --------------------------------------------------------- shared memory */
+
+Size
+process_shmem_size(void)
+{
+	return add_size(mul_size(arena_owner_count(), sizeof(ProcessSlot)), PG_CACHE_LINE_SIZE);
+}
+
+void
+process_shmem_init(void)
+{
+	bool found;
+	uint32 i;
+
+	processes = (ProcessSlot *) CACHELINEALIGN(ShmemInitStruct("dlog processes", process_shmem_size(), &found));
+	if (found)
+		return;
+	memset(processes, 0, arena_owner_count() * sizeof(ProcessSlot));
+	for (i = 0; i < arena_owner_count(); i++)
+	{
+		pg_atomic_init_u64(&processes[i].inbox, i == PROCESS_NETWORK ? 0 : INBOX_CLOSED);
+		pg_atomic_init_u32(&processes[i].is_signalled, 0);
+		pg_atomic_init_u32(&processes[i].queued, 0);
+		pg_atomic_init_u64(&processes[i].sent, 0);
+		pg_atomic_init_u64(&processes[i].received, 0);
+	}
+}
+
+/*
+ * process_init
+ *		In the postmaster, before anything is forked.
+ */
+void
+process_init(void)
+{
+	wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (wakeup_fd < 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not create an eventfd: %m")));
+	arena_attach_hook = process_attach;
+}

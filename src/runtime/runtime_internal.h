@@ -1,0 +1,257 @@
+/*
+ * runtime_internal.h
+ *		What the files of src/runtime share.
+ *
+ * Locks, in the order they are taken: DatabaseSlot.lock, SchedulerPool.lock.
+ * The network process takes none of them.
+ */
+#ifndef DLOG_RUNTIME_INTERNAL_H
+#define DLOG_RUNTIME_INTERNAL_H
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+#include "base/arena.h"
+#include "runtime/runtime.h"
+
+/* --- process.c ----------------------------------------------------------- */
+
+#define PROCESS_NONE ARENA_NO_OWNER
+#define PROCESS_NETWORK ARENA_NETWORK_OWNER
+
+/* Set in a slot's inbox while nobody is attached. */
+#define INBOX_CLOSED ((uint64) 1)
+
+typedef struct ProcessSlot
+{
+	pg_attribute_aligned(64) pg_atomic_uint64 inbox; /* newest Message, or CLOSED */
+	pg_atomic_uint32 is_signalled; /* its latch was set since it last looked */
+	pg_atomic_uint32 queued;	   /* messages not yet received by an actor */
+	Latch *latch;				   /* never changes while attached */
+	int pid;					   /* same */
+	pg_atomic_uint64 sent;		   /* written by the process alone */
+	pg_atomic_uint64 received;
+} ProcessSlot;
+
+extern uint16 my_process_slot;
+extern ProcessSlot *my_process;
+
+extern ProcessSlot *process_at(uint16 slot);
+extern bool process_push(uint16 slot, Message *message);
+extern bool process_has_room(uint16 slot);
+extern void process_wake(uint16 slot);
+extern Message *process_take(void);
+extern bool process_has_mail(void);
+extern void process_count_sent(void);
+
+extern Size process_shmem_size(void);
+extern void process_shmem_init(void);
+extern void process_init(void);
+
+/* --- actor.c ------------------------------------------------------------- */
+
+typedef enum ActorState
+{
+	ACTOR_FREE,	   /* next: STARTING */
+	ACTOR_STARTING, /* its spawner fills it in; next: ALIVE */
+	ACTOR_ALIVE,   /* next: EXITING */
+	ACTOR_EXITING  /* its monitors are told; next: FREE */
+} ActorState;
+
+/* Set in an actor's list of monitors while it is not alive. */
+#define MONITORS_CLOSED ((uint64) 1)
+
+typedef struct ActorSlot
+{
+	/* incarnation in the high half, ActorState in the low half */
+	pg_atomic_uint64 identity;
+	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
+	uint32 next_free;		   /* while it is free */
+	/* the rest never changes while alive, or is written by its process alone */
+	uint16 process;
+	Oid database;
+	Oid role;
+	uint32 depth;	   /* messages waiting, as far as its process has looked */
+	uint32 high_water; /* most that ever waited */
+	uint64 received;
+	TimestampTz spawned_at;
+	void *bound; /* BoundActor, an address in its process */
+	char behavior[NAMEDATALEN];
+} ActorSlot;
+
+StaticAssertDecl(sizeof(ActorSlot) <= 256, "actors are small");
+
+extern ActorAddress actor_claim(const char *behavior, void *bound);
+extern void actor_exit(ActorAddress address, const char *reason);
+extern ActorSlot *actor_slot(uint32 slot);
+extern uint32 actor_slots_used(void);
+extern uint32 actor_count(void);
+
+extern Size actor_shmem_size(void);
+extern void actor_shmem_init(void);
+
+/* --- bound.c ------------------------------------------------------------- */
+
+extern bool bound_sort_mail(void);
+extern void bound_exit_all(const char *reason);
+extern void bound_forget_all(void);
+
+/* --- dead_letter.c -------------------------------------------------------- */
+
+typedef enum DeadLetterReason
+{
+	DEAD_LETTER_NO_ACTOR,
+	DEAD_LETTER_MAILBOX_FULL,
+	DEAD_LETTER_NODE_DOWN,
+	DEAD_LETTER_NO_DATABASE,
+	DEAD_LETTER_NO_HANDLER,
+	DEAD_LETTER_REASONS
+} DeadLetterReason;
+
+typedef struct DeadLetter
+{
+	pg_atomic_uint64 number; /* of this letter, from 1; 0 while it is written */
+	TimestampTz at;
+	uint16 type;
+	uint16 reason;
+	ActorAddress to;
+	ActorAddress from;
+} DeadLetter;
+
+#define DEAD_LETTERS_KEPT 256
+
+extern void dead_letter_record(const Message *message, DeadLetterReason reason);
+extern bool dead_letter_read(uint32 i, DeadLetter *letter);
+extern uint64 dead_letter_count(DeadLetterReason reason);
+extern const char *dead_letter_reason_name(DeadLetterReason reason);
+extern Size dead_letter_shmem_size(void);
+extern void dead_letter_shmem_init(void);
+
+/* --- database.c ------------------------------------------------------------ */
+
+#define MAX_DATABASES 64
+#define MAX_SCHEDULERS 1024
+
+typedef enum DatabaseState
+{
+	DATABASE_UNUSED,
+	DATABASE_UNKNOWN, /* a scheduler shall look for the extension; next: ACTIVE,
+					   * ABSENT */
+	DATABASE_ACTIVE,  /* it has the extension; next: UNKNOWN when that may have
+					   * changed */
+	DATABASE_ABSENT	  /* it has not; next: UNUSED, UNKNOWN */
+} DatabaseState;
+
+typedef struct DatabaseSlot
+{
+	LWLock lock;			/* guards all that has no other word */
+	pg_atomic_uint32 state; /* written under the lock */
+	pg_atomic_uint32 name_hash; /* same */
+	Oid oid;
+	NameData name;
+	uint32 asked;	   /* grows when the extension may have come or gone */
+	int kept_away;	   /* statements that want no schedulers here */
+	pg_atomic_uint64 arrived; /* no lock: newest Message, or CLOSED */
+	Message *first;			  /* arrived and put into order */
+	Message *last;
+	pg_atomic_uint32 refresh; /* no lock: the start callbacks shall run */
+	pg_atomic_uint64 start_failed_at; /* TimestampTz of the last such start */
+	ConditionVariable scheduler_exited;
+	pg_atomic_uint64 idle[MAX_SCHEDULERS / 64]; /* no lock: bit per scheduler */
+} DatabaseSlot;
+
+extern DatabaseSlot *database_at(int database);
+extern int database_find(Oid oid);
+extern int database_announce(Oid oid, const char *name);
+extern void database_recheck(Oid oid);
+extern void database_confirm(int database, uint32 asked, const char *name, bool has_extension);
+extern bool database_close(int database);
+extern SendResult database_dispatch(uint32 name_hash, Message *message);
+extern Message *database_take(int database, bool *more);
+extern bool database_has_work(int database);
+extern uint32 database_waiting(int database);
+extern void database_set_idle(int database, int scheduler, bool is_idle);
+extern uint32 database_idle_count(int database);
+extern bool database_wake_idle(int database);
+extern void database_wake_waiting(void);
+extern void database_keep_away(int database);
+extern void database_let_back(int database);
+extern uint32 database_name_hash(const char *name);
+
+extern Size database_shmem_size(void);
+extern void database_shmem_init(void);
+
+/* --- scheduler.c ----------------------------------------------------------- */
+
+typedef enum SchedulerState
+{
+	SCHEDULER_FREE,
+	SCHEDULER_STARTING, /* the launcher asked the postmaster for it */
+	SCHEDULER_RUNNING
+} SchedulerState;
+
+#define ACTIVITY_LENGTH 128
+
+typedef struct SchedulerSlot
+{
+	pg_atomic_uint32 state;	/* guarded by SchedulerPool.lock */
+	uint32 generation;		/* same; grows with each use of the slot */
+	int database;			/* same */
+	int pid;				/* same; 0 until it runs */
+	uint16 process;			/* same */
+	/* written by the scheduler alone, read without a lock */
+	bool is_ready;
+	bool is_busy;
+	TimestampTz started_at;
+	TimestampTz since;		/* of being busy or idle */
+	uint64 works;
+	uint64 failed;
+	uint64 busy_us;
+	char activity[ACTIVITY_LENGTH];
+} SchedulerSlot;
+
+typedef struct SchedulerPool
+{
+	LWLock lock;
+	pg_atomic_uint32 launcher;	  /* its process slot, or none */
+	pg_atomic_uint32 rescan;	  /* databases may have come */
+	int n_slots;				  /* never changes after start */
+	SchedulerSlot slot[FLEXIBLE_ARRAY_MEMBER];
+} SchedulerPool;
+
+extern SchedulerPool *scheduler_pool;
+
+/* The schedulers of a database, as the launcher sees them. */
+typedef struct SchedulerCount
+{
+	int all;
+	int free; /* not busy, or still starting */
+} SchedulerCount;
+
+extern SchedulerCount scheduler_count(int database);
+extern int scheduler_claim(int database, uint32 *generation);
+extern bool scheduler_unclaim(int scheduler, uint32 generation);
+extern void scheduler_terminate_all(int database);
+extern void launcher_wake(void);
+extern void launcher_rescan(void);
+
+extern Size scheduler_shmem_size(void);
+extern void scheduler_shmem_init(void);
+
+/* --- launcher.c ------------------------------------------------------------ */
+
+extern void launcher_register(void);
+
+/* --- utility.c ------------------------------------------------------------- */
+
+extern void utility_init(void);
+extern void utility_announce(void);
+extern void utility_release_databases(void);
+
+/* --- runtime.c ------------------------------------------------------------- */
+
+extern int runtime_tranche;
+
+#endif

@@ -1,0 +1,251 @@
+/*
+ * runtimefuncs.c
+ *		The runtime's SQL functions: starting it, and looking into it.
+ *
+ * What they show is read without stopping anyone, so rows need not fit
+ * together to the last message.
+ */
+#include "postgres.h"
+
+#include "commands/dbcommands.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/function.h"
+#include "runtime/runtime_internal.h"
+
+DLOG_FUNCTION(dlog_start);
+DLOG_FUNCTION(dlog_actors);
+DLOG_FUNCTION(dlog_schedulers);
+DLOG_FUNCTION(dlog_memory);
+DLOG_FUNCTION(dlog_dead_letters);
+DLOG_FUNCTION(dlog_stat_runtime);
+DLOG_FUNCTION(dlog_messages);
+
+static void
+put_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static Datum
+database_name_datum(Oid oid, bool *is_null)
+{
+	char *name = OidIsValid(oid) ? get_database_name(oid) : NULL;
+
+	*is_null = name == NULL;
+	return name ? CStringGetTextDatum(name) : (Datum) 0;
+}
+
+static Datum
+address_datum(ActorAddress address)
+{
+	return CStringGetTextDatum(psprintf("%u/%u/%u", address.node, address.slot, address.incarnation));
+}
+
+/*
+ * dlog.start() -> void
+ *		Schedulers shall run in this database from the commit on.
+ */
+Datum
+dlog_start(PG_FUNCTION_ARGS)
+{
+	runtime_require();
+	utility_announce();
+	PG_RETURN_VOID();
+}
+
+Datum
+dlog_actors(PG_FUNCTION_ARGS)
+{
+	uint32 i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	for (i = 1; i < actor_slots_used(); i++)
+	{
+		ActorSlot *slot = actor_slot(i);
+		uint64 identity = pg_atomic_read_u64(&slot->identity);
+		ActorSlot copy;
+		ActorAddress address = {THIS_NODE, i, (uint32) (identity >> 32)};
+		Datum values[10];
+		bool nulls[10] = {false};
+
+		if ((uint32) identity != ACTOR_ALIVE)
+			continue;
+		pg_read_barrier();
+		memcpy(&copy, slot, sizeof(ActorSlot));
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&slot->identity) != identity)
+			continue;
+
+		values[0] = address_datum(address);
+		values[1] = CStringGetTextDatum(copy.behavior);
+		values[2] = database_name_datum(copy.database, &nulls[2]);
+		nulls[3] = !OidIsValid(copy.role);
+		if (!nulls[3])
+		{
+			char *role = GetUserNameFromId(copy.role, true);
+
+			nulls[3] = role == NULL;
+			values[3] = role ? CStringGetTextDatum(role) : (Datum) 0;
+		}
+		values[4] = Int32GetDatum(process_at(copy.process)->pid);
+		values[5] = Int32GetDatum(copy.depth);
+		values[6] = Int32GetDatum(copy.high_water);
+		values[7] = Int64GetDatum(copy.received);
+		values[8] = TimestampTzGetDatum(copy.spawned_at);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+dlog_schedulers(PG_FUNCTION_ARGS)
+{
+	int i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	for (i = 0; i < scheduler_pool->n_slots; i++)
+	{
+		SchedulerSlot copy;
+		SchedulerState state;
+		Datum values[9];
+		bool nulls[9] = {false};
+		int64 busy_us;
+		int64 age_us;
+
+		LWLockAcquire(&scheduler_pool->lock, LW_SHARED);
+		memcpy(&copy, &scheduler_pool->slot[i], sizeof(SchedulerSlot));
+		LWLockRelease(&scheduler_pool->lock);
+		state = (SchedulerState) pg_atomic_read_u32(&copy.state);
+		if (state == SCHEDULER_FREE)
+			continue;
+		age_us = GetCurrentTimestamp() - copy.started_at;
+		busy_us = copy.busy_us + (copy.is_busy ? GetCurrentTimestamp() - copy.since : 0);
+		values[0] = Int32GetDatum(copy.pid);
+		nulls[0] = copy.pid == 0;
+		values[1] = database_name_datum(database_at(copy.database)->oid, &nulls[1]);
+		values[2] = CStringGetTextDatum(!copy.is_ready ? "starting" : copy.is_busy ? "busy"
+																				   : "idle");
+		values[3] = CStringGetTextDatum(copy.activity);
+		nulls[3] = copy.activity[0] == '\0';
+		values[4] = TimestampTzGetDatum(copy.since);
+		values[5] = TimestampTzGetDatum(copy.started_at);
+		values[6] = Int64GetDatum(copy.works);
+		values[7] = Int64GetDatum(copy.failed);
+		values[8] = Float8GetDatum(age_us > 0 ? Min(1.0, (double) busy_us / age_us) : 0.0);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+dlog_memory(PG_FUNCTION_ARGS)
+{
+	ArenaClassUsage usage[ARENA_CLASSES];
+	int i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	arena_usage(usage);
+	for (i = 0; i < ARENA_CLASSES; i++)
+	{
+		Datum values[3];
+		bool nulls[3] = {false};
+
+		values[0] = Int32GetDatum(usage[i].block_size);
+		values[1] = Int64GetDatum(usage[i].total);
+		values[2] = Int64GetDatum(usage[i].used);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+dlog_dead_letters(PG_FUNCTION_ARGS)
+{
+	uint32 i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	for (i = 0; i < DEAD_LETTERS_KEPT; i++)
+	{
+		DeadLetter letter;
+		const char *type;
+		Datum values[6];
+		bool nulls[6] = {false};
+
+		if (!dead_letter_read(i, &letter))
+			continue;
+		type = message_type_name(letter.type);
+		values[0] = Int64GetDatum(pg_atomic_read_u64(&letter.number));
+		values[1] = TimestampTzGetDatum(letter.at);
+		values[2] = CStringGetTextDatum(type ? type : psprintf("%u", letter.type));
+		values[3] = CStringGetTextDatum(dead_letter_reason_name(letter.reason));
+		values[4] = address_datum(letter.to);
+		values[5] = address_datum(letter.from);
+		nulls[5] = letter.from.slot == 0;
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static void
+put_statistic(FunctionCallInfo fcinfo, const char *name, int64 value)
+{
+	Datum values[2] = {CStringGetTextDatum(name), Int64GetDatum(value)};
+	bool nulls[2] = {false};
+
+	put_row(fcinfo, values, nulls);
+}
+
+Datum
+dlog_stat_runtime(PG_FUNCTION_ARGS)
+{
+	uint64 sent = 0;
+	uint64 received = 0;
+	uint32 i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	for (i = 0; i < arena_owner_count(); i++)
+	{
+		sent += pg_atomic_read_u64(&process_at(i)->sent);
+		received += pg_atomic_read_u64(&process_at(i)->received);
+	}
+	put_statistic(fcinfo, "actors", actor_count());
+	put_statistic(fcinfo, "messages sent", sent);
+	put_statistic(fcinfo, "messages received", received);
+	put_statistic(fcinfo, "bytes free", arena_bytes_free());
+	for (i = 0; i < DEAD_LETTER_REASONS; i++)
+		put_statistic(fcinfo, psprintf("dead letters: %s", dead_letter_reason_name(i)),
+					  dead_letter_count(i));
+	return (Datum) 0;
+}
+
+Datum
+dlog_messages(PG_FUNCTION_ARGS)
+{
+	uint32 number;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (number = 0; number <= PG_UINT16_MAX; number++)
+	{
+		const char *name = message_type_name(number);
+		Datum values[2];
+		bool nulls[2] = {false};
+
+		if (name == NULL)
+			continue;
+		values[0] = Int32GetDatum(number);
+		values[1] = CStringGetTextDatum(name);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,541 @@
+/*
+ * scheduler.c
+ *		The workers that run what is sent to a database.
+ *
+ * A scheduler is a background worker connected to its database.  It first
+ * looks whether the extension is there; if not it says so and exits.  Then
+ * it takes work, runs the handler of its type outside of a transaction, and
+ * sleeps, without a timeout, while there is none.  Those above
+ * dlog.min_schedulers that stay idle for dlog.scheduler_idle_timeout retire.
+ * An ERROR ends the work, not the scheduler.
+ *
+ * The pool's lock guards who has which SchedulerSlot.  A slot is claimed by
+ * the launcher and named to the new worker together with its generation, so
+ * a worker that starts too late finds out.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "base/function.h"
+#include "base/guc.h"
+#include "base/pg_compat.h"
+#include "base/stop_point.h"
+#include "runtime/runtime_internal.h"
+
+/* A refresh that failed is tried again after this time. */
+#define REFRESH_RETRY_MS 5000
+
+SchedulerPool *scheduler_pool;
+
+/* The handlers, registered in the postmaster. */
+#define MAX_WORK_TYPES 64
+static struct
+{
+	uint16 type;
+	WorkHandler handler;
+} work_types[MAX_WORK_TYPES];
+static int n_work_types = 0;
+
+#define MAX_START_CALLBACKS 8
+static void (*start_callbacks[MAX_START_CALLBACKS])(void);
+static int n_start_callbacks = 0;
+
+/* Of this process, if it is a scheduler. */
+static SchedulerSlot *my_scheduler;
+static int my_number = -1;
+static int my_database = -1;
+static bool owes_refresh = false;
+
+extern DLOG_EXPORT void dlog_scheduler_main(Datum argument);
+
+/*
+ * runtime_register_work
+ *		Name the handler of a type of work.  From _PG_init.
+ */
+void
+runtime_register_work(uint16 type, WorkHandler handler)
+{
+	if (n_work_types == MAX_WORK_TYPES)
+		elog(ERROR, "too many types of work");
+	work_types[n_work_types].type = type;
+	work_types[n_work_types++].handler = handler;
+}
+
+/*
+ * runtime_register_scheduler_start
+ *		Name a function to run when a database comes up.  From _PG_init.
+ */
+void
+runtime_register_scheduler_start(void (*callback)(void))
+{
+	if (n_start_callbacks == MAX_START_CALLBACKS)
+		elog(ERROR, "too many start callbacks");
+	start_callbacks[n_start_callbacks++] = callback;
+}
+
+/* ------------------------------------------------------------------ slots */
+
+/*
+ * scheduler_claim
+ *		A slot for a scheduler that is about to be started, or -1.
+ */
+int
+scheduler_claim(int database, uint32 *generation)
+{
+	int claimed = -1;
+	int i;
+
+	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);
+	for (i = 0; i < scheduler_pool->n_slots && claimed < 0; i++)
+	{
+		SchedulerSlot *slot = &scheduler_pool->slot[i];
+
+		if (pg_atomic_read_u32(&slot->state) != SCHEDULER_FREE)
+			continue;
+		*generation = ++slot->generation;
+		slot->database = database;
+		slot->pid = 0;
+		slot->process = PROCESS_NONE;
+		slot->is_ready = false;
+		slot->is_busy = false;
+		slot->works = slot->failed = slot->busy_us = 0;
+		slot->activity[0] = '\0';
+		slot->started_at = slot->since = GetCurrentTimestamp();
+		pg_atomic_write_u32(&slot->state, SCHEDULER_STARTING);
+		claimed = i;
+	}
+	LWLockRelease(&scheduler_pool->lock);
+	return claimed;
+}
+
+/* Give it back if the worker has not taken it.  True if so. */
+bool
+scheduler_unclaim(int scheduler, uint32 generation)
+{
+	SchedulerSlot *slot = &scheduler_pool->slot[scheduler];
+	bool is_unclaimed = false;
+
+	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);
+	if (pg_atomic_read_u32(&slot->state) == SCHEDULER_STARTING && slot->generation == generation)
+	{
+		pg_atomic_write_u32(&slot->state, SCHEDULER_FREE);
+		is_unclaimed = true;
+	}
+	LWLockRelease(&scheduler_pool->lock);
+	return is_unclaimed;
+}
+
+SchedulerCount
+scheduler_count(int database)
+{
+	SchedulerCount count = {0};
+	int i;
+
+	LWLockAcquire(&scheduler_pool->lock, LW_SHARED);
+	for (i = 0; i < scheduler_pool->n_slots; i++)
+	{
+		SchedulerSlot *slot = &scheduler_pool->slot[i];
+
+		if (pg_atomic_read_u32(&slot->state) == SCHEDULER_FREE || slot->database != database)
+			continue;
+		count.all++;
+		if (!slot->is_busy)
+			count.free++;
+	}
+	LWLockRelease(&scheduler_pool->lock);
+	return count;
+}
+
+/*
+ * scheduler_terminate_all
+ *		Ask all running schedulers of a database to exit.
+ */
+void
+scheduler_terminate_all(int database)
+{
+	int i;
+
+	LWLockAcquire(&scheduler_pool->lock, LW_SHARED);
+	for (i = 0; i < scheduler_pool->n_slots; i++)
+	{
+		SchedulerSlot *slot = &scheduler_pool->slot[i];
+
+		if (pg_atomic_read_u32(&slot->state) == SCHEDULER_RUNNING && slot->database == database)
+			kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(&scheduler_pool->lock);
+}
+
+void
+launcher_wake(void)
+{
+	uint32 launcher = pg_atomic_read_u32(&scheduler_pool->launcher);
+
+	if (launcher != PROCESS_NONE)
+		process_wake(launcher);
+}
+
+/* Databases may have come: the launcher shall look. */
+void
+launcher_rescan(void)
+{
+	pg_atomic_write_u32(&scheduler_pool->rescan, 1);
+	pg_memory_barrier();
+	launcher_wake();
+}
+
+/* ------------------------------------------------------- one scheduler */
+
+static void
+set_busy(bool is_busy)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (my_scheduler->is_busy && !is_busy)
+		my_scheduler->busy_us += now - my_scheduler->since;
+	my_scheduler->since = now;
+	my_scheduler->is_busy = is_busy;
+}
+
+/*
+ * runtime_report_activity
+ *		Show what this scheduler does; NULL: nothing.
+ *
+ * Elsewhere it does nothing.
+ */
+void
+runtime_report_activity(const char *activity)
+{
+	if (my_scheduler == NULL)
+		return;
+	strlcpy(my_scheduler->activity, activity ? activity : "", ACTIVITY_LENGTH);
+	if (activity != NULL)
+		pgstat_report_activity(STATE_RUNNING, activity);
+	else
+		pgstat_report_activity(STATE_IDLE, NULL);
+	set_ps_display(activity ? activity : "idle");
+}
+
+/* After an ERROR: as in a session's main loop. */
+static void
+recover_from_error(void)
+{
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	EmitErrorReport();
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+}
+
+/* Run the callbacks of higher layers, all in one transaction. */
+static void
+run_refresh(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	owes_refresh = false;
+	set_busy(true);
+	runtime_report_activity("reading dlog's tables");
+	PG_TRY();
+	{
+		int i;
+
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		for (i = 0; i < n_start_callbacks; i++)
+			start_callbacks[i]();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		recover_from_error();
+		owes_refresh = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	runtime_report_activity(NULL);
+	set_busy(false);
+}
+
+static void
+run_work(Message *message, MemoryContext work_context)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *name = message_type_name(message->type);
+	WorkHandler handler = NULL;
+	int i;
+
+	for (i = 0; i < n_work_types; i++)
+		if (work_types[i].type == message->type)
+			handler = work_types[i].handler;
+	if (handler == NULL)
+	{
+		dead_letter_record(message, DEAD_LETTER_NO_HANDLER);
+		actor_send_undelivered(message, SEND_NO_ACTOR);
+		return;
+	}
+
+	set_busy(true);
+	runtime_report_activity(name ? name : "?");
+	pgstat_report_appname("dlog");
+	MemoryContextSwitchTo(work_context);
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		STOP_POINT("scheduler-work");
+		handler(message);
+		if (IsTransactionOrTransactionBlock())
+		{
+			elog(WARNING, "handler of %s left a transaction open", name);
+			AbortOutOfAnyTransaction();
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		recover_from_error();
+		my_scheduler->failed++;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	message_free(message);
+	MemoryContextReset(work_context);
+	my_scheduler->works++;
+	runtime_report_activity(NULL);
+	set_busy(false);
+	pgstat_report_stat(false);
+}
+
+/* Are fewer idle than shall be, so that the launcher should start one? */
+static void
+call_for_more(void)
+{
+	SchedulerCount count;
+
+	if (database_idle_count(my_database) >= dlog_min_schedulers)
+		return;
+	count = scheduler_count(my_database);
+	if (count.free < dlog_min_schedulers && count.all < dlog_max_schedulers)
+		launcher_wake();
+}
+
+/*
+ * Sleep until there is something to do.  False: it is time to retire.
+ */
+static bool
+sleep_idle(void)
+{
+	DatabaseSlot *database = database_at(my_database);
+	long timeout = -1;
+	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	int happened = 0;
+
+	database_set_idle(my_database, my_number, true);
+	if (!database_has_work(my_database) && pg_atomic_read_u32(&database->refresh) == 0)
+	{
+		if (database_idle_count(my_database) > dlog_min_schedulers)
+			timeout = dlog_scheduler_idle_timeout;
+		if (owes_refresh)
+			timeout = REFRESH_RETRY_MS;
+		if (timeout >= 0)
+			events |= WL_TIMEOUT;
+		happened = WaitLatch(MyLatch, events, timeout, WaitEventExtensionNew("DlogSchedulerIdle"));
+		if (happened & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+	}
+	database_set_idle(my_database, my_number, false);
+	if (owes_refresh && (happened & WL_TIMEOUT))
+		pg_atomic_write_u32(&database->refresh, 1);
+	else if ((happened & WL_TIMEOUT) && !database_has_work(my_database) &&
+			 database_idle_count(my_database) >= dlog_min_schedulers)
+		return false;
+	return true;
+}
+
+/* Leave the slot to others; see that nobody waits for us. */
+static void
+scheduler_exit(int code, Datum argument)
+{
+	DatabaseSlot *database = database_at(my_database);
+	bool was_ready = my_scheduler->is_ready;
+
+	database_set_idle(my_database, my_number, false);
+	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);
+	my_scheduler->pid = 0;
+	pg_atomic_write_u32(&my_scheduler->state, SCHEDULER_FREE);
+	LWLockRelease(&scheduler_pool->lock);
+	if (!was_ready && code != 0)
+		pg_atomic_write_u64(&database->start_failed_at, GetCurrentTimestamp());
+	ConditionVariableBroadcast(&database->scheduler_exited);
+	if (database_has_work(my_database))
+		database_wake_idle(my_database);
+	launcher_wake();
+	my_scheduler = NULL;
+}
+
+/* Take the slot that the launcher named.  False: it was too late. */
+static bool
+take_slot(Datum argument)
+{
+	uint32 generation;
+	bool is_ours;
+
+	my_number = DatumGetInt32(argument);
+	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+	my_scheduler = &scheduler_pool->slot[my_number];
+	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);
+	is_ours = pg_atomic_read_u32(&my_scheduler->state) == SCHEDULER_STARTING &&
+			  my_scheduler->generation == generation;
+	if (is_ours)
+	{
+		pg_atomic_write_u32(&my_scheduler->state, SCHEDULER_RUNNING);
+		my_scheduler->pid = MyProcPid;
+		my_database = my_scheduler->database;
+	}
+	LWLockRelease(&scheduler_pool->lock);
+	if (!is_ours)
+		my_scheduler = NULL;
+	return is_ours;
+}
+
+/* Is the extension in the database that we are connected to? */
+static bool
+look_for_extension(void)
+{
+	uint32 asked = *(volatile uint32 *) &database_at(my_database)->asked;
+	bool has_extension;
+
+	pg_memory_barrier();
+	StartTransactionCommand();
+	has_extension = OidIsValid(get_extension_oid("dlog", true));
+	database_confirm(my_database, asked, get_database_name(MyDatabaseId), has_extension);
+	CommitTransactionCommand();
+	return has_extension;
+}
+
+void
+dlog_scheduler_main(Datum argument)
+{
+	DatabaseSlot *database;
+	MemoryContext work_context;
+	Oid oid;
+	bool is_wanted;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	if (!take_slot(argument))
+		proc_exit(0);
+	before_shmem_exit(scheduler_exit, (Datum) 0);
+	database = database_at(my_database);
+	LWLockAcquire(&database->lock, LW_SHARED);
+	is_wanted = database->kept_away == 0 && OidIsValid(database->oid);
+	oid = database->oid;
+	LWLockRelease(&database->lock);
+	if (!is_wanted)
+		proc_exit(0);
+
+	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid, 0);
+	if (!look_for_extension())
+		proc_exit(0);
+	process_attach();
+	my_scheduler->process = my_process_slot;
+	my_scheduler->is_ready = true;
+	launcher_wake();
+
+	CurrentMemoryContext = AllocSetContextCreate(TopMemoryContext, "dlog scheduler", ALLOCSET_DEFAULT_SIZES);
+	work_context = AllocSetContextCreate(TopMemoryContext, "dlog work", ALLOCSET_DEFAULT_SIZES);
+	runtime_report_activity(NULL);
+
+	for (;;)
+	{
+		Message *message;
+		bool more;
+
+		/* Asked to go while idle, there is nothing to complain about. */
+		if (ProcDiePending)
+			proc_exit(1);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (pg_atomic_exchange_u32(&database->refresh, 0) != 0)
+			run_refresh();
+
+		/* mail for actors of works that are over is answered */
+		if (process_has_mail())
+			bound_sort_mail();
+
+		message = database_take(my_database, &more);
+		if (message == NULL)
+		{
+			if (!sleep_idle())
+				proc_exit(0);
+			continue;
+		}
+		my_scheduler->is_busy = true;
+		if (more && !database_wake_idle(my_database))
+			launcher_wake();
+		else
+			call_for_more();
+		run_work(message, work_context);
+	}
+}
+
+/* --------------------------------------------------------- shared memory */
+
+static int
+slot_count(void)
+{
+	return Min(max_worker_processes, MAX_SCHEDULERS);
+}
+
+Size
+scheduler_shmem_size(void)
+{
+	return add_size(offsetof(SchedulerPool, slot), mul_size(slot_count(), sizeof(SchedulerSlot)));
+}
+
+void
+scheduler_shmem_init(void)
+{
+	bool found;
+	int i;
+
+	scheduler_pool = ShmemInitStruct("dlog schedulers", scheduler_shmem_size(), &found);
+	if (found)
+		return;
+	memset(scheduler_pool, 0, scheduler_shmem_size());
+	LWLockInitialize(&scheduler_pool->lock, runtime_tranche);
+	pg_atomic_init_u32(&scheduler_pool->launcher, PROCESS_NONE);
+	pg_atomic_init_u32(&scheduler_pool->rescan, 0);
+	scheduler_pool->n_slots = slot_count();
+	for (i = 0; i < scheduler_pool->n_slots; i++)
+		pg_atomic_init_u32(&scheduler_pool->slot[i].state, SCHEDULER_FREE);
+}
