@@ -12,8 +12,42 @@
 #error "dlog supports PostgreSQL 15 to 18"
 #endif
 
+#include "executor/executor.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/wait_event.h"
+
+/* --- 15 ------------------------------------------------------------------ */
+#if PG_VERSION_NUM < 160000
+/*
+ * 16 moved the role that a relation is accessed as from its range table entry
+ * into RTEPermissionInfo, and copies it into ForeignScan.
+ */
+static inline Oid
+ForeignScanCheckAsUser(ForeignScan *plan, EState *estate)
+{
+	return exec_rt_fetch(plan->scan.scanrelid, estate)->checkAsUser;
+}
+
+static inline Oid
+ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
+{
+	Index rti = rinfo->ri_RangeTableIndex;
+	Oid role = InvalidOid;
+
+	/* A partition that rows are routed to is accessed as its root. */
+	if (rti == 0 && rinfo->ri_RootResultRelInfo != NULL)
+		rti = rinfo->ri_RootResultRelInfo->ri_RangeTableIndex;
+	if (rti != 0)
+		role = exec_rt_fetch(rti, estate)->checkAsUser;
+	return OidIsValid(role) ? role : GetUserId();
+}
+
+/* 16 makes the map from the root's rows when it is asked for it. */
+#define ExecGetRootToChildMap(rinfo, estate) ((rinfo)->ri_RootToPartitionMap)
+#else
+#define ForeignScanCheckAsUser(plan, estate) ((plan)->checkAsUser)
+#endif
 
 /* --- 15 and 16 ---------------------------------------------------------- */
 #if PG_VERSION_NUM < 170000

@@ -136,6 +136,7 @@ server_lookup(Oid server, ServerEntry *entry)
 {
 	ServerEntry *kept;
 	ForeignServer *definition;
+	ListCell *cell;
 	uint64 started;
 
 	create_caches();
@@ -154,6 +155,13 @@ server_lookup(Oid server, ServerEntry *entry)
 	entry->is_ours = strcmp(GetForeignDataWrapper(definition->fdwid)->fdwname,
 							WRAPPER_NAME) == 0;
 	namestrcpy(&entry->node, definition->servername);
+	foreach (cell, definition->options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, "node") == 0)
+			namestrcpy(&entry->node, defGetString(option));
+	}
 
 	if (started == invalidations)
 		memcpy(hash_search(servers, &server, HASH_ENTER, NULL), entry, sizeof(*entry));

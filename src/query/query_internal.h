@@ -9,6 +9,7 @@
 #ifndef DLOG_QUERY_INTERNAL_H
 #define DLOG_QUERY_INTERNAL_H
 
+#include "foreign/fdwapi.h"
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "utils/rel.h"
@@ -17,8 +18,63 @@
 #include "query/query.h"
 #include "remote/remote.h"
 
+/* --- the foreign-data wrapper: one foreign table -------------------------- */
+
 /* options.c */
 extern char *foreign_column_name(Relation relation, AttrNumber attno);
+
+/*
+ * relation_text.c: statements about the relation that a foreign table stands
+ * for, as text for its node.
+ */
+typedef struct RelationText
+{
+	PartitionHome home;
+	char *name;		/* of the relation in the text, qualified */
+	char **columns; /* names over there by attno - 1; NULL: dropped */
+	int n_columns;
+	List *context;	/* for ruleutils */
+	List *values;	/* expressions, of which $1 to $n are the values */
+} RelationText;
+
+extern void relation_text_init(RelationText *text, Relation relation);
+extern void relation_text_expression(RelationText *text, StringInfo buffer,
+									 Node *expression, Index varno);
+extern void relation_text_where(RelationText *text, StringInfo buffer,
+								List *clauses, Index varno);
+extern void relation_text_columns(RelationText *text, StringInfo buffer,
+								  List *attnos);
+
+/* request.c: requests, and the rows that they bring */
+extern List *request_tables(const PartitionHome *home);
+extern TupleDesc request_result_desc(Relation relation, List *attnos);
+extern void request_set_parameters(RemoteRequest *request, List *expressions);
+extern void request_evaluate_parameters(RemoteRequest *request, List *states,
+										ExprContext *econtext);
+extern RemoteStream *request_open(uint32 node, const RemoteRequest *request,
+								  Oid role);
+extern uint64 request_run(uint32 node, const RemoteRequest *request, Oid role);
+extern bool request_next(RemoteStream *stream, TupleTableSlot *slot);
+extern void request_explain(uint32 node, const char *sql,
+							const RemoteStats *stats, struct ExplainState *es);
+
+/* What is received is stored as a row of the foreign table. */
+typedef struct RowMap
+{
+	int n_attnos;
+	AttrNumber *attnos; /* of the columns received; ctid's among them */
+} RowMap;
+
+extern RowMap *row_map(List *attnos);
+extern void row_map_store(const RowMap *map, TupleTableSlot *received,
+						  TupleTableSlot *row);
+
+/* modify.c, direct_modify.c, import.c, analyze.c fill in their part. */
+extern bool update_may_move(Relation relation, const Bitmapset *updated);
+extern void modify_set_routines(FdwRoutine *routine);
+extern void direct_modify_set_routines(FdwRoutine *routine);
+extern void import_set_routines(FdwRoutine *routine);
+extern void analyze_set_routines(FdwRoutine *routine);
 
 /* --- shippable.c: may an expression travel? ------------------------------ */
 

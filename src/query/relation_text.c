@@ -1,0 +1,186 @@
+/*
+ * relation_text.c
+ *		Statements about the relation that a foreign table stands for.
+ *
+ * The skeleton of a statement is written by its caller; this file writes the
+ * relation's name, columns and expressions as they are called on the other
+ * node.  Expressions are printed by the server's own ruleutils, which is
+ * told the names over there by way of a made-up range table entry.
+ *
+ * The relation of a partition of a distributed table is its parent, so that
+ * the parent's privileges and row-level security count; the request names the
+ * partition that it is about (RemoteRequest.tables).
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/plannodes.h"
+#include "utils/builtins.h"
+#include "utils/ruleutils.h"
+
+#include "query/query_internal.h"
+
+/*
+ * relation_text_init
+ *		Learn what a foreign table's relation and columns are called.
+ */
+void
+relation_text_init(RelationText *text, Relation relation)
+{
+	TupleDesc desc = RelationGetDescr(relation);
+
+	memset(text, 0, sizeof(*text));
+	if (!partition_home(RelationGetRelid(relation), &text->home))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("foreign table \"%s\" does not belong to a node",
+						RelationGetRelationName(relation))));
+
+	text->name = text->home.parent_name != NULL
+					 ? quote_qualified_identifier(text->home.parent_schema,
+												  text->home.parent_name)
+					 : quote_qualified_identifier(text->home.schema,
+												  text->home.name);
+
+	text->n_columns = desc->natts;
+	text->columns = palloc(sizeof(char *) * Max(desc->natts, 1));
+	for (AttrNumber attno = 1; attno <= desc->natts; attno++)
+		text->columns[attno - 1] = foreign_column_name(relation, attno);
+}
+
+/*
+ * Ruleutils prints a column by its name in a range table entry.  Ours is said
+ * to be that of a common table expression, since it takes names from there
+ * and not from the catalogs.
+ */
+static List *
+deparse_context(RelationText *text)
+{
+	if (text->context == NIL)
+	{
+		PlannedStmt *statement = makeNode(PlannedStmt);
+		RangeTblEntry *entry = makeNode(RangeTblEntry);
+		List *names = NIL;
+
+		for (int i = 0; i < text->n_columns; i++)
+			names = lappend(names, makeString(text->columns[i] != NULL
+												  ? text->columns[i]
+												  : pstrdup("")));
+		entry->rtekind = RTE_CTE;
+		entry->ctename = text->name;
+		entry->eref = makeAlias("r", names);
+		entry->inFromCl = true;
+		statement->rtable = list_make1(entry);
+		text->context = deparse_context_for_plan_tree(statement,
+													  list_make1("r"));
+	}
+	return text->context;
+}
+
+typedef struct MutatorContext
+{
+	RelationText *text;
+	Relids relids;
+} MutatorContext;
+
+static Node *
+make_parameter(RelationText *text, Node *node)
+{
+	Param *param = makeNode(Param);
+
+	if (!list_member(text->values, node))
+		text->values = lappend(text->values, copyObject(node));
+	param->paramkind = PARAM_EXTERN;
+	for (param->paramid = 1;; param->paramid++)
+	{
+		if (equal(list_nth(text->values, param->paramid - 1), node))
+			break;
+	}
+	param->paramtype = exprType(node);
+	param->paramtypmod = -1;
+	param->paramcollid = exprCollation(node);
+	param->location = -1;
+	return (Node *) param;
+}
+
+/*
+ * Columns become those of the one entry of deparse_context(), and what is
+ * constant here becomes a parameter.
+ */
+static Node *
+text_mutator(Node *node, MutatorContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && bms_is_member(((Var *) node)->varno, context->relids))
+	{
+		Var *var = (Var *) copyObject(node);
+
+		Assert(var->varattno > 0);
+		var->varno = 1;
+		var->varnosyn = 0;
+		var->varattnosyn = 0;
+		return (Node *) var;
+	}
+	if (!IsA(node, Const) && !IsA(node, List) && !IsA(node, CaseWhen) &&
+		expression_is_constant_here(node, context->relids))
+		return make_parameter(context->text, node);
+	return expression_tree_mutator(node, text_mutator, context);
+}
+
+/*
+ * relation_text_expression
+ *		Append a shippable expression over the relation's rows, which are
+ *		varno's here.  What of it is evaluated here joins text->values.
+ */
+void
+relation_text_expression(RelationText *text, StringInfo buffer,
+						 Node *expression, Index varno)
+{
+	MutatorContext context = {text, bms_make_singleton(varno)};
+	int nest_level;
+
+	expression = text_mutator(expression, &context);
+
+	nest_level = deparse_formats_begin();
+	appendStringInfoString(buffer,
+						   deparse_expression(expression, deparse_context(text),
+											  false, false));
+	deparse_formats_end(nest_level);
+}
+
+/*
+ * relation_text_where
+ *		Append " WHERE ..." for shippable clauses, if there are any.
+ */
+void
+relation_text_where(RelationText *text, StringInfo buffer, List *clauses,
+					Index varno)
+{
+	if (clauses == NIL)
+		return;
+	appendStringInfoString(buffer, " WHERE ");
+	relation_text_expression(text, buffer,
+							 (Node *) make_ands_explicit(clauses), varno);
+}
+
+/* A comma-separated list of columns; attnos may include that of ctid. */
+void
+relation_text_columns(RelationText *text, StringInfo buffer, List *attnos)
+{
+	ListCell *cell;
+
+	foreach(cell, attnos)
+	{
+		AttrNumber attno = lfirst_int(cell);
+
+		if (cell != list_head(attnos))
+			appendStringInfoString(buffer, ", ");
+		appendStringInfoString(buffer,
+							   attno == SelfItemPointerAttributeNumber
+								   ? "ctid"
+								   : quote_identifier(text->columns[attno - 1]));
+	}
+}
