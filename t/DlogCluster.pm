@@ -14,7 +14,11 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use File::Basename;
 use Test::More;
+
+# Functions that arm stop points; the library of a test run has them.
+my $stop_points = dirname(__FILE__) . '/stop_points.sql';
 
 # new(nodes => 1, conf => '...', database => 'postgres', join => 1)
 #	Start the nodes, with "conf" appended to each postgresql.conf, create the
@@ -55,7 +59,8 @@ CONF
 
 		$node->safe_psql('postgres', "CREATE DATABASE \"$self->{database}\"")
 		  if $self->{database} ne 'postgres';
-		$self->sql($i, 'CREATE EXTENSION dlog') if $options{extension} // 1;
+		$self->sql($i, 'CREATE EXTENSION dlog;' . slurp_file($stop_points))
+		  if $options{extension} // 1;
 	}
 	$self->join_all if $count > 1 && ($options{join} // 1) && ($options{extension} // 1);
 

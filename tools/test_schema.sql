@@ -4,6 +4,7 @@
  */
 SET client_min_messages = warning;
 CREATE EXTENSION dlog;
+\ir t/stop_points.sql
 CREATE SCHEMA test;
 
 /*
