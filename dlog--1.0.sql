@@ -5,6 +5,9 @@
 
 -- ------------------------------------------------------------------ base
 
+-- What is in it says itself who may.
+GRANT USAGE ON SCHEMA dlog TO PUBLIC;
+
 
 -- ------------------------------------------------------------------ wire
 
@@ -150,6 +153,67 @@ GRANT SELECT ON dlog.distributed_table TO PUBLIC;
 
 
 -- ---------------------------------------------------------------- deploy
+
+-- What a node answers to one that deploys a query.  Anyone may call it: it
+-- does what the caller could do with the query itself.
+CREATE FUNCTION dlog.deploy_answer(query text, as_type anyelement, form text, writes boolean,
+                                   OUT result anyelement, OUT rows bigint)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dlog_deploy_answer'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_answer(text, anyelement, text, boolean) IS
+    'what a node answers to another one that deploys a query';
+
+CREATE FUNCTION dlog.deploy_map(flock text, query text, timeout interval DEFAULT '30 s',
+                                retries int DEFAULT 0, writes boolean DEFAULT false,
+                                on_error text DEFAULT NULL)
+    RETURNS TABLE (node text, result jsonb, error text, sqlstate text, rows bigint,
+                   elapsed interval, attempts int)
+    AS 'MODULE_PATHNAME', 'dlog_deploy_map'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION dlog.deploy_map(text, text, interval, int, boolean, text) IS
+    'runs a query on every node of a flock; one row per node, its rows as jsonb';
+
+-- A bare string in third place is a timeout; without this twin it could as
+-- well be a value that tells the type of results.
+CREATE FUNCTION dlog.deploy_map(flock text, query text, timeout text,
+                                retries int DEFAULT 0, writes boolean DEFAULT false,
+                                on_error text DEFAULT NULL)
+    RETURNS TABLE (node text, result jsonb, error text, sqlstate text, rows bigint,
+                   elapsed interval, attempts int)
+    AS 'MODULE_PATHNAME', 'dlog_deploy_map'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION dlog.deploy_map(text, text, text, int, boolean, text) IS
+    'runs a query on every node of a flock; one row per node, its rows as jsonb';
+
+CREATE FUNCTION dlog.deploy_map(flock text, query text, as_type anyelement,
+                                timeout interval DEFAULT '30 s', retries int DEFAULT 0,
+                                writes boolean DEFAULT false, on_error text DEFAULT NULL)
+    RETURNS TABLE (node text, result anyelement, error text, sqlstate text, rows bigint,
+                   elapsed interval, attempts int)
+    AS 'MODULE_PATHNAME', 'dlog_deploy_map_as'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION dlog.deploy_map(text, text, anyelement, interval, int, boolean, text) IS
+    'runs a query on every node of a flock; one row per row it returns there, of a type of your choice';
+
+CREATE FUNCTION dlog.deploy_reduce(flock text, map text, reduce text, init anyelement,
+                                   timeout interval DEFAULT '30 s', retries int DEFAULT 0,
+                                   on_error text DEFAULT 'fail')
+    RETURNS anyelement
+    AS 'MODULE_PATHNAME', 'dlog_deploy_reduce'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_reduce(text, text, text, anyelement, interval, int, text) IS
+    'runs a query on every node of a flock and merges the values by an operator, a function or an aggregate';
+
+CREATE FUNCTION dlog.deploy_reduce(flock text, map text, reduce regprocedure, init anyelement,
+                                   timeout interval DEFAULT '30 s', retries int DEFAULT 0,
+                                   on_error text DEFAULT 'fail')
+    RETURNS anyelement
+    AS 'MODULE_PATHNAME', 'dlog_deploy_reduce_function'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text) IS
+    'runs a query on every node of a flock and merges the values by a function';
+
 
 
 -- ----------------------------------------------------------------- query

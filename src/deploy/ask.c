@@ -1,0 +1,585 @@
+/*
+ * ask.c
+ *		One question to many nodes at once.
+ *
+ * All other nodes are asked first; then this node's own answer is made in the
+ * asking session, which sees what its transaction has done; then the others'
+ * answers are taken as they arrive.  An *attempt* is one request to one node.
+ * One that fails because the connection does is repeated, when retries are
+ * left, after a pause that doubles.  Its stream is closed and its rows are
+ * forgotten before that, so that nothing of an answer is counted twice.
+ *
+ * The timeout is one deadline for all nodes, retries included.  It travels,
+ * so that a node that cannot hear us any more stops by itself.  Our own part
+ * is interrupted by a timer of the server's, as statement_timeout does it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/nodes.h"
+#include "parser/parser.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "deploy/deploy_internal.h"
+#include "remote/remote.h"
+
+#define FIRST_PAUSE_MS 50
+#define LONGEST_PAUSE_MS 1000
+
+typedef enum AskState
+{
+	ASK_PAUSED,	 /* before an attempt, the first one too; next: RUNNING */
+	ASK_RUNNING, /* a stream is open; next: PAUSED, DONE */
+	ASK_DONE	 /* its answer has been given to the receiver */
+} AskState;
+
+/* One of the nodes that are asked. */
+typedef struct Asked
+{
+	AskState state;
+	uint32 node;
+	TimestampTz paused_until;
+	int pause_ms;
+	RemoteStream *stream;
+	TupleTableSlot *slot;
+	MemoryContext context; /* of the answer; reset before another attempt */
+	uint64 asked_us;	   /* when the first attempt began */
+	NodeAnswer answer;
+} Asked;
+
+typedef struct Asking
+{
+	const Question *question;
+	RemoteRequest request;
+	TimestampTz deadline; /* DT_NOEND: none */
+	int n_open;			  /* not yet done */
+	bool answers_waited;  /* while our own part ran, so that when they came is
+						   * not known */
+	AnswerReceiver receiver;
+	void *receiver_state;
+	int n_asked;
+	Asked asked[FLEXIBLE_ARRAY_MEMBER];
+} Asking;
+
+static void request_make(Asking *asking);
+static void answers_take(Asking *asking);
+static void attempt_begin(Asking *asking, Asked *asked);
+static void attempt_continue(Asking *asking, Asked *asked);
+static void attempt_failed(Asking *asking, Asked *asked, ErrorData *error);
+static void attempt_end(Asked *asked);
+static void asked_done(Asking *asking, Asked *asked, ErrorData *error);
+static bool is_connection_failure(const ErrorData *error);
+static void error_add_hint(const Question *question, ErrorData *error);
+static ErrorData *timeout_error(const Question *question, const char *node);
+static void answer_here(Asking *asking, Asked *asked);
+static ErrorData *answer_here_or_error(Asking *asking, Asked *asked);
+static void wait_for_answers(Asking *asking);
+
+/*
+ * question_check
+ *		Refuse, before anyone is asked, what is not SQL.
+ */
+static void
+syntax_error_callback(void *arg)
+{
+	const char *query = arg;
+	int position = geterrposition();
+
+	/* The position is one in the question, not in the asking statement. */
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(query);
+	}
+}
+
+void
+question_check(const char *query)
+{
+	ErrorContextCallback callback;
+	List *statements;
+
+	callback.callback = syntax_error_callback;
+	callback.arg = unconstify(char *, query);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+
+	if (statements == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query is empty")));
+}
+
+/*
+ * question_ask
+ *		Ask all these nodes, and give each one's answer to the receiver.
+ *
+ * "nodes" holds indexes into the node table, THIS_NODE for our own.
+ */
+void
+question_ask(const Question *question, List *nodes, AnswerReceiver receiver,
+			 void *state)
+{
+	Asking *asking = palloc0(offsetof(Asking, asked) +
+							 sizeof(Asked) * list_length(nodes));
+	Asked *here = NULL;
+
+	asking->question = question;
+	asking->receiver = receiver;
+	asking->receiver_state = state;
+	asking->n_asked = asking->n_open = list_length(nodes);
+	asking->deadline = question->timeout_ms == 0
+						   ? DT_NOEND
+						   : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), question->timeout_ms);
+	request_make(asking);
+
+	for (int i = 0; i < asking->n_asked; i++)
+	{
+		Asked *asked = &asking->asked[i];
+
+		asked->node = list_nth_int(nodes, i);
+		asked->context = AllocSetContextCreate(CurrentMemoryContext, "dlog answer",
+											   ALLOCSET_SMALL_SIZES);
+		asked->pause_ms = FIRST_PAUSE_MS;
+		asked->asked_us = clock_now_us();
+		asked->answer.place = i;
+		if (asked->node == THIS_NODE)
+		{
+			asked->answer.node = node_this_name();
+			here = asked;
+		}
+		else
+		{
+			asked->answer.node = node_name(asked->node);
+			attempt_begin(asking, asked);
+		}
+	}
+
+	/* What has failed at once need not wait for our own part. */
+	answers_take(asking);
+	if (here)
+	{
+		answer_here(asking, here);
+		asking->answers_waited = true;
+	}
+
+	for (;;)
+	{
+		answers_take(asking);
+		if (asking->n_open == 0)
+			break;
+		asking->answers_waited = false;
+		wait_for_answers(asking);
+	}
+}
+
+/*
+ * answers_take
+ *		Move each node on as far as it goes without waiting.
+ */
+static void
+answers_take(Asking *asking)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < asking->n_asked; i++)
+	{
+		Asked *asked = &asking->asked[i];
+
+		if (asked->node == THIS_NODE)
+			continue;
+		if (asked->state == ASK_PAUSED && asked->paused_until <= now)
+			attempt_begin(asking, asked);
+		if (asked->state == ASK_RUNNING)
+			attempt_continue(asking, asked);
+		if (asked->state != ASK_DONE && asking->deadline <= now)
+			asked_done(asking, asked,
+					   timeout_error(asking->question, asked->answer.node));
+	}
+}
+
+/*
+ * error_text
+ *		An error as one text: what happened, and what else was said about it.
+ */
+char *
+error_text(const ErrorData *error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, error->message ? error->message : "unknown error");
+	if (error->detail)
+		appendStringInfo(&text, "\nDETAIL:  %s", error->detail);
+	if (error->hint)
+		appendStringInfo(&text, "\nHINT:  %s", error->hint);
+	return text.data;
+}
+
+/*
+ * request_make
+ *		What is sent to each node: a call of dlog.deploy_answer() there.
+ *
+ * The query stands in it as a literal, so that the activity views over there
+ * show it.
+ */
+static void
+request_make(Asking *asking)
+{
+	const Question *question = asking->question;
+	RemoteRequest *request = &asking->request;
+	TupleDesc desc = CreateTemplateTupleDesc(2);
+
+	TupleDescInitEntry(desc, 1, "result", question->type, -1, 0);
+	TupleDescInitEntry(desc, 2, "rows", INT8OID, -1, 0);
+
+	request->kind = REMOTE_QUERY;
+	request->sql = psprintf("SELECT result, rows FROM dlog.deploy_answer(%s, NULL::%s, %s, %s)",
+							quote_literal_cstr(question->query),
+							format_type_extended(question->type, -1, FORMAT_TYPE_FORCE_QUALIFY),
+							quote_literal_cstr(answer_form_name(question->form)),
+							question->writes ? "true" : "false");
+	request->writes = question->writes;
+	request->any_search_path = true;
+	request->result_desc = desc;
+}
+
+static void
+attempt_begin(Asking *asking, Asked *asked)
+{
+	if (asking->deadline != DT_NOEND)
+		asking->request.timeout_ms =
+			Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), asking->deadline));
+
+	MemoryContextReset(asked->context);
+	memset(&asked->answer.answer, 0, sizeof(Answer));
+	asked->answer.attempts++;
+	asked->state = ASK_RUNNING;
+	asked->slot = MakeSingleTupleTableSlot(asking->request.result_desc, &TTSOpsMinimalTuple);
+	asked->stream = remote_open(asked->node, &asking->request);
+}
+
+/*
+ * attempt_continue
+ *		Take what has arrived.
+ */
+static void
+attempt_continue(Asking *asking, Asked *asked)
+{
+	Answer *answer = &asked->answer.answer;
+	ErrorData *error = NULL;
+	int16 length;
+	bool by_value;
+
+	get_typlenbyval(asking->question->type, &length, &by_value);
+	for (;;)
+	{
+		RemoteStatus status = remote_next_or_error(asked->stream, asked->slot, &error);
+		bool is_null;
+		Datum value;
+		MemoryContext context;
+
+		if (status == REMOTE_PENDING)
+			return;
+		if (status == REMOTE_FAILED)
+		{
+			attempt_failed(asking, asked, error);
+			return;
+		}
+		if (status == REMOTE_DONE)
+		{
+			asked_done(asking, asked, NULL);
+			return;
+		}
+
+		/* Rows come with their count; without any, there is one of nulls. */
+		answer->row_count = DatumGetInt64(slot_getattr(asked->slot, 2, &is_null));
+		if (answer->row_count == 0)
+			continue;
+		value = slot_getattr(asked->slot, 1, &is_null);
+		context = MemoryContextSwitchTo(asked->context);
+		answer_add(answer,
+				   is_null ? (Datum) 0 : datumCopy(value, by_value, length), is_null);
+		MemoryContextSwitchTo(context);
+	}
+}
+
+/*
+ * attempt_failed
+ *		Plan another attempt, or let the failure be the node's answer.
+ */
+static void
+attempt_failed(Asking *asking, Asked *asked, ErrorData *error)
+{
+	if (is_connection_failure(error) &&
+		asked->answer.attempts <= asking->question->retries)
+	{
+		attempt_end(asked);
+		asked->state = ASK_PAUSED;
+		asked->paused_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), asked->pause_ms);
+		asked->pause_ms = Min(asked->pause_ms * 2, LONGEST_PAUSE_MS);
+		return;
+	}
+
+	/* It stopped by itself at the deadline that we gave it. */
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		asking->deadline <= GetCurrentTimestamp())
+		error = timeout_error(asking->question, asked->answer.node);
+	asked_done(asking, asked, error);
+}
+
+static void
+attempt_end(Asked *asked)
+{
+	if (asked->stream == NULL)
+		return;
+	remote_close(asked->stream);
+	asked->stream = NULL;
+	ExecDropSingleTupleTableSlot(asked->slot);
+	asked->slot = NULL;
+}
+
+/*
+ * asked_done
+ *		There is an answer or an error; nothing more is expected of this node.
+ */
+static void
+asked_done(Asking *asking, Asked *asked, ErrorData *error)
+{
+	NodeAnswer *answer = &asked->answer;
+
+	answer->elapsed_us = clock_now_us() - asked->asked_us;
+	if (asked->stream && asking->answers_waited && error == NULL)
+	{
+		RemoteStats stats;
+		uint64 there_us;
+
+		remote_stats(asked->stream, &stats);
+		there_us = (stats.queued_ms + stats.run_ms) * 1000;
+		if (there_us > 0)
+			answer->elapsed_us = Min(answer->elapsed_us, there_us);
+	}
+	attempt_end(asked);
+
+	if (error)
+		error_add_hint(asking->question, error);
+	if (error && asking->question->fail)
+	{
+		/* Ours knows where it comes from; the others' arise here. */
+		if (asked->node == THIS_NODE)
+			ReThrowError(error);
+		ThrowErrorData(error);
+	}
+
+	answer->error = error;
+	asking->receiver(asking->receiver_state, answer);
+	asked->state = ASK_DONE;
+	asking->n_open--;
+	MemoryContextReset(asked->context);
+}
+
+static void
+error_add_hint(const Question *question, ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION &&
+		error->hint == NULL && question->form != ANSWER_VALUE &&
+		!question->writes && !XactReadOnly)
+		error->hint = pstrdup("Pass \"writes => true\" for a query that is to change something.");
+}
+
+/* Would the node have answered if the connection to it had held? */
+static bool
+is_connection_failure(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION ||
+		   error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		   error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
+		   error->sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW;
+}
+
+static ErrorData *
+timeout_error(const Question *question, const char *node)
+{
+	ErrorData *error = palloc0(sizeof(ErrorData));
+
+	error->elevel = ERROR;
+	error->output_to_server = error->output_to_client = true;
+	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
+	error->message = psprintf("node \"%s\" did not answer within " INT64_FORMAT " ms",
+							  node, question->timeout_ms);
+	error->hint = pstrdup("Raise \"timeout\", or ask for less.");
+	error->assoc_context = CurrentMemoryContext;
+	return error;
+}
+
+/*
+ * wait_for_answers
+ *		Until something arrives, or a pause or our time is over.
+ */
+static void
+wait_for_answers(Asking *asking)
+{
+	TimestampTz until = asking->deadline;
+
+	for (int i = 0; i < asking->n_asked; i++)
+	{
+		Asked *asked = &asking->asked[i];
+
+		if (asked->state == ASK_PAUSED)
+			until = Min(until, asked->paused_until);
+	}
+	if (until == DT_NOEND)
+		remote_wait();
+	else
+		(void) remote_wait_until(until);
+}
+
+/* --- this node's own part ------------------------------------------------ */
+
+/*
+ * The timer of our own part.  An own part may itself deploy, so there can be
+ * several; the innermost is armed with the earliest deadline of all.
+ */
+typedef struct OwnDeadline
+{
+	struct OwnDeadline *outer;
+	TimestampTz deadline;
+} OwnDeadline;
+
+static OwnDeadline *own_deadline;
+static TimeoutId own_timeout;
+static volatile sig_atomic_t own_time_is_over;
+
+static void
+own_time_over(void)
+{
+	/* A cancel that is already under way is the user's, and stays so. */
+	if (!QueryCancelPending)
+	{
+		own_time_is_over = true;
+		QueryCancelPending = true;
+		InterruptPending = true;
+		SetLatch(MyLatch);
+	}
+}
+
+static void
+own_deadline_begin(OwnDeadline *own, TimestampTz deadline)
+{
+	static bool is_registered = false;
+
+	if (!is_registered)
+	{
+		own_timeout = RegisterTimeout(USER_TIMEOUT, own_time_over);
+		is_registered = true;
+	}
+	own->outer = own_deadline;
+	own->deadline = own_deadline ? Min(deadline, own_deadline->deadline) : deadline;
+	if (own_deadline == NULL)
+		own_time_is_over = false;
+	own_deadline = own;
+	if (own->deadline != DT_NOEND)
+		enable_timeout_at(own_timeout, own->deadline);
+}
+
+/*
+ * own_deadline_end
+ *		Go back to the outer deadline; if that has passed as well, its timer
+ *		goes off at once.
+ *
+ * Returns whether time was up; then the cancel was ours.
+ */
+static bool
+own_deadline_end(OwnDeadline *own)
+{
+	bool is_over;
+
+	if (own->deadline != DT_NOEND)
+		disable_timeout(own_timeout, false);
+	is_over = own_time_is_over;
+	own_time_is_over = false;
+	if (is_over)
+		QueryCancelPending = false;
+
+	own_deadline = own->outer;
+	if (own_deadline && own_deadline->deadline != DT_NOEND)
+		enable_timeout_at(own_timeout, own_deadline->deadline);
+	return is_over;
+}
+
+static void
+answer_here(Asking *asking, Asked *asked)
+{
+	ErrorData *error;
+
+	asked->answer.attempts = 1;
+	error = answer_here_or_error(asking, asked);
+	asked_done(asking, asked, error);
+}
+
+/*
+ * answer_here_or_error
+ *		Our own answer, made in a subtransaction, so that a failure undoes only
+ *		that.
+ *
+ * What cancels the asking statement is no answer and goes on.
+ */
+static ErrorData *
+answer_here_or_error(Asking *asking, Asked *asked)
+{
+	const Question *question = asking->question;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+	volatile bool is_armed = true;
+	volatile bool time_was_up = false;
+	OwnDeadline own;
+
+	BeginInternalSubTransaction(NULL);
+	own_deadline_begin(&own, asking->deadline);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(asked->context);
+		answer_query(question->query, question->type, question->form,
+					 question->writes, &asked->answer.answer);
+		time_was_up = own_deadline_end(&own);
+		is_armed = false;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (is_armed)
+			time_was_up = own_deadline_end(&own);
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		if (!time_was_up || asking->deadline > GetCurrentTimestamp())
+			ReThrowError(error);
+		return timeout_error(question, asked->answer.node);
+	}
+	return error;
+}

@@ -1,3 +1,0 @@
-#include "postgres.h"
-#include "deploy/deploy.h"
-void deploy_init(void) {}
