@@ -140,7 +140,8 @@ GRANT SELECT ON dlog.messages TO PUBLIC;
 CREATE TABLE dlog.distributed_table
 (
     relation regclass PRIMARY KEY,
-    colocation uuid NOT NULL
+    colocation uuid NOT NULL,
+    keys name[] NOT NULL
 );
 COMMENT ON TABLE dlog.distributed_table IS
     'tables that dlog distributed over the nodes';
@@ -148,9 +149,395 @@ COMMENT ON COLUMN dlog.distributed_table.relation IS
     'the partitioned table, of the same name on every node';
 COMMENT ON COLUMN dlog.distributed_table.colocation IS
     'tables of one value have the same bounds and placement';
+COMMENT ON COLUMN dlog.distributed_table.keys IS
+    'unique keys of the table, which each partition has under a name of its own';
 SELECT pg_catalog.pg_extension_config_dump('dlog.distributed_table', '');
 GRANT SELECT ON dlog.distributed_table TO PUBLIC;
 
+-- The definition of a table as text that makes the same table on another
+-- node.  Everything in it is qualified, whatever the caller's search_path.
+
+CREATE FUNCTION dlog.definition_columns(source regclass)
+    RETURNS text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT string_agg(item, E',\n    ' ORDER BY part, place, name)
+    FROM (
+        SELECT 1 AS part, a.attnum AS place, a.attname AS name,
+            format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod))
+            || CASE a.attcompression
+                   WHEN 'p' THEN ' COMPRESSION pglz'
+                   WHEN 'l' THEN ' COMPRESSION lz4'
+                   ELSE '' END
+            || CASE WHEN a.attcollation <> t.typcollation
+                   THEN format(' COLLATE %s', a.attcollation::regcollation)
+                   ELSE '' END
+            || CASE WHEN a.attgenerated = 's'
+                   THEN format(' GENERATED ALWAYS AS (%s) STORED',
+                               pg_get_expr(d.adbin, d.adrelid))
+                   WHEN d.oid IS NOT NULL
+                   THEN format(' DEFAULT %s', pg_get_expr(d.adbin, d.adrelid))
+                   ELSE '' END
+            || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END AS item
+        FROM pg_attribute a
+            JOIN pg_type t ON t.oid = a.atttypid
+            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL
+        SELECT 2, 0, c.conname,
+            format('CONSTRAINT %I CHECK (%s)', c.conname, pg_get_expr(c.conbin, c.conrelid))
+        FROM pg_constraint c
+        WHERE c.conrelid = source AND c.contype = 'c' AND c.convalidated
+    ) items
+$$;
+COMMENT ON FUNCTION dlog.definition_columns(regclass) IS
+    'columns and valid checks of a table, as they stand in CREATE TABLE';
+
+CREATE FUNCTION dlog.definition_storage(source regclass)
+    RETURNS text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT format('USING %I', am.amname)
+        || CASE WHEN count(name) = 0 THEN ''
+               ELSE format(' WITH (%s)',
+                           string_agg(format('%s=%L', name, value), ', ' ORDER BY name))
+           END
+    FROM pg_class c
+        JOIN pg_am am ON am.oid = c.relam
+        LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid
+        LEFT JOIN LATERAL (
+            SELECT option_name AS name, option_value AS value
+            FROM pg_options_to_table(c.reloptions)
+            UNION ALL
+            SELECT 'toast.' || option_name, option_value
+            FROM pg_options_to_table(toast.reloptions)
+        ) options ON true
+    WHERE c.oid = source
+    GROUP BY am.amname
+$$;
+COMMENT ON FUNCTION dlog.definition_storage(regclass) IS
+    'access method and storage parameters of a table, as they stand in CREATE TABLE';
+
+CREATE FUNCTION dlog.definition_alterations(source regclass)
+    RETURNS text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT string_agg(format('ALTER COLUMN %I SET %s', attname, setting), ', ' ORDER BY attnum)
+    FROM pg_attribute a
+        JOIN pg_type t ON t.oid = a.atttypid,
+        LATERAL (
+            SELECT 'STORAGE ' || CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
+                                     WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END AS setting
+            WHERE attstorage <> typstorage
+            UNION ALL
+            SELECT format('STATISTICS %s', attstattarget)
+            WHERE attstattarget >= 0
+            UNION ALL
+            SELECT format('(%s)', array_to_string(attoptions, ', '))
+            WHERE attoptions IS NOT NULL
+        ) settings
+    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped
+$$;
+COMMENT ON FUNCTION dlog.definition_alterations(regclass) IS
+    'settings of a table''s columns, as they stand in ALTER TABLE; null if none differs from its default';
+
+CREATE FUNCTION dlog.definition_values(source regclass)
+    RETURNS text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+    FROM pg_attribute
+    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+$$;
+COMMENT ON FUNCTION dlog.definition_values(regclass) IS
+    'the columns of a table that are not generated, as they stand in INSERT';
+
+CREATE FUNCTION dlog.definition_grants(source regclass)
+    RETURNS SETOF text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    -- An empty list of privileges in the catalog means the owner's defaults.
+    SELECT format('REVOKE ALL ON TABLE %s FROM PUBLIC, %I', source, pg_get_userbyid(relowner))
+    FROM pg_class
+    WHERE oid = source AND relacl IS NOT NULL
+    UNION ALL
+    SELECT format('GRANT %s ON TABLE %s TO %s%s',
+                  string_agg(privilege_type, ', ' ORDER BY privilege_type), source,
+                  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                  CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class, aclexplode(relacl)
+    WHERE oid = source
+    GROUP BY grantee, is_grantable
+    UNION ALL
+    SELECT format('GRANT %s (%I) ON TABLE %s TO %s%s',
+                  privilege_type, attname, source,
+                  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                  CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_attribute, aclexplode(attacl)
+    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped
+$$;
+COMMENT ON FUNCTION dlog.definition_grants(regclass) IS
+    'statements that grant what is granted on a table and its columns';
+
+CREATE FUNCTION dlog.definition_settings(source regclass)
+    RETURNS SETOF text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT statement
+    FROM (
+        SELECT 12 AS part, c.conname AS name,
+            format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID',
+                   source, c.conname, pg_get_expr(c.conbin, c.conrelid)) AS statement
+        FROM pg_constraint c
+        WHERE c.conrelid = source AND c.contype = 'c' AND NOT c.convalidated
+        UNION ALL
+        SELECT 20, c.relname,
+            format('CREATE INDEX %I ON %s %s', c.relname, source,
+                   substr(pg_get_indexdef(i.indexrelid),
+                          length(format('CREATE INDEX %I ON %s%s ', c.relname,
+                                        CASE c.relkind WHEN 'I' THEN 'ONLY ' ELSE '' END,
+                                        source)) + 1))
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indrelid = source AND NOT i.indisunique AND NOT i.indisexclusion
+        UNION ALL
+        SELECT 21, c.relname,
+            format('COMMENT ON INDEX %s IS %L', c.oid::regclass,
+                   obj_description(c.oid, 'pg_class'))
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indrelid = source AND NOT i.indisunique AND NOT i.indisexclusion
+            AND obj_description(c.oid, 'pg_class') IS NOT NULL
+        UNION ALL
+        SELECT 30, s.stxname, pg_get_statisticsobjdef(s.oid)
+        FROM pg_statistic_ext s
+        WHERE s.stxrelid = source
+        UNION ALL
+        SELECT 31, s.stxname,
+            format('ALTER STATISTICS %I.%I SET STATISTICS %s',
+                   n.nspname, s.stxname, s.stxstattarget)
+        FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+        WHERE s.stxrelid = source AND s.stxstattarget >= 0
+        UNION ALL
+        SELECT 32, s.stxname,
+            format('COMMENT ON STATISTICS %I.%I IS %L', n.nspname, s.stxname,
+                   obj_description(s.oid, 'pg_statistic_ext'))
+        FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+        WHERE s.stxrelid = source AND obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL
+        UNION ALL
+        SELECT 40, p.polname,
+            format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, source,
+                   CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+                   CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT'
+                       WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+                   (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC'
+                                          ELSE quote_ident(pg_get_userbyid(role)) END, ', ')
+                    FROM unnest(p.polroles) role))
+            || coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', '')
+            || coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', '')
+        FROM pg_policy p
+        WHERE p.polrelid = source
+        UNION ALL
+        SELECT 41, p.polname,
+            format('COMMENT ON POLICY %I ON %s IS %L', p.polname, source,
+                   obj_description(p.oid, 'pg_policy'))
+        FROM pg_policy p
+        WHERE p.polrelid = source AND obj_description(p.oid, 'pg_policy') IS NOT NULL
+        UNION ALL
+        SELECT 42, c.relname, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', source)
+        FROM pg_class c
+        WHERE c.oid = source AND c.relrowsecurity
+        UNION ALL
+        SELECT 43, c.relname, format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', source)
+        FROM pg_class c
+        WHERE c.oid = source AND c.relforcerowsecurity
+        UNION ALL
+        SELECT 50, '', format('COMMENT ON TABLE %s IS %L', source, d.description)
+        FROM pg_description d
+        WHERE d.classoid = 'pg_class'::regclass AND d.objoid = source AND d.objsubid = 0
+        UNION ALL
+        SELECT 51, a.attname,
+            format('COMMENT ON COLUMN %s.%I IS %L', source, a.attname, d.description)
+        FROM pg_description d
+            JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+        WHERE d.classoid = 'pg_class'::regclass AND d.objoid = source AND d.objsubid > 0
+        UNION ALL
+        SELECT 52, c.conname,
+            format('COMMENT ON CONSTRAINT %I ON %s IS %L', c.conname, source,
+                   obj_description(c.oid, 'pg_constraint'))
+        FROM pg_constraint c
+        WHERE c.conrelid = source AND c.contype = 'c'
+            AND obj_description(c.oid, 'pg_constraint') IS NOT NULL
+        UNION ALL
+        SELECT 53, l.objname,
+            format('SECURITY LABEL FOR %I ON %s %s IS %L', l.provider,
+                   l.objtype, l.objname, l.label)
+        FROM pg_seclabels l
+        WHERE l.classoid = 'pg_class'::regclass AND l.objoid = source
+    ) statements
+    ORDER BY part, name
+$$;
+COMMENT ON FUNCTION dlog.definition_settings(regclass) IS
+    'statements that give a new table the indexes, policies, comments and settings of another; keys, owner and grants aside';
+
+CREATE FUNCTION dlog.definition_keys(source regclass,
+    OUT name name, OUT kind text, OUT definition text, OUT timing text,
+    OUT description text, OUT is_replica_identity boolean)
+    RETURNS SETOF record
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT c.relname,
+        CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END,
+        substr(pg_get_indexdef(i.indexrelid),
+               length(format('CREATE UNIQUE INDEX %I ON %s ', c.relname, source)) + 1),
+        CASE WHEN k.condeferred THEN 'DEFERRABLE INITIALLY DEFERRED'
+             WHEN k.condeferrable THEN 'DEFERRABLE' ELSE '' END,
+        coalesce(obj_description(k.oid, 'pg_constraint'), obj_description(c.oid, 'pg_class')),
+        i.indisreplident
+    FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid
+            AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u')
+    WHERE i.indrelid = source AND i.indisunique
+    ORDER BY c.relname
+$$;
+COMMENT ON FUNCTION dlog.definition_keys(regclass) IS
+    'primary key, unique constraints and unique indexes of an ordinary table';
+
+
+CREATE FUNCTION dlog.definition_dependents(source regclass)
+    RETURNS SETOF text
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT DISTINCT coalesce(
+        (SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+         FROM pg_rewrite r
+         WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid),
+        pg_describe_object(d.classid, d.objid, d.objsubid))
+    FROM pg_depend d
+        JOIN pg_class t ON t.oid = source
+        JOIN pg_type type ON type.oid = t.reltype
+    WHERE ((d.refclassid = 'pg_class'::regclass AND d.refobjid = source)
+            OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (type.oid, type.typarray)))
+        -- What belongs to the table itself is no obstacle.
+        AND NOT (CASE d.classid
+            WHEN 'pg_class'::regclass THEN d.objid = source
+                OR d.objid = t.reltoastrelid
+                OR EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid AND indrelid = source)
+                OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = d.objid AND inhparent = source)
+            WHEN 'pg_type'::regclass THEN d.objid IN (type.oid, type.typarray)
+            WHEN 'pg_attrdef'::regclass THEN
+                EXISTS (SELECT FROM pg_attrdef WHERE oid = d.objid AND adrelid = source)
+            WHEN 'pg_constraint'::regclass THEN
+                EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND conrelid = source)
+            WHEN 'pg_policy'::regclass THEN
+                EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polrelid = source)
+            WHEN 'pg_statistic_ext'::regclass THEN
+                EXISTS (SELECT FROM pg_statistic_ext WHERE oid = d.objid AND stxrelid = source)
+            ELSE false END)
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION dlog.definition_dependents(regclass) IS
+    'objects that would be lost if the table were made anew';
+
+CREATE FUNCTION dlog.definition_key_script(source regclass, key name,
+    target_schema name, target_table name, target_name name)
+    RETURNS text
+    AS 'MODULE_PATHNAME', 'dlog_definition_key_script'
+    LANGUAGE C STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog;
+COMMENT ON FUNCTION dlog.definition_key_script(regclass, name, name, name, name) IS
+    'statements that give another table a key that this table has; null if it has none of that name';
+
+CREATE FUNCTION dlog.distributed_table_add(relation regclass, colocation uuid, keys name[])
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_distributed_table_add'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.distributed_table_add(regclass, uuid, name[]) IS
+    'record a partitioned table as one that dlog distributes; part of how it is made on other nodes';
+
+CREATE FUNCTION dlog.partition_node(partition regclass)
+    RETURNS name
+    AS 'MODULE_PATHNAME', 'dlog_partition_node'
+    LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION dlog.partition_node(regclass) IS
+    'node that has the rows of a table: this one, or that of a foreign table''s server';
+
+CREATE FUNCTION dlog.distribute_table("table" regclass, by name,
+    partitions integer DEFAULT NULL, colocate_with regclass DEFAULT NULL,
+    nodes name[] DEFAULT NULL)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_distribute_table_by_one'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.distribute_table(regclass, name, integer, regclass, name[]) IS
+    'spread a table over nodes by the hash of a column, in 32 partitions unless said otherwise';
+
+CREATE FUNCTION dlog.distribute_table("table" regclass, by name[],
+    partitions integer DEFAULT NULL, colocate_with regclass DEFAULT NULL,
+    nodes name[] DEFAULT NULL)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_distribute_table'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.distribute_table(regclass, name[], integer, regclass, name[]) IS
+    'spread a table over nodes by the hash of several columns';
+
+CREATE FUNCTION dlog.undistribute_table("table" regclass)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_undistribute_table'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.undistribute_table(regclass) IS
+    'bring all rows of a distributed table into an ordinary table here, and drop it on all other nodes';
+
+CREATE FUNCTION dlog.local_partitions("table" regclass)
+    RETURNS SETOF regclass
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT p.relid
+    FROM pg_partition_tree("table") p
+        JOIN pg_class c ON c.oid = p.relid
+    WHERE p.isleaf AND c.relkind = 'r'
+    ORDER BY c.relname
+$$;
+COMMENT ON FUNCTION dlog.local_partitions(regclass) IS
+    'partitions of a table whose rows are on this node';
+
+CREATE VIEW dlog.distributed_tables AS
+    SELECT d.relation AS "table",
+        pg_catalog.pg_get_partkeydef(d.relation) AS key,
+        (SELECT pg_catalog.count(*)::integer
+         FROM pg_catalog.pg_inherits i
+         WHERE i.inhparent = d.relation) AS partitions,
+        (SELECT pg_catalog.count(DISTINCT dlog.partition_node(i.inhrelid))::integer
+         FROM pg_catalog.pg_inherits i
+         WHERE i.inhparent = d.relation) AS nodes,
+        d.keys,
+        d.colocation
+    FROM dlog.distributed_table d;
+COMMENT ON VIEW dlog.distributed_tables IS
+    'tables that dlog distributed: by what, into how many partitions, over how many nodes';
+GRANT SELECT ON dlog.distributed_tables TO PUBLIC;
+
+CREATE VIEW dlog.partitions AS
+    SELECT d.relation AS "table",
+        c.oid::pg_catalog.regclass AS partition,
+        pg_catalog.pg_get_expr(c.relpartbound, c.oid) AS bounds,
+        dlog.partition_node(c.oid) AS node,
+        c.relkind = 'r' AS is_local,
+        nullif(c.reltuples, -1)::bigint AS rows,
+        CASE c.relkind WHEN 'r' THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes
+    FROM dlog.distributed_table d
+        JOIN pg_catalog.pg_inherits i ON i.inhparent = d.relation
+        JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid;
+COMMENT ON VIEW dlog.partitions IS
+    'partitions of distributed tables: where each is, its estimated rows, and its size if it is here';
+GRANT SELECT ON dlog.partitions TO PUBLIC;
 
 -- ---------------------------------------------------------------- deploy
 

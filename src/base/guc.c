@@ -29,6 +29,7 @@ int dlog_max_schedulers;
 int dlog_min_schedulers;
 char *dlog_node_name;
 int dlog_port;
+bool dlog_propagate_ddl;
 int dlog_scheduler_idle_timeout;
 int dlog_shared_memory_size;
 char *dlog_shippable_extensions;
@@ -164,6 +165,14 @@ guc_init(void)
 		"TCP port on which this node waits for others.",
 		"0: the server's port plus 10000 (minus 10000 above 55535).",
 		&dlog_port, 0, 0, 65535, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable(
+		"dlog.propagate_ddl",
+		"Lets statements that change a distributed table change it everywhere.",
+		"Off: such statements change this node alone.  That is for mending "
+		"nodes whose definitions differ.",
+		&dlog_propagate_ddl, true, PGC_USERSET, 0,
+		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.scheduler_idle_timeout",

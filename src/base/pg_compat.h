@@ -49,6 +49,20 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 #define ForeignScanCheckAsUser(plan, estate) ((plan)->checkAsUser)
 #endif
 
+/* --- 15 ----------------------------------------------------------------- */
+#if PG_VERSION_NUM < 160000
+#include "catalog/pg_class.h"
+#include "utils/acl.h"
+
+/* 16 has one ownership check for all classes of objects; we ask for tables. */
+static inline bool
+object_ownercheck(Oid class_id, Oid object, Oid role)
+{
+	Assert(class_id == RelationRelationId);
+	return pg_class_ownercheck(object, role);
+}
+#endif
+
 /* --- 15 and 16 ---------------------------------------------------------- */
 #if PG_VERSION_NUM < 170000
 /* 17 numbers processes as ProcNumber and keeps our own in MyProcNumber. */

@@ -13,8 +13,8 @@
  * An entry lives until an invalidation message names it.  A partition's
  * entry holds the oid of its parent and not the parent's name, so the parent
  * can be renamed without touching its partitions.  The entry of a table is
- * also dropped when its row of dlog.distributed_table comes or goes, for
- * which distributed_table_changed() sends a message.
+ * also dropped when its row of dlog.distributed_table comes, for which
+ * distributed_table_add() sends a message; when the row goes, so does the table.
  *
  * Nodes are kept by name and looked up each time: their numbers may change
  * without any message.
@@ -24,13 +24,17 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -184,9 +188,11 @@ distributed_table_relation(void)
 /*
  * distributed_table_read
  *		Look for a table's row in dlog.distributed_table.
+ *
+ * "keys", unless NULL, becomes the list of the names of its keys.
  */
-static bool
-distributed_table_read(Oid table, pg_uuid_t *colocation)
+bool
+distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys)
 {
 	Oid catalog = distributed_table_relation();
 	Relation relation;
@@ -194,6 +200,7 @@ distributed_table_read(Oid table, pg_uuid_t *colocation)
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
+	bool is_found;
 
 	if (!OidIsValid(catalog))
 		return false;
@@ -204,29 +211,105 @@ distributed_table_read(Oid table, pg_uuid_t *colocation)
 				F_OIDEQ, ObjectIdGetDatum(table));
 	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	is_found = HeapTupleIsValid(tuple);
+	if (is_found)
 	{
-		bool is_null;
-		Datum value = heap_getattr(tuple, Anum_distributed_table_colocation,
-								   RelationGetDescr(relation), &is_null);
+		Datum values[Natts_distributed_table];
+		bool nulls[Natts_distributed_table];
 
-		Assert(!is_null);
-		*colocation = *DatumGetUUIDP(value);
+		heap_deform_tuple(tuple, RelationGetDescr(relation), values, nulls);
+		*colocation = *DatumGetUUIDP(values[Anum_distributed_table_colocation - 1]);
+		if (keys != NULL)
+		{
+			Datum *names;
+			int n_names;
+
+			*keys = NIL;
+			deconstruct_array(DatumGetArrayTypeP(values[Anum_distributed_table_keys - 1]),
+							  NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+							  &names, NULL, &n_names);
+			for (int i = 0; i < n_names; i++)
+				*keys = lappend(*keys, pstrdup(NameStr(*DatumGetName(names[i]))));
+		}
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
-	return HeapTupleIsValid(tuple);
+	return is_found;
 }
 
 /*
- * distributed_table_changed
- *		Tell every backend that a table's row in dlog.distributed_table came
- *		or went.
+ * distributed_table_add
+ *		Make a partitioned table one that dlog distributes.
  */
 void
-distributed_table_changed(Oid table)
+distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys)
 {
+	Relation relation = table_open(distributed_table_relation(), RowExclusiveLock);
+	Datum values[Natts_distributed_table];
+	bool nulls[Natts_distributed_table] = {false};
+
+	values[Anum_distributed_table_relation - 1] = ObjectIdGetDatum(table);
+	values[Anum_distributed_table_colocation - 1] = UUIDPGetDatum(colocation);
+	values[Anum_distributed_table_keys - 1] = PointerGetDatum(keys);
+	CatalogTupleInsert(relation, heap_form_tuple(RelationGetDescr(relation), values, nulls));
+	table_close(relation, RowExclusiveLock);
+
+	/* Whoever has the table in its cache reads it again. */
 	CacheInvalidateRelcacheByRelid(table);
+	CommandCounterIncrement();
+}
+
+/*
+ * distributed_table_remove
+ *		Forget a distributed table, which is being dropped.
+ */
+void
+distributed_table_remove(Oid table)
+{
+	Relation relation = table_open(distributed_table_relation(), RowExclusiveLock);
+	Oid index = RelationGetPrimaryKeyIndex(relation);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key, Anum_distributed_table_relation, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(relation, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(relation, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * distributed_table_list
+ *		The oids of all distributed tables.
+ */
+List *
+distributed_table_list(void)
+{
+	Oid catalog = distributed_table_relation();
+	List *tables = NIL;
+	Relation relation;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	if (!OidIsValid(catalog))
+		return NIL;
+	relation = table_open(catalog, AccessShareLock);
+	scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool is_null;
+
+		tables = lappend_oid(tables,
+							 DatumGetObjectId(heap_getattr(tuple, Anum_distributed_table_relation,
+														   RelationGetDescr(relation), &is_null)));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return tables;
 }
 
 /* The options of a foreign table that name the relation over there. */
@@ -299,7 +382,7 @@ relation_lookup(Oid relation, RelationEntry *entry)
 		read_options(entry, table->options);
 	}
 	else if (kind == RELKIND_PARTITIONED_TABLE && !is_partition)
-		entry->is_distributed = distributed_table_read(relation, &entry->colocation);
+		entry->is_distributed = distributed_table_read(relation, &entry->colocation, NULL);
 
 	if (started == invalidations)
 		memcpy(hash_search(relations, &relation, HASH_ENTER, NULL), entry, sizeof(*entry));

@@ -5,15 +5,110 @@
 #ifndef DLOG_PARTITION_INTERNAL_H
 #define DLOG_PARTITION_INTERNAL_H
 
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/relcache.h"
+#include "utils/uuid.h"
+
 #include "partition/partition.h"
 
 /* Columns of dlog.distributed_table */
 #define Anum_distributed_table_relation 1
 #define Anum_distributed_table_colocation 2
+#define Anum_distributed_table_keys 3
+#define Natts_distributed_table 3
+
+#define DEFAULT_PARTITIONS 32
+#define MAX_PARTITIONS 4096
+
+/*
+ * Which node has which partition.  Partitions are numbered from 0 by the
+ * remainder of their bounds.
+ */
+typedef struct Placement
+{
+	int n_partitions;
+	char **names; /* of the partitions, in the schema of their table */
+	char **homes; /* names of nodes */
+} Placement;
+
+/* A primary key, unique constraint or unique index. */
+typedef struct TableKey
+{
+	char *name;
+	char *kind;		  /* PRIMARY KEY or UNIQUE; NULL: an index alone */
+	char *definition; /* what follows CREATE UNIQUE INDEX ... ON table */
+	char *timing;	  /* DEFERRABLE ... */
+	char *description;
+	bool is_replica_identity;
+} TableKey;
+
+/* What makes the same table on another node; see definition.c. */
+typedef struct TableDefinition
+{
+	char *schema;
+	char *schema_owner;
+	char *name;
+	char *qualified; /* both, quoted */
+	char *owner;
+	char *key; /* what follows PARTITION BY */
+	char *columns;
+	char *storage;	   /* of its partitions */
+	char *alterations; /* NULL: none */
+	char *values;	   /* columns that hold rows */
+	char replica_identity;
+	List *settings; /* statements */
+	List *grants;	/* statements */
+	List *keys;		/* of TableKey */
+	pg_uuid_t colocation;
+} TableDefinition;
 
 /* map.c */
 extern Oid distributed_table_relation(void);
-extern void distributed_table_changed(Oid table);
 extern Oid distributed_parent(Oid partition);
+extern bool distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys);
+extern void distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys);
+extern void distributed_table_remove(Oid table);
+extern List *distributed_table_list(void);
+
+/* placement.c */
+extern Placement *placement_create(const char *table, int n_partitions, List *nodes);
+extern Placement *placement_like(const char *table, const Placement *other);
+extern Placement *placement_of(Oid table);
+extern char *partition_object_name(const char *name, int number);
+extern List *placement_nodes(const Placement *placement);
+
+/* eligibility.c */
+extern void check_distributable(Relation relation, List *columns);
+extern void check_nothing_depends(Oid table, const char *verb);
+
+/* definition.c */
+extern TableDefinition *definition_read(Oid table);
+extern char *definition_create_script(const TableDefinition *definition,
+									  const Placement *placement, const char *node);
+extern char *definition_finish_script(const TableDefinition *definition,
+									  const Placement *placement, const char *node);
+extern char *definition_key_script(Oid table, const char *key, const char *schema,
+								   const char *other_table, const char *other_name);
+extern char *definition_key_statements(const TableKey *key, const char *schema,
+									   const char *table, const char *name);
+extern List *definition_query(const char *sql, Oid table);
+
+/* everywhere.c */
+extern void everywhere_require(void);
+extern void everywhere_lock(const char *schema, const char *name);
+extern int fixed_settings_begin(void);
+extern void fixed_settings_end(int level);
+extern uint64 run_here(const char *script);
+extern void run_there(uint32 node, const char *script);
+extern void run_elsewhere(const char *script);
+
+/* distribute.c */
+extern void distribute_table(Oid table, List *columns, int n_partitions,
+							 Oid colocate_with, List *nodes);
+extern void undistribute_table(Oid table);
+
+/* ddl.c */
+extern void ddl_init(void);
 
 #endif
