@@ -52,12 +52,15 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 /* --- 15 ----------------------------------------------------------------- */
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "utils/acl.h"
 
-/* 16 has one ownership check for all classes of objects; we ask for tables. */
+/* 16 has one ownership check for all classes of objects. */
 static inline bool
 object_ownercheck(Oid class_id, Oid object, Oid role)
 {
+	if (class_id == DatabaseRelationId)
+		return pg_database_ownercheck(object, role);
 	Assert(class_id == RelationRelationId);
 	return pg_class_ownercheck(object, role);
 }
@@ -90,11 +93,6 @@ guc_source(const char *name)
 			return all[i]->source;
 	return PGC_S_OVERRIDE;
 }
-/* 16 has one ownership test for all kinds of objects. */
-#include "catalog/pg_database.h"
-#include "utils/acl.h"
-#define object_ownercheck(class, object, role) \
-	(AssertMacro((class) == DatabaseRelationId), pg_database_ownercheck(object, role))
 #else
 #include "utils/guc_tables.h"
 static inline GucSource

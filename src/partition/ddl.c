@@ -1,3 +1,3 @@
 #include "postgres.h"
-#include "partition/partition.h"
+#include "partition/partition_internal.h"
 void partition_init(void) {}
