@@ -64,6 +64,7 @@ typedef struct Asking
 	RemoteRequest request;
 	TimestampTz deadline; /* DT_NOEND: none */
 	int n_open;			  /* not yet done */
+	bool has_failed;	  /* an answer was an error */
 	bool answers_waited;  /* while our own part ran, so that when they came is
 						   * not known */
 	AnswerReceiver receiver;
@@ -124,15 +125,9 @@ question_check(const char *query)
 				 errmsg("the query is empty")));
 }
 
-/*
- * question_ask
- *		Ask all these nodes, and give each one's answer to the receiver.
- *
- * "nodes" holds indexes into the node table, THIS_NODE for our own.
- */
-void
-question_ask(const Question *question, List *nodes, AnswerReceiver receiver,
-			 void *state)
+static void
+ask_all(const Question *question, List *nodes, AnswerReceiver receiver,
+		void *state, bool *has_failed)
 {
 	Asking *asking = palloc0(offsetof(Asking, asked) +
 							 sizeof(Asked) * list_length(nodes));
@@ -142,9 +137,7 @@ question_ask(const Question *question, List *nodes, AnswerReceiver receiver,
 	asking->receiver = receiver;
 	asking->receiver_state = state;
 	asking->n_asked = asking->n_open = list_length(nodes);
-	asking->deadline = question->timeout_ms == 0
-						   ? DT_NOEND
-						   : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), question->timeout_ms);
+	asking->deadline = question->timeout_ms == 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), question->timeout_ms);
 	request_make(asking);
 
 	for (int i = 0; i < asking->n_asked; i++)
@@ -185,6 +178,61 @@ question_ask(const Question *question, List *nodes, AnswerReceiver receiver,
 		asking->answers_waited = false;
 		wait_for_answers(asking);
 	}
+	*has_failed = asking->has_failed;
+}
+
+/*
+ * question_ask
+ *		Ask all these nodes, and give each one's answer to the receiver.
+ *
+ * "nodes" holds indexes into the node table, THIS_NODE for our own.
+ *
+ * A transaction that has written on a node goes on there in this question.
+ * An error would then end it there, though here it is but an answer; so a
+ * question whose errors are answers has a subtransaction of its own, which is
+ * rolled back on all nodes if there was an error.  It has only read.
+ */
+void
+question_ask(const Question *question, List *nodes, AnswerReceiver receiver,
+			 void *state)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool has_failed = false;
+
+	if (question->fail)
+	{
+		ask_all(question, nodes, receiver, state, &has_failed);
+		return;
+	}
+
+	Assert(!question->writes);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		ask_all(question, nodes, receiver, state, &has_failed);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+
+	if (has_failed)
+		RollbackAndReleaseCurrentSubTransaction();
+	else
+		ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
 }
 
 /*
@@ -378,7 +426,10 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 	attempt_end(asked);
 
 	if (error)
+	{
 		error_add_hint(asking->question, error);
+		asking->has_failed = true;
+	}
 	if (error && asking->question->fail)
 	{
 		/* Ours knows where it comes from; the others' arise here. */

@@ -32,9 +32,9 @@ extern Datum expression_evaluate(Expression *expression, const Datum *values,
  */
 typedef enum AnswerForm
 {
-	ANSWER_JSON,	/* all rows in one jsonb */
-	ANSWER_ROWS,	/* each row as a value of the type asked for */
-	ANSWER_VALUE	/* the same, and two rows are an error */
+	ANSWER_JSON, /* all rows in one jsonb */
+	ANSWER_ROWS, /* each row as a value of the type asked for */
+	ANSWER_VALUE /* the same, and two rows are an error */
 } AnswerForm;
 
 typedef struct Answer

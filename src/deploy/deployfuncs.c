@@ -305,8 +305,7 @@ reduce_receive(void *state, const NodeAnswer *from)
 		bool is_null = from->answer.nulls[0];
 
 		answer_add(&kept->answer,
-				   is_null ? (Datum) 0
-						   : datumCopy(from->answer.values[0], reduce->type_by_value, reduce->type_length),
+				   is_null ? (Datum) 0 : datumCopy(from->answer.values[0], reduce->type_by_value, reduce->type_length),
 				   is_null);
 	}
 	MemoryContextSwitchTo(context);
@@ -360,8 +359,7 @@ reduce(FunctionCallInfo fcinfo, bool by_function)
 	question_ask(&question, nodes, reduce_receive, &state);
 
 	is_null = PG_ARGISNULL(3);
-	result = is_null ? (Datum) 0
-					 : datumCopy(PG_GETARG_DATUM(3), state.type_by_value, state.type_length);
+	result = is_null ? (Datum) 0 : datumCopy(PG_GETARG_DATUM(3), state.type_by_value, state.type_length);
 	callback.callback = reduce_error_callback;
 	callback.arg = &node;
 	callback.previous = error_context_stack;

@@ -144,8 +144,7 @@ reducer_merge(Reducer *reducer, Datum *state, bool *state_is_null,
 		merged = expression_evaluate(reducer->merge, values, nulls,
 									 state_is_null);
 
-	*state = *state_is_null ? (Datum) 0
-							: datumCopy(merged, reducer->type_by_value, reducer->type_length);
+	*state = *state_is_null ? (Datum) 0 : datumCopy(merged, reducer->type_by_value, reducer->type_length);
 	if (!old_is_null && !reducer->type_by_value)
 		pfree(DatumGetPointer(old_state));
 }
@@ -184,11 +183,11 @@ static Node *
 operator_call(List *name, Oid type, Oid collation)
 {
 	ParseState *pstate = make_parsestate(NULL);
-	Operator operator = compatible_oper(pstate, name, type, type, true, -1);
+	Operator found = compatible_oper(pstate, name, type, type, true, -1);
 
-	if (operator == NULL)
+	if (found == NULL)
 		return NULL;
-	ReleaseSysCache(operator);
+	ReleaseSysCache(found);
 	return (Node *) make_op(pstate, name,
 							expression_param(1, type, collation),
 							expression_param(2, type, collation), NULL, -1);
