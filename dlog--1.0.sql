@@ -129,6 +129,109 @@ GRANT SELECT ON dlog.messages TO PUBLIC;
 
 -- ------------------------------------------------------------- transport
 
+-- The other nodes of this database.  Its rows are not part of a dump: what is
+-- restored elsewhere must not believe itself a member; it joins anew.
+CREATE TABLE dlog.node
+(
+    name text PRIMARY KEY CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 63),
+    node_id bigint UNIQUE CHECK (node_id > 0),
+    address text NOT NULL CHECK (pg_catalog.octet_length(address) BETWEEN 1 AND 255),
+    port integer NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    public_key text NOT NULL UNIQUE CHECK (pg_catalog.length(public_key) = 40),
+    previous_key text CHECK (pg_catalog.length(previous_key) = 40),
+    database text NOT NULL CHECK (pg_catalog.octet_length(database) BETWEEN 1 AND 63),
+    added_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE dlog.node IS
+    'the other nodes that this database knows and admits; use the functions dlog.join, leave, add_node, remove_node';
+COMMENT ON COLUMN dlog.node.name IS 'what it calls itself; also the name of its foreign server here';
+COMMENT ON COLUMN dlog.node.node_id IS 'its number; null until it is learned';
+COMMENT ON COLUMN dlog.node.previous_key IS 'the key before the present one, valid until the rotation is complete';
+COMMENT ON COLUMN dlog.node.database IS 'the database over there that belongs to this one';
+GRANT SELECT ON dlog.node TO pg_monitor;
+
+CREATE FUNCTION dlog.node_changed() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_node_changed';
+COMMENT ON FUNCTION dlog.node_changed() IS
+'has the network process follow a change of dlog.node';
+REVOKE ALL ON FUNCTION dlog.node_changed() FROM PUBLIC;
+
+CREATE TRIGGER node_changed
+AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dlog.node
+FOR EACH STATEMENT EXECUTE FUNCTION dlog.node_changed();
+ALTER TABLE dlog.node ENABLE ALWAYS TRIGGER node_changed;
+
+CREATE FUNCTION dlog.this_node(
+    OUT name text,
+    OUT node_id bigint,
+    OUT address text,
+    OUT port integer,
+    OUT public_key text,
+    OUT database text
+) RETURNS record
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_this_node';
+COMMENT ON FUNCTION dlog.this_node() IS
+'who this node is, as others have to list it';
+
+CREATE FUNCTION dlog.links(
+    OUT node text,
+    OUT state text,
+    OUT epoch bigint,
+    OUT up_since timestamptz,
+    OUT round_trip interval,
+    OUT sent_messages bigint,
+    OUT sent_bytes bigint,
+    OUT received_messages bigint,
+    OUT received_bytes bigint,
+    OUT queued integer,
+    OUT connects bigint,
+    OUT refused bigint,
+    OUT undelivered bigint,
+    OUT server_version integer,
+    OUT protocol_version integer,
+    OUT architecture text,
+    OUT last_error text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dlog_links';
+COMMENT ON FUNCTION dlog.links() IS
+'the links to the nodes of this database';
+REVOKE ALL ON FUNCTION dlog.links() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.links() TO pg_monitor;
+
+CREATE VIEW dlog.links AS SELECT * FROM dlog.links();
+COMMENT ON VIEW dlog.links IS
+'the link to each node of this database: its state, what went over it since the server started, and what went wrong last';
+GRANT SELECT ON dlog.links TO pg_monitor;
+
+CREATE FUNCTION dlog.ping(node text) RETURNS interval
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_ping';
+COMMENT ON FUNCTION dlog.ping(text) IS
+'the time that a message takes from this session to a scheduler of a node and back';
+
+CREATE FUNCTION dlog.network(
+    OUT pid integer,
+    OUT starts bigint,
+    OUT is_ready boolean,
+    OUT accepted bigint,
+    OUT refused_keys bigint,
+    OUT failed_handshakes bigint,
+    OUT refused_frames bigint,
+    OUT multipart_messages bigint,
+    OUT stale_frames bigint,
+    OUT not_admitted bigint,
+    OUT stalls bigint
+) RETURNS record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_network';
+COMMENT ON FUNCTION dlog.network() IS
+'the network process, and what it has refused since the server started';
+REVOKE ALL ON FUNCTION dlog.network() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.network() TO pg_monitor;
+
+CREATE VIEW dlog.network AS SELECT * FROM dlog.network();
+COMMENT ON VIEW dlog.network IS
+'the network process, and what it has refused since the server started';
+GRANT SELECT ON dlog.network TO pg_monitor;
+
 
 -- ---------------------------------------------------------------- remote
 

@@ -12,6 +12,7 @@
 #include "utils/guc.h"
 
 #include "base/guc.h"
+#include "base/protocol.h"
 
 char *dlog_advertise_address;
 int dlog_connect_timeout;
@@ -30,6 +31,8 @@ int dlog_min_schedulers;
 char *dlog_node_name;
 int dlog_port;
 bool dlog_propagate_ddl;
+int dlog_protocol_highest;
+int dlog_protocol_lowest;
 int dlog_scheduler_idle_timeout;
 int dlog_shared_memory_size;
 char *dlog_shippable_extensions;
@@ -173,6 +176,20 @@ guc_init(void)
 		"nodes whose definitions differ.",
 		&dlog_propagate_ddl, true, PGC_USERSET, 0,
 		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.protocol_highest",
+		"Highest version of the protocol that this node offers others.",
+		"For tests of nodes of different versions.",
+		&dlog_protocol_highest, PROTOCOL_HIGHEST, 1, 255, PGC_POSTMASTER,
+		GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.protocol_lowest",
+		"Lowest version of the protocol that this node offers others.",
+		"For tests of nodes of different versions.",
+		&dlog_protocol_lowest, PROTOCOL_LOWEST, 1, 255, PGC_POSTMASTER,
+		GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.scheduler_idle_timeout",

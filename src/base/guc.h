@@ -28,6 +28,8 @@ extern int dlog_min_schedulers;
 extern char *dlog_node_name;
 extern int dlog_port;
 extern bool dlog_propagate_ddl;
+extern int dlog_protocol_highest;
+extern int dlog_protocol_lowest;
 extern int dlog_scheduler_idle_timeout; /* ms */
 extern int dlog_shared_memory_size;	   /* MB */
 extern char *dlog_shippable_extensions;

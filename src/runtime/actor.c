@@ -312,6 +312,24 @@ actor_exists(ActorAddress address)
 		   pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_ALIVE);
 }
 
+/*
+ * actor_database
+ *		The database of the process that an actor of this node is bound to;
+ *		InvalidOid when there is no such actor.
+ */
+Oid
+actor_database(ActorAddress address)
+{
+	ActorSlot *slot = address.slot == 0 ? NULL : actor_slot(address.slot);
+	Oid database;
+
+	if (slot == NULL)
+		return InvalidOid;
+	database = slot->database;
+	pg_read_barrier();
+	return actor_exists(address) ? database : InvalidOid;
+}
+
 ActorAddress
 database_address(uint32 node, const char *database)
 {

@@ -86,6 +86,7 @@ extern void message_free(Message *message);
 extern SendResult actor_send(ActorAddress to, Message *message);
 extern void actor_send_undelivered(Message *message, SendResult reason);
 extern bool actor_exists(ActorAddress address);
+extern Oid actor_database(ActorAddress address); /* of this node; or invalid */
 extern ActorAddress database_address(uint32 node, const char *database);
 
 static inline bool

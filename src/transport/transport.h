@@ -29,6 +29,9 @@ typedef enum LinkState
 					  * protocol; retried slowly; next: CONNECTING */
 } LinkState;
 
+/* What node_find() returns when there is no such node and that is fine. */
+#define NODE_NOT_FOUND PG_UINT32_MAX
+
 /* node.c: the node table, as the current database sees it */
 extern uint32 node_find(const char *name, bool missing_ok);
 extern const char *node_name(uint32 node);

@@ -28,6 +28,7 @@ typedef struct WireBytes
 	const char *data;
 } WireBytes;
 
+#include "wire/frame.h"
 #include "wire/messages.h"
 
 #endif

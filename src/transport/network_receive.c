@@ -1,0 +1,485 @@
+/*
+ * network_receive.c
+ *		Frames that come in: who sent them, whether they are in order, and
+ *		whom they are for.
+ *
+ * The ROUTER names each connection with a number of its own.  The first frame
+ * on a connection is a HELLO; its sender is the node whose key the handshake
+ * proved (User-Id, network_zap.c), and the connection becomes that node's
+ * inbound one.  Frames of all other connections are stale and are dropped.
+ *
+ * When the arena is full, reading stops with the frame in hand until there
+ * is room; libzmq's high-water mark and TCP then slow the sender down.
+ */
+#include "postgres.h"
+
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "transport/network.h"
+
+#define BUDGET 512 /* frames in one go, so that other work gets its turn */
+
+/* A connection's name as the ROUTER makes it: a zero byte and a number. */
+#define CONNECTION_ID_SIZE 5
+
+/* inbound connection -> peer: chains of peers, by node number */
+static uint32 *buckets;
+static uint32 n_buckets;
+
+/* The frame in hand while memory is full. */
+static bool is_stalled;
+static uint32 held_id;
+static zmq_msg_t held;
+
+void
+receive_init(void)
+{
+	for (n_buckets = 64; n_buckets < network.max_peers; n_buckets *= 2)
+		;
+	buckets = calloc(n_buckets, sizeof(uint32));
+	if (buckets == NULL)
+		abort();
+}
+
+bool
+receive_is_stalled(void)
+{
+	return is_stalled;
+}
+
+static uint32 *
+bucket_of(uint32 id)
+{
+	return &buckets[id & (n_buckets - 1)];
+}
+
+static Peer *
+find_by_inbound(uint32 id)
+{
+	for (uint32 node = *bucket_of(id); node != 0; node = network.peers[node].next_inbound)
+	{
+		if (network.peers[node].inbound_id == id)
+			return &network.peers[node];
+	}
+	return NULL;
+}
+
+/* Ends a connection from outside of libzmq, which cannot be told to. */
+static void
+close_connection(int fd)
+{
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+}
+
+/*
+ * receive_forget_inbound
+ *		The peer's inbound connection is none any longer; close it.
+ */
+void
+receive_forget_inbound(Peer *peer)
+{
+	uint32 *link;
+
+	if (!peer->has_inbound)
+		return;
+	for (link = bucket_of(peer->inbound_id); *link != peer->node;
+		 link = &network.peers[*link].next_inbound)
+		;
+	*link = peer->next_inbound;
+	peer->has_inbound = false;
+	close_connection(peer->inbound_fd);
+}
+
+static void
+set_inbound(Peer *peer, uint32 id, int fd)
+{
+	uint32 *bucket = bucket_of(id);
+
+	receive_forget_inbound(peer);
+	peer->inbound_id = id;
+	peer->inbound_fd = fd;
+	peer->inbound_sequence = 0;
+	peer->has_inbound = true;
+	peer->next_inbound = *bucket;
+	*bucket = peer->node;
+}
+
+static void
+count(pg_atomic_uint64 *counter)
+{
+	pg_atomic_write_u64(counter, pg_atomic_read_u64(counter) + 1);
+}
+
+/*
+ * A frame that no node of ours would send.  It ends the connection it came
+ * on, and the epoch if that was its sender's.
+ */
+static void
+refuse_frame(Peer *sender, uint32 id, zmq_msg_t *frame, const char *why)
+{
+	int fd = zmq_msg_get(frame, ZMQ_SRCFD);
+
+	count(&transport_shared->counters.refused_frames);
+	if (sender == NULL)
+		network_log("refused a frame from a stranger: %s", why);
+	else
+	{
+		count(&sender->link->refused);
+		network_log("refused a frame from node \"%s\": %s", sender->entry.name, why);
+		if (sender->has_inbound && sender->inbound_id == id)
+		{
+			char reason[REASON_SIZE];
+
+			snprintf(reason, sizeof(reason), "a frame was refused: %s", why);
+			peer_fail(sender, LINK_DOWN, reason);
+		}
+	}
+	close_connection(fd);
+}
+
+/*
+ * The peer that sent a frame on a connection that is not its inbound one.
+ */
+static Peer *
+find_sender(zmq_msg_t *frame, const HelloMessage *hello)
+{
+	const char *key = zmq_msg_gets(frame, "User-Id");
+
+	for (uint32 node = 1; node < network.n_peers; node++)
+	{
+		Peer *peer = &network.peers[node];
+
+		if (!peer->in_use)
+			continue;
+		if (network.is_encrypted)
+		{
+			if (key != NULL && key[0] != '\0' &&
+				(strcmp(key, peer->entry.public_key) == 0 ||
+				 strcmp(key, peer->entry.previous_key) == 0))
+				return peer;
+		}
+		else if (hello == NULL)
+			return NULL;
+		else if (peer->node_id != 0
+					 ? peer->node_id == hello->node_id
+					 : strlen(peer->entry.name) == hello->node.size &&
+						   memcmp(peer->entry.name, hello->node.data, hello->node.size) == 0)
+			return peer;
+	}
+	return NULL;
+}
+
+static void
+handle_hello(uint32 id, zmq_msg_t *frame, const FrameHead *head,
+			 const char *payload, Size size)
+{
+	Peer *peer = find_by_inbound(id);
+	HelloMessage hello;
+
+	if (!hello_read(payload, size, &hello))
+	{
+		refuse_frame(peer != NULL ? peer : find_sender(frame, NULL), id, frame,
+					 "its greeting is malformed");
+		return;
+	}
+	if (peer == NULL)
+	{
+		peer = find_sender(frame, &hello);
+		if (peer == NULL)
+		{
+			/* Without encryption anyone gets this far. */
+			refuse_frame(NULL, id, frame, "no node here has its key or number");
+			return;
+		}
+		if (head->sequence != 1)
+		{
+			count(&transport_shared->counters.stale_frames);
+			close_connection(zmq_msg_get(frame, ZMQ_SRCFD));
+			return;
+		}
+		if (hello.epoch == 0 || hello.epoch == peer->peer_epoch)
+		{
+			refuse_frame(peer, id, frame, "it greets with an epoch that it has used");
+			return;
+		}
+		set_inbound(peer, id, zmq_msg_get(frame, ZMQ_SRCFD));
+	}
+	else if (head->sequence != peer->inbound_sequence + 1)
+	{
+		refuse_frame(peer, id, frame, "it is out of sequence");
+		return;
+	}
+	else if (hello.epoch != peer->peer_epoch)
+	{
+		refuse_frame(peer, id, frame, "it changes its epoch within a connection");
+		return;
+	}
+
+	peer->inbound_sequence = head->sequence;
+	count(&peer->link->received_messages);
+	peer_heard_hello(peer, &hello);
+}
+
+/* Whether a database of ours admits the peer to what a frame is for. */
+static bool
+is_admitted(Peer *peer, const FrameHead *head)
+{
+	Oid database = InvalidOid;
+
+	if (head->to_slot != 0)
+	{
+		ActorAddress to = {THIS_NODE, head->to_slot, head->to_incarnation};
+
+		database = actor_database(to);
+		if (!OidIsValid(database))
+			return true; /* it has exited, which actor_send() will notice */
+	}
+	for (uint32 i = peer->first_admission; i != 0; i = network.next_admission[i - 1])
+	{
+		Admission *admission = &network.admissions[i - 1];
+
+		if (head->to_slot == 0 ? admission->dispatcher == head->to_incarnation
+							   : admission->database == database)
+			return true;
+	}
+	return false;
+}
+
+/* The link's own messages. */
+static void
+handle_link_message(Peer *peer, zmq_msg_t *frame, const FrameHead *head,
+					const char *payload, Size size)
+{
+	switch (head->type)
+	{
+		case MESSAGE_PING:
+		{
+			PingMessage ping;
+
+			if (ping_read(payload, size, &ping))
+				peer_answer_ping(peer, &ping);
+			break;
+		}
+		case MESSAGE_PONG:
+		{
+			PongMessage pong;
+			uint64 now_us = clock_now_us();
+
+			if (pong_read(payload, size, &pong) && pong.sent_us <= now_us)
+				pg_atomic_write_u64(&peer->link->round_trip_us, now_us - pong.sent_us);
+			break;
+		}
+		case MESSAGE_BYE:
+		{
+			ByeMessage bye;
+
+			if (bye_read(payload, size, &bye))
+				peer_heard_bye(peer, &bye);
+			break;
+		}
+	}
+}
+
+/*
+ * Hands a frame to whom it is for.  Returns false, having changed nothing,
+ * when there is no memory for it.
+ */
+static bool
+handle_frame(uint32 id, zmq_msg_t *frame)
+{
+	const char *buffer = zmq_msg_data(frame);
+	Size frame_size = zmq_msg_size(frame);
+	const char *payload = buffer + FRAME_HEAD_SIZE;
+	Size size;
+	FrameHead head;
+	FrameStatus status = frame_read(buffer, frame_size, &head);
+	Peer *peer = find_by_inbound(id);
+	Message *message;
+	ActorAddress to;
+	SendResult result;
+
+	if (status != FRAME_OK)
+	{
+		refuse_frame(peer != NULL ? peer : find_sender(frame, NULL), id, frame,
+					 frame_status_text(status));
+		return true;
+	}
+	size = frame_size - FRAME_HEAD_SIZE;
+	if (head.type == MESSAGE_HELLO)
+	{
+		handle_hello(id, frame, &head, payload, size);
+		return true;
+	}
+	if (peer == NULL)
+	{
+		count(&transport_shared->counters.stale_frames);
+		close_connection(zmq_msg_get(frame, ZMQ_SRCFD));
+		return true;
+	}
+	if (head.sequence != peer->inbound_sequence + 1)
+	{
+		refuse_frame(peer, id, frame, "it is out of sequence");
+		return true;
+	}
+	if (head.version != peer->version)
+	{
+		refuse_frame(peer, id, frame, "it is of another protocol version than was agreed on");
+		return true;
+	}
+	if (!message_is_valid(head.type, payload, size))
+	{
+		refuse_frame(peer, id, frame, "its content is malformed");
+		return true;
+	}
+
+	if (head.type == MESSAGE_PING || head.type == MESSAGE_PONG || head.type == MESSAGE_BYE)
+	{
+		peer->inbound_sequence = head.sequence;
+		count(&peer->link->received_messages);
+		handle_link_message(peer, frame, &head, payload, size);
+		return true;
+	}
+
+	if (!is_admitted(peer, &head))
+	{
+		peer->inbound_sequence = head.sequence;
+		count(&transport_shared->counters.not_admitted);
+		count(&peer->link->refused);
+		network_log("refused a message of node \"%s\" for a database that does not list it",
+					peer->entry.name);
+		peer_answer_undelivered(peer, &head, SEND_NO_ACTOR);
+		return true;
+	}
+
+	message = message_try_create(head.type, size);
+	if (message == NULL)
+		return false;
+	peer->inbound_sequence = head.sequence;
+	count(&peer->link->received_messages);
+	pg_atomic_write_u64(&peer->link->received_bytes,
+						pg_atomic_read_u64(&peer->link->received_bytes) + frame_size);
+
+	memcpy(message->payload, payload, size);
+	message->flags = (head.flags & FRAME_CONTROL) ? MESSAGE_CONTROL : 0;
+	to = (ActorAddress){THIS_NODE, head.to_slot, head.to_incarnation};
+	message->from = (ActorAddress){peer->node, head.from_slot, head.from_incarnation};
+	result = actor_send(to, message);
+	if (result != SEND_OK)
+		peer_answer_undelivered(peer, &head, result);
+	return true;
+}
+
+/* Throws away the rest of a message of several parts. */
+static int
+drain_parts(void)
+{
+	int n_parts = 0;
+	int more = 1;
+
+	while (more)
+	{
+		zmq_msg_t part;
+
+		zmq_msg_init(&part);
+		if (zmq_msg_recv(&part, network.router, ZMQ_DONTWAIT) < 0)
+			more = 0;
+		else
+		{
+			n_parts++;
+			more = zmq_msg_more(&part);
+		}
+		zmq_msg_close(&part);
+	}
+	return n_parts;
+}
+
+/* Receives the name of the connection that the next frame came on. */
+static bool
+receive_id(uint32 *id, bool *is_ours)
+{
+	zmq_msg_t part;
+	const char *name;
+
+	zmq_msg_init(&part);
+	if (zmq_msg_recv(&part, network.router, ZMQ_DONTWAIT) < 0)
+	{
+		zmq_msg_close(&part);
+		return false;
+	}
+
+	/* Our nodes leave it to us to name their connections. */
+	name = zmq_msg_data(&part);
+	*is_ours = zmq_msg_size(&part) == CONNECTION_ID_SIZE && name[0] == 0;
+	if (*is_ours)
+		memcpy(id, name + 1, sizeof(*id));
+	zmq_msg_close(&part);
+	return true;
+}
+
+/*
+ * receive_frames
+ *		Handle frames that have come.
+ *
+ * Returns true when there may be more, false when all have been handled or
+ * memory is full.
+ */
+bool
+receive_frames(void)
+{
+	if (is_stalled)
+	{
+		if (!handle_frame(held_id, &held))
+			return false;
+		zmq_msg_close(&held);
+		is_stalled = false;
+	}
+
+	for (int i = 0; i < BUDGET; i++)
+	{
+		zmq_msg_t frame;
+		uint32 id = 0;
+		bool is_ours;
+
+		if (!receive_id(&id, &is_ours))
+			return false;
+		zmq_msg_init(&frame);
+		if (zmq_msg_recv(&frame, network.router, ZMQ_DONTWAIT) < 0)
+		{
+			zmq_msg_close(&frame);
+			return false;
+		}
+
+		if (zmq_msg_more(&frame) || !is_ours)
+		{
+			Peer *sender = is_ours ? find_by_inbound(id) : NULL;
+			char why[REASON_SIZE];
+
+			if (zmq_msg_more(&frame))
+			{
+				count(&transport_shared->counters.multipart);
+				snprintf(why, sizeof(why), "it has %d parts", 1 + drain_parts());
+			}
+			else
+				strlcpy(why, "its connection names itself", sizeof(why));
+			refuse_frame(sender != NULL ? sender : find_sender(&frame, NULL),
+						 id, &frame, why);
+			zmq_msg_close(&frame);
+			continue;
+		}
+
+		if (!handle_frame(id, &frame))
+		{
+			count(&transport_shared->counters.stalls);
+			is_stalled = true;
+			held_id = id;
+			zmq_msg_init(&held);
+			zmq_msg_move(&held, &frame);
+			zmq_msg_close(&frame);
+			return false;
+		}
+		zmq_msg_close(&frame);
+	}
+	return true;
+}

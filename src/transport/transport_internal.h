@@ -1,0 +1,221 @@
+/*
+ * transport_internal.h
+ *		What the files of this folder share.
+ *
+ * Words.  The *worker* is the background worker "dlog transport"; the
+ * *network process* is its child (network.c), which holds all sockets, is no
+ * process of PostgreSQL's and may crash.  A *peer* is another node as the
+ * network process sees it.
+ *
+ * Locking.  The node table changes under node_lock; each change makes
+ * "version" odd while it is under way, so that the network process, which
+ * may take no lock, can tell whether its copy is whole.  A LinkEntry is
+ * written by the network process alone, and by the worker while there is
+ * none; its fields are read without a lock.
+ */
+#ifndef DLOG_TRANSPORT_INTERNAL_H
+#define DLOG_TRANSPORT_INTERNAL_H
+
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+
+#include "transport/transport.h"
+
+#define KEY_TEXT_SIZE 41	/* a CURVE key as Z85 text, with its zero */
+#define KEY_SIZE 32			/* the same in binary */
+#define HOST_SIZE 256
+#define REASON_SIZE 192
+
+/* --- key.c ------------------------------------------------------------- */
+
+/* Who this node is: the file dlog_node_key in the data directory. */
+typedef struct NodeKey
+{
+	uint64 node_id;
+	char public_key[KEY_TEXT_SIZE];
+	char secret_key[KEY_TEXT_SIZE];
+} NodeKey;
+
+extern void node_key_ensure(NodeKey *key);
+extern void node_key_read(NodeKey *key);
+extern void node_key_replace(const NodeKey *key);
+extern bool node_key_is_valid(const char *public_key);
+
+/* --- node.c ------------------------------------------------------------ */
+
+/* Another node.  Written under node_lock. */
+typedef struct NodeEntry
+{
+	bool in_use;
+	uint32 generation; /* counts the nodes that had this entry */
+	uint64 node_id;	   /* 0: learned from its HELLO */
+	char name[NAMEDATALEN];
+	char host[HOST_SIZE];
+	int32 port;
+	char public_key[KEY_TEXT_SIZE];
+	char previous_key[KEY_TEXT_SIZE]; /* "", or valid while it rotates */
+} NodeEntry;
+
+/* A database of ours admits a node.  Written under node_lock. */
+typedef struct Admission
+{
+	Oid database; /* InvalidOid: free */
+	uint32 node;
+	uint32 dispatcher;			/* hash of our database's name */
+	char name[NAMEDATALEN];		/* of the node, in this database */
+	char remote_database[NAMEDATALEN];
+} Admission;
+
+/* What a database has loaded.  Written under node_lock. */
+typedef struct LoadedDatabase
+{
+	Oid database;
+	uint64 changes; /* commits that changed its table dlog.node */
+	uint64 loaded;	/* the changes that are in the node table */
+} LoadedDatabase;
+
+#define MAX_LOADED_DATABASES 64
+
+/* --- the network process's log ------------------------------------------ */
+
+#define LOG_RING_SIZE 64
+#define LOG_LINE_SIZE 400
+
+/* The network process writes, the worker reads and logs. */
+typedef struct LogRing
+{
+	pg_atomic_uint32 written;
+	pg_atomic_uint32 read;
+	pg_atomic_uint32 lost;
+	char lines[LOG_RING_SIZE][LOG_LINE_SIZE];
+} LogRing;
+
+/* --- links -------------------------------------------------------------- */
+
+/* What the network process tells of a link; a copy may be torn, see link.c. */
+typedef struct LinkTexts
+{
+	char last_error[REASON_SIZE];
+	char architecture[64];
+	uint32 server_version;
+	uint32 protocol_version;
+	uint64 node_id;
+} LinkTexts;
+
+typedef struct LinkEntry
+{
+	pg_atomic_uint32 state; /* LinkState */
+	pg_atomic_uint32 epoch; /* counts the epochs that have ended */
+	pg_atomic_uint32 failures; /* attempts to connect that have failed */
+
+	pg_atomic_uint32 queued;		 /* messages that wait here */
+	pg_atomic_uint64 queued_bytes;
+	pg_atomic_uint64 sent_messages;	 /* since the server started */
+	pg_atomic_uint64 sent_bytes;
+	pg_atomic_uint64 received_messages;
+	pg_atomic_uint64 received_bytes;
+	pg_atomic_uint64 connects;		 /* times it came up */
+	pg_atomic_uint64 refused;		 /* frames that were refused */
+	pg_atomic_uint64 undelivered;	 /* messages that reached nobody */
+	pg_atomic_uint64 round_trip_us;	 /* 0: not measured */
+	pg_atomic_uint64 up_since_us;	 /* clock_now_us() */
+
+	pg_atomic_uint32 text_version; /* odd while the texts are being written */
+	LinkTexts texts;
+} LinkEntry;
+
+/* What the network process has met, beyond single links. */
+typedef struct NetworkCounters
+{
+	pg_atomic_uint64 accepted;		  /* connections */
+	pg_atomic_uint64 refused_keys;	  /* handshakes with an unknown key */
+	pg_atomic_uint64 failed_handshakes;
+	pg_atomic_uint64 refused_frames;  /* malformed, out of sequence, ... */
+	pg_atomic_uint64 multipart;		  /* messages of several parts */
+	pg_atomic_uint64 stale_frames;	  /* of an epoch that has ended */
+	pg_atomic_uint64 not_admitted;	  /* for a database that refuses the node */
+	pg_atomic_uint64 stalls;		  /* reading stopped: memory full */
+} NetworkCounters;
+
+typedef struct TransportShared
+{
+	LWLock node_lock;
+	int tranche;
+
+	/* the worker; written by it */
+	Latch *worker_latch; /* NULL: not running */
+	pg_atomic_uint32 network_pid; /* 0: not running */
+	pg_atomic_uint64 network_starts;
+	pg_atomic_uint32 is_ready; /* the network process has bound its port */
+	pg_atomic_uint32 reload_requests; /* a new key or setting waits */
+	pg_atomic_uint32 reloads;
+
+	/* this node; written by the worker before the first network process */
+	uint64 node_id;
+	char public_key[KEY_TEXT_SIZE]; /* under node_lock */
+
+	LogRing log;
+	NetworkCounters counters;
+
+	/* node table */
+	pg_atomic_uint64 version; /* odd: being changed */
+	LoadedDatabase databases[MAX_LOADED_DATABASES];
+	uint32 max_nodes;
+	uint32 max_admissions;
+	uint32 n_nodes;		 /* entries ever used, this node's included */
+	uint32 n_admissions; /* likewise */
+	NodeEntry *nodes;	 /* [0] is this node */
+	Admission *admissions;
+	LinkEntry *links; /* by node */
+	uint32 n_processes; /* bits of transport_watchers */
+} TransportShared;
+
+extern TransportShared *transport_shared;
+
+/* Watchers of the links, a bit for each process, by its number. */
+extern pg_atomic_uint32 *transport_watchers;
+
+extern void transport_nudge(uint32 node);
+extern void transport_tell_watchers(void);
+extern const char *transport_advertised_host(void);
+extern void transport_this_key(uint64 *node_id, char public_key[KEY_TEXT_SIZE]);
+
+/* node.c */
+extern void node_init(void);
+extern void node_this_copy_name(char name[NAMEDATALEN]);
+extern void node_load(void);
+extern void node_load_if_changed(void);
+extern void node_note_change(void);
+extern bool node_copy(uint32 node, NodeEntry *entry);
+
+/* link.c */
+extern SendResult link_send(ActorAddress to, Message *message);
+extern void link_copy_texts(LinkEntry *link, LinkTexts *texts);
+
+/* network.c */
+extern void network_main(const NodeKey *key) pg_attribute_noreturn();
+
+/* worker.c */
+extern void worker_init(void);
+extern void worker_request_reload(void);
+
+/* ask.c */
+
+/* A question to a database of another node, and what became of it. */
+typedef struct Question
+{
+	ActorAddress to;
+	Message *message; /* taken when it is sent */
+	Message *answer;  /* the caller frees it; NULL: none */
+	const char *failure; /* why there is no answer */
+	uint32 epoch;
+} Question;
+
+extern void ask_all(Question *questions, int n_questions, int timeout_ms);
+extern void ask_echo(uint32 node);
+extern void ask_init(void);
+
+/* member.c */
+extern void member_init(void);
+
+#endif

@@ -1,0 +1,330 @@
+/*
+ * worker.c
+ *		The transport worker: keeps a network process running.
+ *
+ * It makes this node's key at first start, forks the network process, and
+ * waits.  When that one dies, however it does, the worker frees what it held
+ * in shared memory, ends the epochs of all links, tells everybody who watches
+ * them, and forks another at once; one that dies young again and again is
+ * started more slowly.  It also logs what the network process has to say.
+ *
+ * On SIGTERM it exits with code 1: after an exit with 0 the postmaster would
+ * not start it again.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "base/clock.h"
+#include "base/function.h"
+#include "base/guc.h"
+#include "transport/transport_internal.h"
+
+#define YOUNG_US 1000000	/* dying before that age counts as a failed start */
+#define SLOWEST_START_MS 10000
+#define STOP_MS 500			/* until a network process must have stopped */
+
+extern DLOG_EXPORT void dlog_transport_main(Datum argument);
+
+static pid_t network_pid; /* 0: none */
+static uint64 started_us;
+static int failed_starts;
+
+static void
+on_child_exit(int signal_number)
+{
+	int save_errno = errno;
+
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* Logs what the network process wrote. */
+static void
+log_lines(void)
+{
+	LogRing *ring = &transport_shared->log;
+	uint32 lost = pg_atomic_exchange_u32(&ring->lost, 0);
+
+	while (pg_atomic_read_u32(&ring->read) != pg_atomic_read_u32(&ring->written))
+	{
+		uint32 read = pg_atomic_read_u32(&ring->read);
+		char line[LOG_LINE_SIZE];
+
+		pg_read_barrier();
+		memcpy(line, ring->lines[read % LOG_RING_SIZE], LOG_LINE_SIZE);
+		line[LOG_LINE_SIZE - 1] = '\0';
+		pg_write_barrier();
+		pg_atomic_write_u32(&ring->read, read + 1);
+		ereport(LOG, (errmsg("dlog: %s", line)));
+	}
+	if (lost > 0)
+		ereport(LOG, (errmsg("dlog: %u lines of the network process were lost", lost)));
+}
+
+/* The links of a network process that is gone. */
+static void
+end_all_epochs(void)
+{
+	bool was_up = false;
+
+	for (uint32 node = 1; node <= transport_shared->max_nodes; node++)
+	{
+		LinkEntry *link = &transport_shared->links[node];
+
+		if ((pg_atomic_read_u32(&link->text_version) & 1) != 0)
+			pg_atomic_fetch_add_u32(&link->text_version, 1); /* it died writing */
+		if (pg_atomic_read_u32(&link->state) == LINK_IDLE)
+			continue;
+
+		/*
+		 * What is in the network process's inbox counts as queued until the
+		 * next one takes it out; what it held itself is gone.  It cannot be
+		 * told apart here, and the gauge need not be exact.
+		 */
+		pg_atomic_fetch_add_u32(&link->epoch, 1);
+		pg_atomic_write_u32(&link->state, LINK_CONNECTING);
+		was_up = true;
+	}
+	if (was_up)
+		transport_tell_watchers();
+}
+
+static void
+start_network(const NodeKey *key)
+{
+	fflush(NULL);
+	pg_atomic_write_u32(&transport_shared->is_ready, 0);
+	started_us = clock_now_us();
+	network_pid = fork();
+	if (network_pid == 0)
+		network_main(key);
+	if (network_pid < 0)
+	{
+		network_pid = 0;
+		failed_starts++;
+		ereport(LOG, (errmsg("dlog: could not fork the network process: %m")));
+		return;
+	}
+	pg_atomic_fetch_add_u64(&transport_shared->network_starts, 1);
+	pg_atomic_write_u32(&transport_shared->network_pid, (uint32) network_pid);
+}
+
+/* Cleans up behind a network process that has died. */
+static void
+network_died(int status)
+{
+	uint64 freed;
+
+	network_pid = 0;
+	pg_atomic_write_u32(&transport_shared->network_pid, 0);
+	pg_atomic_write_u32(&transport_shared->is_ready, 0);
+	freed = process_network_died();
+	log_lines();
+
+	if (WIFSIGNALED(status))
+		ereport(LOG,
+				(errmsg("dlog: network process was terminated by signal %d: %s",
+						WTERMSIG(status), pg_strsignal(WTERMSIG(status))),
+				 errdetail("Its " UINT64_FORMAT " blocks of shared memory were freed.", freed)));
+	else if (WEXITSTATUS(status) != 0)
+		ereport(LOG,
+				(errmsg("dlog: network process exited with code %d", WEXITSTATUS(status))));
+	end_all_epochs();
+
+	if (clock_now_us() - started_us < YOUNG_US)
+		failed_starts++;
+	else
+		failed_starts = 0;
+}
+
+/* Waits for the network process to stop, at most STOP_MS, then kills it. */
+static void
+stop_network(void)
+{
+	uint64 deadline_us = clock_now_us() + STOP_MS * 1000;
+	int status = 0;
+
+	if (network_pid == 0)
+		return;
+	kill(network_pid, SIGTERM);
+	for (;;)
+	{
+		pid_t pid;
+
+		ResetLatch(MyLatch);
+		pid = waitpid(network_pid, &status, WNOHANG);
+		if (pid == network_pid || (pid < 0 && errno == ECHILD))
+			break;
+		if (clock_now_us() >= deadline_us)
+		{
+			kill(network_pid, SIGKILL);
+			waitpid(network_pid, &status, 0);
+			break;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 20, PG_WAIT_EXTENSION);
+	}
+	failed_starts = 0;
+	network_died(0);
+	failed_starts = 0;
+}
+
+static void
+stop_at_exit(int code, Datum argument)
+{
+	transport_shared->worker_latch = NULL;
+	stop_network();
+}
+
+static long
+start_delay_ms(void)
+{
+	int64 delay_ms;
+
+	if (failed_starts < 2)
+		return 0;
+	delay_ms = (int64) 100 << Min(failed_starts, 16);
+	return (long) Min(delay_ms, SLOWEST_START_MS);
+}
+
+static void
+publish_key(const NodeKey *key)
+{
+	LWLockAcquire(&transport_shared->node_lock, LW_EXCLUSIVE);
+	transport_shared->node_id = key->node_id;
+	strlcpy(transport_shared->public_key, key->public_key, KEY_TEXT_SIZE);
+	LWLockRelease(&transport_shared->node_lock);
+}
+
+/* A new key or setting waits: start the network process afresh. */
+static void
+reload_if_requested(NodeKey *key)
+{
+	uint32 requests = pg_atomic_read_u32(&transport_shared->reload_requests);
+
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (pg_atomic_read_u32(&transport_shared->reloads) == requests)
+		return;
+	node_key_read(key);
+	stop_network();
+	publish_key(key);
+	pg_atomic_write_u32(&transport_shared->reloads, requests);
+	transport_tell_watchers();
+}
+
+void
+dlog_transport_main(Datum argument)
+{
+	NodeKey key;
+
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGCHLD, on_child_exit);
+	BackgroundWorkerUnblockSignals();
+
+	node_key_ensure(&key);
+	publish_key(&key);
+	process_attach();
+	transport_shared->worker_latch = MyLatch;
+	before_shmem_exit(stop_at_exit, (Datum) 0);
+
+	/* The links of a worker before us, if any. */
+	end_all_epochs();
+
+	while (!ShutdownRequestPending)
+	{
+		long timeout_ms = -1;
+		int status;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		log_lines();
+		reload_if_requested(&key);
+
+		if (network_pid != 0 && waitpid(network_pid, &status, WNOHANG) == network_pid)
+			network_died(status);
+		if (network_pid == 0)
+		{
+			int64 age_ms = (int64) (clock_now_us() - started_us) / 1000;
+
+			timeout_ms = Max(start_delay_ms() - age_ms, 0);
+			if (timeout_ms == 0)
+			{
+				start_network(&key);
+				timeout_ms = network_pid == 0 ? 1000 : -1;
+			}
+		}
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+							 (timeout_ms >= 0 ? WL_TIMEOUT : 0),
+						 timeout_ms, PG_WAIT_EXTENSION);
+	}
+	proc_exit(1);
+}
+
+/*
+ * worker_request_reload
+ *		Have the network process started afresh, and wait until it is back.
+ */
+void
+worker_request_reload(void)
+{
+	uint32 request = pg_atomic_add_fetch_u32(&transport_shared->reload_requests, 1);
+	Latch *latch = transport_shared->worker_latch;
+
+	if (latch != NULL)
+		SetLatch(latch);
+	link_watch();
+	PG_TRY();
+	{
+		while ((int32) (pg_atomic_read_u32(&transport_shared->reloads) - request) < 0 ||
+			   pg_atomic_read_u32(&transport_shared->is_ready) == 0)
+		{
+			(void) runtime_wait(-1, PG_WAIT_EXTENSION);
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	PG_FINALLY();
+	{
+		link_unwatch();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * worker_init
+ *		Called once, in the postmaster.
+ */
+void
+worker_init(void)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 1,
+		.bgw_library_name = "dlog",
+		.bgw_function_name = "dlog_transport_main",
+		.bgw_name = "dlog transport",
+		.bgw_type = "dlog transport",
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
