@@ -149,19 +149,13 @@ report_unreachable(uint32 node, LinkState state, bool has_failed)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the node has been removed")));
 	link_copy_texts(&transport_shared->links[node], &texts);
-	reason = pg_atomic_read_u32(&transport_shared->network_pid) == 0
-				 ? "this server's network process is not running"
-				 : texts.last_error;
+	reason = pg_atomic_read_u32(&transport_shared->network_pid) == 0 ? "this server's network process is not running" : texts.last_error;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not reach node \"%s\" at %s:%d", entry.name, entry.host, entry.port),
-			 has_failed && reason[0] != '\0'
-				 ? errdetail("The last attempt failed: %s.", reason)
-				 : errdetail("There was no answer within dlog.connect_timeout (%d ms).", dlog_connect_timeout),
-			 state == LINK_REFUSED
-				 ? errhint("See that both nodes list each other with their present keys, in the view dlog.nodes on each.")
-				 : errhint("See that the server there is running with dlog, and that the port can be reached from here.")));
+			 has_failed && reason[0] != '\0' ? errdetail("The last attempt failed: %s.", reason) : errdetail("There was no answer within dlog.connect_timeout (%d ms).", dlog_connect_timeout),
+			 state == LINK_REFUSED ? errhint("See that both nodes list each other with their present keys, in the view dlog.nodes on each.") : errhint("See that the server there is running with dlog, and that the port can be reached from here.")));
 }
 
 /*

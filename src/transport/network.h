@@ -46,15 +46,15 @@ typedef struct Peer
 	bool use_previous_key;	 /* it may not have changed its key yet */
 	bool is_connected;		 /* and both keys have been proved */
 	bool is_resolving;
-	char address[64];		 /* of its host, when that is a name */
-	int probe_fd; /* finds out why a connection failed, or -1 */
+	char address[64]; /* of its host, when that is a name */
+	int probe_fd;	  /* finds out why a connection failed, or -1 */
 	uint64 epoch;
-	uint64 sequence;	/* of the last frame sent */
-	uint64 told_epoch;	/* of theirs, in the last HELLO that we sent */
-	Message *first;		/* messages that wait */
+	uint64 sequence;   /* of the last frame sent */
+	uint64 told_epoch; /* of theirs, in the last HELLO that we sent */
+	Message *first;	   /* messages that wait */
 	Message *last;
 	uint64 last_ping_us;
-	uint64 timer_us;	/* end of the attempt, or start of the next; or 0 */
+	uint64 timer_us; /* end of the attempt, or start of the next; or 0 */
 	uint64 backoff_us;
 
 	/* their direction */
@@ -84,8 +84,8 @@ typedef struct Network
 	void *router_monitor;
 	void *zap;
 	int epoll_fd;
-	uint64 now_us;		/* read once a turn */
-	uint64 timer_us;	/* the next one due, or PG_UINT64_MAX */
+	uint64 now_us;	 /* read once a turn */
+	uint64 timer_us; /* the next one due, or PG_UINT64_MAX */
 	uint64 last_epoch;
 
 	/* copy of the node table */
@@ -111,7 +111,7 @@ extern void network_set_timer(Peer *peer, uint64 at_us);
 extern bool network_host_is_numeric(const char *host);
 
 /* network_log.c */
-extern void network_log(const char *format,...) pg_attribute_printf(1, 2);
+extern void network_log(const char *format, ...) pg_attribute_printf(1, 2);
 
 /* network_zap.c */
 extern bool zap_start(void);

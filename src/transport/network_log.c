@@ -68,7 +68,7 @@ kind_may_log(LogKind *kind)
  *		Have the worker log a line.
  */
 void
-network_log(const char *format,...)
+network_log(const char *format, ...)
 {
 	LogRing *ring = &transport_shared->log;
 	LogKind *kind = kind_find(format);

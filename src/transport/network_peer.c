@@ -29,14 +29,14 @@
 #include "base/guc.h"
 #include "transport/network.h"
 
-#define ATTEMPT_US (5 * 1000000)	 /* for connecting and shaking hands */
+#define ATTEMPT_US (5 * 1000000) /* for connecting and shaking hands */
 #define BACKOFF_FIRST_US (50 * 1000)
 #define BACKOFF_LAST_US (5 * 1000000)
 #define HEARTBEAT_MS 2000
 #define HEARTBEAT_TIMEOUT_MS 6000
 #define BYE_LINGER_MS 50
-#define SEND_HIGH_WATER 256			 /* messages in libzmq, per link */
-#define PING_INTERVAL_US 1000000	 /* while the link is in use */
+#define SEND_HIGH_WATER 256		 /* messages in libzmq, per link */
+#define PING_INTERVAL_US 1000000 /* while the link is in use */
 
 static void peer_connect(Peer *peer);
 static bool send_hello(Peer *peer);
@@ -437,8 +437,7 @@ peer_fail(Peer *peer, LinkState state, const char *reason)
 	if (before == LINK_CONNECTING && peer->entry.previous_key[0] != '\0')
 		peer->use_previous_key = !peer->use_previous_key;
 
-	peer->backoff_us = peer->backoff_us == 0 ? BACKOFF_FIRST_US
-											 : Min(peer->backoff_us * 2, BACKOFF_LAST_US);
+	peer->backoff_us = peer->backoff_us == 0 ? BACKOFF_FIRST_US : Min(peer->backoff_us * 2, BACKOFF_LAST_US);
 	jitter_us = (uint64) random() % (peer->backoff_us / 2 + 1);
 	network_set_timer(peer, network.now_us + peer->backoff_us / 2 + jitter_us);
 
@@ -751,8 +750,7 @@ peer_heard_bye(Peer *peer, const ByeMessage *bye)
 static void
 probe(Peer *peer)
 {
-	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-							 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
 	struct addrinfo *found = NULL;
 	const char *address = network_host_is_numeric(peer->entry.host) ? peer->entry.host : peer->address;
 	char port[16];
@@ -826,8 +824,7 @@ peer_on_monitor(Peer *peer)
 				break;
 			case ZMQ_EVENT_DISCONNECTED:
 				peer_fail(peer, LINK_DOWN,
-						  state == LINK_UP ? "the connection was lost"
-										   : "it closed the connection while shaking hands");
+						  state == LINK_UP ? "the connection was lost" : "it closed the connection while shaking hands");
 				break;
 			case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
 				peer_fail(peer, LINK_REFUSED, "it does not admit this node's key");

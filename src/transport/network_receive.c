@@ -162,10 +162,7 @@ find_sender(zmq_msg_t *frame, const HelloMessage *hello)
 		}
 		else if (hello == NULL)
 			return NULL;
-		else if (peer->node_id != 0
-					 ? peer->node_id == hello->node_id
-					 : strlen(peer->entry.name) == hello->node.size &&
-						   memcmp(peer->entry.name, hello->node.data, hello->node.size) == 0)
+		else if (peer->node_id != 0 ? peer->node_id == hello->node_id : strlen(peer->entry.name) == hello->node.size && memcmp(peer->entry.name, hello->node.data, hello->node.size) == 0)
 			return peer;
 	}
 	return NULL;
@@ -240,8 +237,7 @@ is_admitted(Peer *peer, const FrameHead *head)
 	{
 		Admission *admission = &network.admissions[i - 1];
 
-		if (head->to_slot == 0 ? admission->dispatcher == head->to_incarnation
-							   : admission->database == database)
+		if (head->to_slot == 0 ? admission->dispatcher == head->to_incarnation : admission->database == database)
 			return true;
 	}
 	return false;

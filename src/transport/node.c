@@ -416,7 +416,7 @@ remove_unlisted(const List *rows)
 		if (admission->database != MyDatabaseId)
 			continue;
 		entry = &transport_shared->nodes[admission->node];
-		foreach (cell, rows)
+		foreach(cell, rows)
 		{
 			NodeRow *row = lfirst(cell);
 
@@ -476,7 +476,7 @@ node_load(void)
 	table_change_begin();
 	remove_unlisted(rows);
 	free_unlisted_nodes();
-	foreach (cell, rows)
+	foreach(cell, rows)
 	{
 		NodeRow *row = lfirst(cell);
 

@@ -85,9 +85,8 @@ transport_shmem_init(void)
 	transport_shared = ShmemInitStruct("dlog transport", transport_shmem_size(), &found);
 	if (!found)
 		initialize();
-	transport_watchers = (pg_atomic_uint32 *)
-		((char *) transport_shared->admissions +
-		 MAXALIGN(max_admissions() * sizeof(Admission)));
+	transport_watchers = (pg_atomic_uint32 *) ((char *) transport_shared->admissions +
+											   MAXALIGN(max_admissions() * sizeof(Admission)));
 	LWLockRegisterTranche(transport_shared->tranche, "dlog_nodes");
 }
 

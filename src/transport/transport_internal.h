@@ -21,8 +21,8 @@
 
 #include "transport/transport.h"
 
-#define KEY_TEXT_SIZE 41	/* a CURVE key as Z85 text, with its zero */
-#define KEY_SIZE 32			/* the same in binary */
+#define KEY_TEXT_SIZE 41 /* a CURVE key as Z85 text, with its zero */
+#define KEY_SIZE 32		 /* the same in binary */
 #define HOST_SIZE 256
 #define REASON_SIZE 192
 
@@ -61,8 +61,8 @@ typedef struct Admission
 {
 	Oid database; /* InvalidOid: free */
 	uint32 node;
-	uint32 dispatcher;			/* hash of our database's name */
-	char name[NAMEDATALEN];		/* of the node, in this database */
+	uint32 dispatcher;		/* hash of our database's name */
+	char name[NAMEDATALEN]; /* of the node, in this database */
 	char remote_database[NAMEDATALEN];
 } Admission;
 
@@ -104,21 +104,21 @@ typedef struct LinkTexts
 
 typedef struct LinkEntry
 {
-	pg_atomic_uint32 state; /* LinkState */
-	pg_atomic_uint32 epoch; /* counts the epochs that have ended */
+	pg_atomic_uint32 state;	   /* LinkState */
+	pg_atomic_uint32 epoch;	   /* counts the epochs that have ended */
 	pg_atomic_uint32 failures; /* attempts to connect that have failed */
 
-	pg_atomic_uint32 queued;		 /* messages that wait here */
+	pg_atomic_uint32 queued; /* messages that wait here */
 	pg_atomic_uint64 queued_bytes;
-	pg_atomic_uint64 sent_messages;	 /* since the server started */
+	pg_atomic_uint64 sent_messages; /* since the server started */
 	pg_atomic_uint64 sent_bytes;
 	pg_atomic_uint64 received_messages;
 	pg_atomic_uint64 received_bytes;
-	pg_atomic_uint64 connects;		 /* times it came up */
-	pg_atomic_uint64 refused;		 /* frames that were refused */
-	pg_atomic_uint64 undelivered;	 /* messages that reached nobody */
-	pg_atomic_uint64 round_trip_us;	 /* 0: not measured */
-	pg_atomic_uint64 up_since_us;	 /* clock_now_us() */
+	pg_atomic_uint64 connects;		/* times it came up */
+	pg_atomic_uint64 refused;		/* frames that were refused */
+	pg_atomic_uint64 undelivered;	/* messages that reached nobody */
+	pg_atomic_uint64 round_trip_us; /* 0: not measured */
+	pg_atomic_uint64 up_since_us;	/* clock_now_us() */
 
 	pg_atomic_uint32 text_version; /* odd while the texts are being written */
 	LinkTexts texts;
@@ -127,14 +127,14 @@ typedef struct LinkEntry
 /* What the network process has met, beyond single links. */
 typedef struct NetworkCounters
 {
-	pg_atomic_uint64 accepted;		  /* connections */
-	pg_atomic_uint64 refused_keys;	  /* handshakes with an unknown key */
+	pg_atomic_uint64 accepted;	   /* connections */
+	pg_atomic_uint64 refused_keys; /* handshakes with an unknown key */
 	pg_atomic_uint64 failed_handshakes;
-	pg_atomic_uint64 refused_frames;  /* malformed, out of sequence, ... */
-	pg_atomic_uint64 multipart;		  /* messages of several parts */
-	pg_atomic_uint64 stale_frames;	  /* of an epoch that has ended */
-	pg_atomic_uint64 not_admitted;	  /* for a database that refuses the node */
-	pg_atomic_uint64 stalls;		  /* reading stopped: memory full */
+	pg_atomic_uint64 refused_frames; /* malformed, out of sequence, ... */
+	pg_atomic_uint64 multipart;		 /* messages of several parts */
+	pg_atomic_uint64 stale_frames;	 /* of an epoch that has ended */
+	pg_atomic_uint64 not_admitted;	 /* for a database that refuses the node */
+	pg_atomic_uint64 stalls;		 /* reading stopped: memory full */
 } NetworkCounters;
 
 typedef struct TransportShared
@@ -143,10 +143,10 @@ typedef struct TransportShared
 	int tranche;
 
 	/* the worker; written by it */
-	Latch *worker_latch; /* NULL: not running */
+	Latch *worker_latch;		  /* NULL: not running */
 	pg_atomic_uint32 network_pid; /* 0: not running */
 	pg_atomic_uint64 network_starts;
-	pg_atomic_uint32 is_ready; /* the network process has bound its port */
+	pg_atomic_uint32 is_ready;		  /* the network process has bound its port */
 	pg_atomic_uint32 reload_requests; /* a new key or setting waits */
 	pg_atomic_uint32 reloads;
 
@@ -166,7 +166,7 @@ typedef struct TransportShared
 	uint32 n_admissions; /* likewise */
 	NodeEntry *nodes;	 /* [0] is this node */
 	Admission *admissions;
-	LinkEntry *links; /* by node */
+	LinkEntry *links;	/* by node */
 	uint32 n_processes; /* bits of transport_watchers */
 } TransportShared;
 
@@ -205,8 +205,8 @@ extern void worker_request_reload(void);
 typedef struct Question
 {
 	ActorAddress to;
-	Message *message; /* taken when it is sent */
-	Message *answer;  /* the caller frees it; NULL: none */
+	Message *message;	 /* taken when it is sent */
+	Message *answer;	 /* the caller frees it; NULL: none */
 	const char *failure; /* why there is no answer */
 	uint32 epoch;
 } Question;

@@ -144,7 +144,7 @@ dlog_links(PG_FUNCTION_ARGS)
 
 	runtime_require();
 	InitMaterializedSRF(fcinfo, 0);
-	foreach (cell, node_list(false))
+	foreach(cell, node_list(false))
 		put_link(result, (uint32) lfirst_int(cell));
 	return (Datum) 0;
 }

@@ -33,9 +33,9 @@
 #include "base/guc.h"
 #include "transport/transport_internal.h"
 
-#define YOUNG_US 1000000	/* dying before that age counts as a failed start */
+#define YOUNG_US 1000000 /* dying before that age counts as a failed start */
 #define SLOWEST_START_MS 10000
-#define STOP_MS 500			/* until a network process must have stopped */
+#define STOP_MS 500 /* until a network process must have stopped */
 
 extern DLOG_EXPORT void dlog_transport_main(Datum argument);
 

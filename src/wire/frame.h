@@ -42,10 +42,10 @@ typedef struct FrameHead
 typedef enum FrameStatus
 {
 	FRAME_OK,
-	FRAME_SHORT,		 /* does not even hold a head */
-	FRAME_TOO_LARGE,	 /* more payload than FRAME_MAX_PAYLOAD */
-	FRAME_UNKNOWN_TYPE,	 /* no such message, or flags without a meaning */
-	FRAME_WRONG_VERSION	 /* none that we speak; never said of a HELLO */
+	FRAME_SHORT,		/* does not even hold a head */
+	FRAME_TOO_LARGE,	/* more payload than FRAME_MAX_PAYLOAD */
+	FRAME_UNKNOWN_TYPE, /* no such message, or flags without a meaning */
+	FRAME_WRONG_VERSION /* none that we speak; never said of a HELLO */
 } FrameStatus;
 
 extern void frame_write(char *buffer, const FrameHead *head);

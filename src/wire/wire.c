@@ -33,19 +33,19 @@ reader_take(Reader *reader, Size size)
 
 #define NUMBER_KIND(kind, type, to_network, from_network) \
 	static inline Size \
-	kind##_size(const type *value) \
+		kind##_size(const type *value) \
 	{ \
 		return sizeof(type); \
 	} \
 	static inline char * \
-	kind##_write(char *at, const type *value) \
+		kind##_write(char *at, const type *value) \
 	{ \
 		type swapped = to_network(*value); \
 		memcpy(at, &swapped, sizeof(type)); \
 		return at + sizeof(type); \
 	} \
 	static inline void \
-	kind##_read(Reader *reader, type *value) \
+		kind##_read(Reader *reader, type *value) \
 	{ \
 		const char *from = reader_take(reader, sizeof(type)); \
 		type swapped = 0; \
@@ -125,7 +125,7 @@ text_read(Reader *reader, WireBytes *value)
 #define FIELD(kind, field) +kind##_size(&message->field)
 #define MESSAGE(number, NAME, Name, name, fields) \
 	Size \
-	name##_size(const Name##Message *message) \
+		name##_size(const Name##Message *message) \
 	{ \
 		return 0 fields; \
 	}
@@ -136,11 +136,11 @@ text_read(Reader *reader, WireBytes *value)
 #define FIELD(kind, field) at = kind##_write(at, &message->field);
 #define MESSAGE(number, NAME, Name, name, fields) \
 	void \
-	name##_write(char *buffer, Size size, const Name##Message *message) \
+		name##_write(char *buffer, Size size, const Name##Message *message) \
 	{ \
 		char *at = buffer; \
 		fields \
-		Assert(at == buffer + size); \
+			Assert(at == buffer + size); \
 		(void) at; \
 	}
 #include "wire/messages.def"
@@ -150,11 +150,10 @@ text_read(Reader *reader, WireBytes *value)
 #define FIELD(kind, field) kind##_read(&reader, &message->field);
 #define MESSAGE(number, NAME, Name, name, fields) \
 	bool \
-	name##_read(const char *buffer, Size size, Name##Message *message) \
+		name##_read(const char *buffer, Size size, Name##Message *message) \
 	{ \
 		Reader reader = {buffer, size, true}; \
-		fields \
-		return reader.ok && reader.left == 0; \
+		fields return reader.ok && reader.left == 0; \
 	}
 #include "wire/messages.def"
 #undef MESSAGE
