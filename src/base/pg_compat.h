@@ -14,6 +14,8 @@
 
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "optimizer/appendinfo.h"
+#include "parser/parse_relation.h"
 #include "storage/proc.h"
 #include "utils/wait_event.h"
 
@@ -45,8 +47,21 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 
 /* 16 makes the map from the root's rows when it is asked for it. */
 #define ExecGetRootToChildMap(rinfo, estate) ((rinfo)->ri_RootToPartitionMap)
+
+#define rte_check_as_user(query, rte) ((rte)->checkAsUser)
+
+/* 16 takes the relations themselves. */
+#define adjust_appendrel_attrs_to_child(root, node, child, parent) \
+	adjust_appendrel_attrs_multilevel(root, node, (child)->relids, \
+									  (parent)->relids)
 #else
 #define ForeignScanCheckAsUser(plan, estate) ((plan)->checkAsUser)
+
+#define rte_check_as_user(query, rte) \
+	(getRTEPermissionInfo((query)->rteperminfos, rte)->checkAsUser)
+
+#define adjust_appendrel_attrs_to_child(root, node, child, parent) \
+	adjust_appendrel_attrs_multilevel(root, node, child, parent)
 #endif
 
 /* --- 15 ----------------------------------------------------------------- */

@@ -1,0 +1,675 @@
+/*
+ * aggregate.c
+ *		Grouping, DISTINCT and ORDER BY over a fan-out.
+ *
+ * Where all rows of a group are on one node, the nodes group in full, HAVING
+ * included: when there is only one node, or when GROUP BY has the partition
+ * key at every level of partitioning that spreads over nodes.  Otherwise the
+ * nodes return transition states, as parallel workers do, and an ordinary
+ * Finalize Aggregate combines them with those of the local part.  That takes a
+ * combine function, and for internal states serialization, of every aggregate,
+ * and none may sort or compare its input.
+ *
+ * A FanoutBase's "not_pushed" tells EXPLAIN why neither was possible.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planmain.h"
+#include "optimizer/planner.h"
+#include "optimizer/prep.h"
+#include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_oper.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/selfuncs.h"
+#include "utils/syscache.h"
+
+#include "base/guc.h"
+#include "base/pg_compat.h"
+#include "query/fanout.h"
+
+/* --- may it be done there? ------------------------------------------------ */
+
+static bool
+has_system_column_walker(Node *node, void *argument)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return ((Var *) node)->varattno <= 0;
+	return expression_tree_walker(node, has_system_column_walker, argument);
+}
+
+/* Why an aggregate cannot be split over nodes, or NULL if it can. */
+static const char *
+aggregate_not_partial(Aggref *aggregate)
+{
+	const char *name = get_func_name(aggregate->aggfnoid);
+	HeapTuple tuple;
+	Form_pg_aggregate form;
+	const char *reason = NULL;
+
+	if (aggregate->aggdistinct != NIL)
+		return psprintf("aggregate %s has DISTINCT", name);
+	if (aggregate->aggorder != NIL && aggregate->aggkind == AGGKIND_NORMAL)
+		return psprintf("aggregate %s has ORDER BY", name);
+
+	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate->aggfnoid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u",
+			 aggregate->aggfnoid);
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	if (!OidIsValid(form->aggcombinefn))
+		reason = psprintf("aggregate %s has no combine function", name);
+	else if (form->aggkind != AGGKIND_NORMAL)
+		reason = psprintf("aggregate %s sorts its input", name);
+	else if (aggregate->aggtranstype == INTERNALOID &&
+			 (!OidIsValid(form->aggserialfn) ||
+			  !OidIsValid(form->aggdeserialfn)))
+		reason = psprintf("aggregate %s has no serialization function", name);
+	ReleaseSysCache(tuple);
+	return reason;
+}
+
+static bool
+same_expression(Node *a, Node *b)
+{
+	while (a && IsA(a, RelabelType))
+		a = (Node *) ((RelabelType *) a)->arg;
+	while (b && IsA(b, RelabelType))
+		b = (Node *) ((RelabelType *) b)->arg;
+	return equal(a, b);
+}
+
+/* Is the table's partition key, at this level, among what is grouped by? */
+static bool
+has_partition_key(RelOptInfo *rel, List *expressions, List *clauses)
+{
+	PartitionScheme scheme = rel->part_scheme;
+
+	if (scheme == NULL || rel->partexprs == NULL)
+		return false;
+	for (int i = 0; i < scheme->partnatts; i++)
+	{
+		bool found = false;
+		ListCell *expression;
+		ListCell *clause;
+
+		forboth(expression, expressions, clause, clauses)
+		{
+			SortGroupClause *group = lfirst_node(SortGroupClause, clause);
+			ListCell *key;
+
+			if (exprCollation(lfirst(expression)) != scheme->partcollation[i])
+				continue;
+			/* Equality must mean the same to grouping and to partitioning. */
+			if (get_op_opfamily_strategy(group->eqop,
+										 scheme->partopfamily[i]) == 0)
+				continue;
+			foreach(key, rel->partexprs[i])
+			{
+				if (same_expression(lfirst(expression), lfirst(key)))
+					found = true;
+			}
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* Where the leaves below a relation are, if not all on one other node. */
+#define PLACE_HERE (-1)
+#define PLACE_SEVERAL (-2)
+#define PLACE_NONE (-3)
+
+static int
+place_of_leaf(FanoutBase *base, RelOptInfo *leaf)
+{
+	ListCell *lc;
+
+	foreach(lc, base->remote_leaves)
+	{
+		RemoteLeaf *remote = lfirst(lc);
+
+		if (remote->rel == leaf)
+			return remote->home.node;
+	}
+	return PLACE_HERE;
+}
+
+/*
+ * The node where all leaves below rel are, or one of the above; and could
+ * groups by these expressions, given for the base, be torn apart?
+ */
+static int
+place_of_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *rel,
+				List *expressions, List *clauses, bool *torn)
+{
+	int place = PLACE_NONE;
+	int i = -1;
+
+	while ((i = bms_next_member(rel->live_parts, i)) >= 0)
+	{
+		RelOptInfo *child = rel->part_rels[i];
+		int child_place;
+
+		if (child == NULL || IS_DUMMY_REL(child))
+			continue;
+		if (child->part_scheme != NULL)
+			child_place = place_of_groups(root, base, child, expressions,
+										  clauses, torn);
+		else
+			child_place = place_of_leaf(base, child);
+
+		if (child_place == PLACE_NONE)
+			continue;
+		if (place == PLACE_NONE)
+			place = child_place;
+		else if (place != child_place)
+			place = PLACE_SEVERAL;
+	}
+	if (place == PLACE_SEVERAL)
+	{
+		if (rel != base->rel)
+			expressions = (List *)
+				adjust_appendrel_attrs_to_child(root, (Node *) expressions,
+												rel, base->rel);
+		if (!has_partition_key(rel, expressions, clauses))
+			*torn = true;
+	}
+	return place;
+}
+
+static bool
+groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
+				 List *clauses)
+{
+	bool torn = false;
+
+	place_of_groups(root, base, base->rel, expressions, clauses, &torn);
+	return !torn;
+}
+
+/* What keeps the rows themselves from being complete over there. */
+static const char *
+rows_not_there(FanoutBase *base)
+{
+	if (base->local_quals != NIL)
+		return "a condition is checked here";
+	if (base->has_pseudoconstants)
+		return "a condition is checked once for all rows";
+	return NULL;
+}
+
+static bool
+column_may_travel(PlannerInfo *root, FanoutBase *base, Node *expression,
+				  const char **reason)
+{
+	/* A value that has no column in it is better put in here. */
+	if (expression_is_constant_here(expression, base->rel->relids))
+	{
+		*reason = "it groups by a value that is the same for all rows";
+		return false;
+	}
+	return expression_is_shippable(root, base->rel->relids, expression, true,
+								   reason);
+}
+
+/* --- grouping --------------------------------------------------------------- */
+
+/*
+ * The columns of grouped rows: the expressions of GROUP BY, and all
+ * aggregates, and columns that depend on those, each by itself.  The order is
+ * that of the grouping target.
+ */
+static PathTarget *
+grouped_columns(PlannerInfo *root, PathTarget *target, List *having)
+{
+	PathTarget *columns = create_empty_pathtarget();
+	List *others = list_copy(having);
+	ListCell *lc;
+
+	foreach(lc, target->exprs)
+	{
+		Index reference = get_pathtarget_sortgroupref(target,
+													  foreach_current_index(lc));
+
+		if (reference != 0 && root->parse->groupClause != NIL &&
+			get_sortgroupref_clause_noerr(reference,
+										  root->parse->groupClause) != NULL)
+			add_column_to_pathtarget(columns, lfirst(lc), reference);
+		else
+			others = lappend(others, lfirst(lc));
+	}
+	add_new_columns_to_pathtarget(columns,
+								  pull_var_clause((Node *) others,
+												  PVC_INCLUDE_AGGREGATES |
+													  PVC_RECURSE_WINDOWFUNCS |
+													  PVC_INCLUDE_PLACEHOLDERS));
+	return columns;
+}
+
+/* The same with the aggregates in the state that nodes send. */
+static PathTarget *
+partial_columns(PlannerInfo *root, PathTarget *columns)
+{
+	PathTarget *partial = copy_pathtarget(columns);
+	ListCell *lc;
+
+	foreach(lc, partial->exprs)
+	{
+		if (IsA(lfirst(lc), Aggref))
+		{
+			Aggref *aggregate = makeNode(Aggref);
+
+			memcpy(aggregate, lfirst(lc), sizeof(Aggref));
+			mark_partial_aggref(aggregate, AGGSPLIT_INITIAL_SERIAL);
+			lfirst(lc) = aggregate;
+		}
+	}
+	return set_pathtarget_cost_width(root, partial);
+}
+
+/*
+ * The GROUP BY clause of the fragment.  A column that is not grouped by but
+ * depends on what is, by a primary key, is added: it changes no group, and the
+ * relations over there need not know of the key.
+ */
+static List *
+fragment_group_clause(PlannerInfo *root, PathTarget *columns)
+{
+	List *clauses = list_copy(root->parse->groupClause);
+	Index last_reference = 0;
+	int i;
+	ListCell *lc;
+
+	if (clauses == NIL)
+		return NIL;
+	foreach(lc, root->parse->targetList)
+		last_reference = Max(last_reference,
+							 lfirst_node(TargetEntry, lc)->ressortgroupref);
+
+	i = 0;
+	foreach(lc, columns->exprs)
+	{
+		Node *expression = lfirst(lc);
+
+		if (!IsA(expression, Aggref) &&
+			get_pathtarget_sortgroupref(columns, i) == 0)
+		{
+			SortGroupClause *clause = makeNode(SortGroupClause);
+
+			get_sort_group_operators(exprType(expression), false, true, false,
+									 &clause->sortop, &clause->eqop, NULL,
+									 &clause->hashable);
+			clause->tleSortGroupRef = ++last_reference;
+			columns->sortgrouprefs[i] = clause->tleSortGroupRef;
+			clauses = lappend(clauses, clause);
+		}
+		i++;
+	}
+	return clauses;
+}
+
+/* An Agg over a path, hashed where it can be. */
+static Path *
+aggregate_path(PlannerInfo *root, RelOptInfo *rel, Path *input,
+			   PathTarget *target, AggSplit split, List *having,
+			   double groups)
+{
+	Query *parse = root->parse;
+	AggClauseCosts costs;
+	AggStrategy strategy = AGG_PLAIN;
+
+	MemSet(&costs, 0, sizeof(costs));
+	get_agg_clause_costs(root, split, &costs);
+	if (parse->groupClause != NIL)
+	{
+		if (root->numOrderedAggs == 0 && enable_hashagg &&
+			grouping_is_hashable(parse->groupClause))
+			strategy = AGG_HASHED;
+		else
+		{
+			strategy = AGG_SORTED;
+			if (!pathkeys_contained_in(root->group_pathkeys, input->pathkeys))
+				input = (Path *) create_sort_path(root, rel, input,
+												  root->group_pathkeys, -1.0);
+		}
+	}
+	return (Path *) create_agg_path(root, rel, input, target, strategy, split,
+									parse->groupClause, having, &costs, groups);
+}
+
+static double
+rows_there(FanoutBase *base)
+{
+	double rows = 0;
+	ListCell *lc;
+
+	foreach(lc, base->remote_leaves)
+		rows += ((RemoteLeaf *) lfirst(lc))->rel->rows;
+	return clamp_row_est(rows);
+}
+
+/* How many groups do "rows" of all input rows fall into? */
+static double
+groups_of_rows(PlannerInfo *root, RelOptInfo *input_rel, double rows)
+{
+	List *expressions;
+
+	if (root->parse->groupClause == NIL)
+		return 1;
+	expressions = get_sortgrouplist_exprs(root->parse->groupClause,
+										  root->parse->targetList);
+	return estimate_num_groups(root, expressions, rows, NULL, NULL);
+}
+
+static double
+work_per_row(PlannerInfo *root, AggSplit split)
+{
+	AggClauseCosts costs;
+
+	MemSet(&costs, 0, sizeof(costs));
+	get_agg_clause_costs(root, split, &costs);
+	return costs.transCost.per_tuple +
+		   cpu_operator_cost * list_length(root->parse->groupClause);
+}
+
+/* The nodes' groups are the query's groups. */
+static void
+add_whole_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+				 RelOptInfo *grouped_rel, PathTarget *columns,
+				 List *having, bool having_travels)
+{
+	FanoutPath *path;
+	Path *local = NULL;
+	double rows = rows_there(base);
+
+	if (base->local_leaves != NIL)
+	{
+		Path *append = fanout_local_append(root, base, input_rel->reltarget,
+										   NULL);
+
+		if (append == NULL)
+			return;
+		local = aggregate_path(root, grouped_rel, append, columns,
+							   AGGSPLIT_SIMPLE, having,
+							   groups_of_rows(root, input_rel, append->rows));
+	}
+	path = fanout_path_create(root, base, grouped_rel, grouped_rel->reltarget,
+							  columns, local);
+	path->group_clause = fragment_group_clause(root, columns);
+	path->is_grouped = true;
+	path->always_ask = root->parse->groupClause == NIL;
+	if (having_travels)
+		path->having = having;
+	else
+		path->local_quals = having;
+	fanout_path_cost(root, path, groups_of_rows(root, input_rel, rows),
+					 work_per_row(root, AGGSPLIT_SIMPLE));
+	base->grouped = path;
+	add_path(grouped_rel, &path->custom.path);
+}
+
+/* The nodes' groups are combined here. */
+static void
+add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+				   RelOptInfo *grouped_rel, PathTarget *columns, List *having)
+{
+	FanoutPath *path;
+	Path *local = NULL;
+	double rows = rows_there(base);
+	double per_node = rows / list_length(base->nodes);
+	double groups_there;
+
+	columns = partial_columns(root, columns);
+	if (base->local_leaves != NIL)
+	{
+		Path *append = fanout_local_append(root, base, input_rel->reltarget,
+										   NULL);
+
+		if (append == NULL)
+			return;
+		local = aggregate_path(root, grouped_rel, append, columns,
+							   AGGSPLIT_INITIAL_SERIAL, NIL,
+							   groups_of_rows(root, input_rel, append->rows));
+	}
+	path = fanout_path_create(root, base, grouped_rel, columns, columns, local);
+	path->kind = REMOTE_PARTIAL;
+	path->group_clause = fragment_group_clause(root, columns);
+	path->is_grouped = true;
+	groups_there = groups_of_rows(root, input_rel, clamp_row_est(per_node)) *
+		list_length(base->nodes);
+	fanout_path_cost(root, path, groups_there,
+					 work_per_row(root, AGGSPLIT_INITIAL_SERIAL));
+	add_path(grouped_rel,
+			 aggregate_path(root, grouped_rel, &path->custom.path,
+							grouped_rel->reltarget, AGGSPLIT_FINAL_DESERIAL,
+							having,
+							groups_of_rows(root, input_rel,
+										   input_rel->cheapest_total_path->rows)));
+}
+
+/*
+ * fanout_add_group_paths
+ *		Consider both ways for a GROUP BY or aggregates over the base.
+ */
+void
+fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
+					   RelOptInfo *input_rel, RelOptInfo *grouped_rel,
+					   GroupPathExtraData *extra)
+{
+	Query *parse = root->parse;
+	List *having = (List *) extra->havingQual;
+	PathTarget *columns;
+	List *expressions;
+	ListCell *lc;
+	const char *reason = rows_not_there(base);
+	bool whole;
+
+	if (parse->groupingSets != NIL)
+		reason = "it has grouping sets";
+	else if (parse->hasTargetSRFs)
+		reason = "it has a set-returning function";
+	if (reason)
+	{
+		base->not_pushed = reason;
+		return;
+	}
+
+	columns = grouped_columns(root, grouped_rel->reltarget, having);
+	if (columns->sortgrouprefs == NULL)
+		columns->sortgrouprefs = palloc0(sizeof(Index) *
+										 Max(list_length(columns->exprs), 1));
+	columns = set_pathtarget_cost_width(root, columns);
+	foreach(lc, columns->exprs)
+	{
+		if (has_system_column_walker(lfirst(lc), NULL))
+			reason = "it uses a system column or a whole row";
+		else
+			column_may_travel(root, base, lfirst(lc), &reason);
+		if (reason)
+		{
+			base->not_pushed = reason;
+			return;
+		}
+	}
+
+	expressions = get_sortgrouplist_exprs(parse->groupClause,
+										  parse->targetList);
+	whole = groups_are_whole(root, base, expressions, parse->groupClause);
+	if (whole)
+	{
+		bool travels = expression_is_shippable(root, base->rel->relids,
+											   (Node *) having, true, NULL);
+
+		add_whole_groups(root, base, input_rel, grouped_rel, columns,
+						 having, travels);
+		return;
+	}
+
+	if (!dlog_enable_partial_aggregate)
+	{
+		base->not_pushed = "dlog.enable_partial_aggregate is off";
+		return;
+	}
+	foreach(lc, columns->exprs)
+	{
+		if (IsA(lfirst(lc), Aggref))
+			reason = aggregate_not_partial(lfirst(lc));
+		if (reason)
+		{
+			base->not_pushed = reason;
+			return;
+		}
+	}
+	add_partial_groups(root, base, input_rel, grouped_rel, columns, having);
+}
+
+/* --- DISTINCT ------------------------------------------------------------------ */
+
+/*
+ * fanout_add_distinct_paths
+ *		The nodes remove their duplicates; what is left is made distinct here.
+ */
+void
+fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
+						  RelOptInfo *input_rel, RelOptInfo *distinct_rel)
+{
+	Query *parse = root->parse;
+	PathTarget *columns;
+	FanoutPath *path;
+	Path *local = NULL;
+	List *expressions;
+	double rows = rows_there(base);
+	double groups;
+	double groups_there;
+	ListCell *lc;
+	const char *reason = rows_not_there(base);
+
+	if (parse->hasDistinctOn || parse->hasTargetSRFs ||
+		parse->groupClause != NIL || parse->hasAggs || parse->hasWindowFuncs ||
+		!grouping_is_hashable(parse->distinctClause) || !enable_hashagg)
+		return;
+	columns = copy_pathtarget(input_rel->reltarget);
+	if (columns->sortgrouprefs == NULL)
+		return;
+	foreach(lc, columns->exprs)
+	{
+		Index reference = columns->sortgrouprefs[foreach_current_index(lc)];
+
+		if (reference == 0 ||
+			get_sortgroupref_clause_noerr(reference,
+										  parse->distinctClause) == NULL)
+			return;
+		if (has_system_column_walker(lfirst(lc), NULL))
+			reason = "it uses a system column or a whole row";
+		else
+			column_may_travel(root, base, lfirst(lc), &reason);
+	}
+	if (reason)
+	{
+		base->not_pushed = reason;
+		return;
+	}
+
+	if (base->local_leaves != NIL)
+	{
+		local = fanout_local_append(root, base, columns, NULL);
+		if (local == NULL)
+			return;
+	}
+	expressions = get_sortgrouplist_exprs(parse->distinctClause,
+										  parse->targetList);
+	groups = estimate_num_groups(root, expressions,
+								 input_rel->cheapest_total_path->rows, NULL,
+								 NULL);
+	groups_there = estimate_num_groups(root, expressions,
+									   clamp_row_est(rows / list_length(base->nodes)),
+									   NULL, NULL) *
+		list_length(base->nodes);
+
+	path = fanout_path_create(root, base, distinct_rel, columns, columns,
+							  local);
+	path->group_clause = parse->distinctClause;
+	path->is_grouped = true;
+	fanout_path_cost(root, path, groups_there,
+					 cpu_operator_cost * list_length(parse->distinctClause));
+	add_path(distinct_rel, (Path *)
+			 create_agg_path(root, distinct_rel, &path->custom.path, columns,
+							 AGG_HASHED, AGGSPLIT_SIMPLE,
+							 parse->distinctClause, NIL, NULL, groups));
+}
+
+/* --- ORDER BY ... LIMIT over whole groups ------------------------------------- */
+
+/*
+ * fanout_add_ordered_paths
+ *		The nodes sort their groups and send the first ones.
+ */
+void
+fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
+						 RelOptInfo *input_rel, RelOptInfo *ordered_rel)
+{
+	FanoutPath *grouped = base->grouped;
+	FanoutPath *path;
+	Path *generic;
+	Path *local = NULL;
+	Node *limit;
+	double rows;
+	double limit_tuples;
+
+	if (grouped == NULL || grouped->custom.path.parent != input_rel ||
+		grouped->local_quals != NIL || grouped->group_clause == NIL)
+		return;
+	limit = fanout_limit(root, true);
+	if (limit == NULL)
+		return;
+
+	path = palloc(sizeof(FanoutPath));
+	*path = *grouped;
+	if (!fanout_path_sort(root, path, root->sort_pathkeys))
+		return;
+	path->limit = limit;
+	limit_tuples = root->limit_tuples > 0 ? root->limit_tuples : -1.0;
+
+	if (grouped->custom.custom_paths != NIL)
+	{
+		Path *append = fanout_local_append(root, base,
+										   base->rel->reltarget, NULL);
+
+		if (append == NULL)
+			return;
+		local = aggregate_path(root, input_rel, append, path->columns,
+							   AGGSPLIT_SIMPLE, grouped->having,
+							   ((Path *) linitial(grouped->custom.custom_paths))->rows);
+		local = (Path *) create_sort_path(root, input_rel, local,
+										  root->sort_pathkeys, limit_tuples);
+		path->custom.custom_paths = list_make1(local);
+	}
+
+	rows = groups_of_rows(root, base->rel, rows_there(base));
+	if (limit_tuples > 0)
+		rows = Min(rows, limit_tuples * list_length(base->nodes));
+	fanout_path_cost(root, path, rows, work_per_row(root, AGGSPLIT_SIMPLE));
+
+	generic = &path->custom.path;
+	if (!equal(generic->pathtarget->exprs,
+			   root->upper_targets[UPPERREL_FINAL]->exprs))
+		generic = apply_projection_to_path(root, ordered_rel, generic,
+										   root->upper_targets[UPPERREL_FINAL]);
+	add_path(ordered_rel, generic);
+}

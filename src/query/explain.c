@@ -1,0 +1,123 @@
+/*
+ * explain.c
+ *		What EXPLAIN tells of a fan-out.
+ *
+ * Always: how many nodes are asked, how many partitions are read here, and why
+ * grouping was left to this process.  VERBOSE: the text, and each node with
+ * the number of its partitions.  ANALYZE: what each node did, and where the
+ * time went: queued before a scheduler took it, run by the executor there,
+ * stalled by a full stream, waited for here.
+ */
+#include "postgres.h"
+
+#include "commands/explain.h"
+#include "nodes/value.h"
+#include "transport/transport.h"
+#include "utils/builtins.h"
+
+#include "query/fanout_scan.h"
+
+static void
+explain_counts(FanoutScanState *state, int local, ExplainState *es)
+{
+	int nodes = 0;
+
+	for (int i = 0; i < state->n_sources; i++)
+		nodes += state->sources[i].leaves != NIL;
+
+	if (es->format != EXPLAIN_FORMAT_TEXT)
+	{
+		ExplainPropertyInteger("Remote Nodes", NULL, nodes, es);
+		ExplainPropertyInteger("Local Partitions", NULL, local, es);
+	}
+	else if (local == 0)
+		ExplainPropertyText("Nodes", psprintf("%d remote", nodes), es);
+	else
+		ExplainPropertyText("Nodes",
+							psprintf("%d remote, %d local partition%s", nodes,
+									 local, local == 1 ? "" : "s"),
+							es);
+}
+
+static void
+explain_stats_text(const RemoteStats *stats, StringInfo line)
+{
+	appendStringInfo(line, ", rows=" UINT64_FORMAT " chunks=" UINT64_FORMAT
+						   " bytes=" UINT64_FORMAT,
+					 stats->rows, stats->chunks, stats->bytes);
+}
+
+static void
+explain_source(FanoutSource *source, ExplainState *es)
+{
+	RemoteStats stats = source->stats;
+
+	/* Streams are closed by now, unless a cursor is looked at in mid-way. */
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		StringInfoData line;
+
+		initStringInfo(&line);
+		appendStringInfo(&line, "%s: partitions=%d", node_name(source->node),
+						 list_length(source->leaves));
+		if (es->analyze)
+			explain_stats_text(&stats, &line);
+		if (es->analyze && es->timing)
+			appendStringInfo(&line, " queued=%.3f run=%.3f stalled=%.3f "
+									"waited=%.3f ms",
+							 stats.queued_ms, stats.run_ms, stats.stalled_ms,
+							 stats.waited_ms);
+		ExplainPropertyText("Node", line.data, es);
+		return;
+	}
+	ExplainOpenGroup("Node", NULL, true, es);
+	ExplainPropertyText("Node", node_name(source->node), es);
+	ExplainPropertyInteger("Partitions", NULL, list_length(source->leaves),
+						   es);
+	if (es->analyze)
+	{
+		ExplainPropertyInteger("Rows", NULL, stats.rows, es);
+		ExplainPropertyInteger("Chunks", NULL, stats.chunks, es);
+		ExplainPropertyInteger("Bytes", NULL, stats.bytes, es);
+		if (es->timing)
+		{
+			ExplainPropertyFloat("Queued", "ms", stats.queued_ms, 3, es);
+			ExplainPropertyFloat("Run", "ms", stats.run_ms, 3, es);
+			ExplainPropertyFloat("Stalled", "ms", stats.stalled_ms, 3, es);
+			ExplainPropertyFloat("Waited", "ms", stats.waited_ms, 3, es);
+		}
+	}
+	ExplainCloseGroup("Node", NULL, true, es);
+}
+
+/*
+ * fanout_explain
+ *		The ExplainCustomScan method.
+ */
+void
+fanout_explain(CustomScanState *node, List *ancestors, ExplainState *es)
+{
+	FanoutScanState *state = (FanoutScanState *) node;
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+	Node *not_pushed = list_nth(scan->custom_private, FANOUT_NOT_PUSHED);
+
+	explain_counts(state,
+				   intVal(list_nth(scan->custom_private, FANOUT_LOCAL_COUNT)),
+				   es);
+	if (not_pushed)
+		ExplainPropertyText("Not Pushed Down", strVal(not_pushed), es);
+	if (state->local_qual && es->analyze && node->ss.ps.instrument &&
+		node->ss.ps.instrument->nfiltered1 > 0)
+		ExplainPropertyFloat("Rows Removed Here", NULL,
+							 node->ss.ps.instrument->nfiltered1 /
+								 Max(node->ss.ps.instrument->nloops, 1),
+							 0, es);
+	if (!es->verbose && !es->analyze)
+		return;
+	if (es->verbose)
+		ExplainPropertyText("Remote SQL", state->sql, es);
+	ExplainOpenGroup("Sources", "Sources", false, es);
+	for (int i = 0; i < state->n_sources; i++)
+		explain_source(&state->sources[i], es);
+	ExplainCloseGroup("Sources", "Sources", false, es);
+}

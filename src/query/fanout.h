@@ -1,0 +1,142 @@
+/*
+ * fanout.h
+ *		The custom scan "DLog Fanout": what its own files share.
+ *
+ * Words.  The *base* is a partitioned table of the query with at least one
+ * live partition on another node.  A *leaf* is one of its partitions that
+ * planning did not prune: *remote* when it is a foreign table of ours, else
+ * *local*.  A fan-out sends one *fragment* to each node for all of its remote
+ * leaves, runs the *local part*, an ordinary plan over the local leaves, by
+ * itself, and returns the rows of both.
+ */
+#ifndef DLOG_FANOUT_H
+#define DLOG_FANOUT_H
+
+#include "nodes/extensible.h"
+#include "nodes/pathnodes.h"
+#include "partitioning/partdefs.h"
+
+#include "query/query_internal.h"
+
+/* One round trip and the work of a request; sending one row. */
+#define FANOUT_REQUEST_COST 25.0
+#define FANOUT_ROW_COST 0.02
+
+typedef struct RemoteLeaf
+{
+	RelOptInfo *rel;
+	Oid relid;
+	PartitionHome home;
+} RemoteLeaf;
+
+typedef struct FanoutBase
+{
+	uint32 tag; /* FANOUT_BASE_TAG: rel->fdw_private might be another's */
+	RelOptInfo *rel;
+	List *remote_leaves; /* of RemoteLeaf */
+	List *local_leaves;	 /* of RelOptInfo */
+	List *nodes;		 /* the remote leaves' nodes, integers, distinct */
+	bool is_distributed; /* fragments name the table itself, else a stand-in
+						  * for the relations behind the foreign tables */
+	List *remote_quals;	 /* RestrictInfos that travel */
+	List *local_quals;	 /* the others, but for pseudoconstant ones */
+	bool has_pseudoconstants;
+	const char *not_pushed; /* why the grouping above is not done there */
+
+	/* Kept from the planner until its last step, see fanout_path.c. */
+	PartitionBoundInfo boundinfo;
+
+	struct FanoutPath *grouped; /* the groups are whole on their nodes */
+} FanoutBase;
+
+#define FANOUT_BASE_TAG 0x464f5554
+
+typedef struct FanoutPath
+{
+	CustomPath custom;
+	FanoutBase *base;
+	RemoteKind kind;
+	PathTarget *columns; /* of the rows that remote and local part return */
+	List *quals;		 /* expressions that travel */
+	List *local_quals;	 /* expressions, for the remote rows only */
+	List *group_clause;	 /* SortGroupClauses over the columns' sortgrouprefs */
+	List *having;
+	bool is_grouped;
+	bool always_ask;   /* it returns a row even if no partition matches */
+	List *sort_clause; /* SortGroupClauses, and what merging needs besides: */
+	List *sort_columns;	   /* integers, from 1 */
+	List *sort_collations; /* oids */
+	Node *limit;		   /* int8: no node needs to send more rows */
+} FanoutPath;
+
+/* The members of a plan's custom_private. */
+typedef enum FanoutPrivate
+{
+	FANOUT_KIND,		 /* Integer, RemoteKind */
+	FANOUT_SQL,			 /* String */
+	FANOUT_STAND_IN,	 /* String, or NULL: the table's own name is used */
+	FANOUT_TABLE,		 /* list of two Strings, schema and name */
+	FANOUT_LEAF_NODES,	 /* integers */
+	FANOUT_LEAF_NAMES,	 /* Strings: names, or branches of the stand-in */
+	FANOUT_PRUNE_INFO,	 /* PartitionPruneInfo or NULL */
+	FANOUT_RELATION,	 /* integer list: the base's index before flattening,
+						  * and flags, see fanout_plan.c */
+	FANOUT_USER,		 /* oid list: whom to ask as, or InvalidOid */
+	FANOUT_SORT_COLUMNS, /* integers, from 1 */
+	FANOUT_SORT_OPERATORS, /* oids */
+	FANOUT_SORT_COLLATIONS, /* oids */
+	FANOUT_SORT_NULLS_FIRST, /* integers */
+	FANOUT_LOCAL_COUNT,	 /* Integer: local partitions */
+	FANOUT_NOT_PUSHED,	 /* String or NULL */
+	FANOUT_N_PRIVATE
+} FanoutPrivate;
+
+/* The members of a plan's custom_exprs. */
+typedef enum FanoutExpressions
+{
+	FANOUT_PARAMETERS,	/* list */
+	FANOUT_LOCAL_QUALS, /* list */
+	FANOUT_LIMIT,		/* list of none or one */
+	FANOUT_N_EXPRESSIONS
+} FanoutExpressions;
+
+/* fanout_path.c */
+extern void fanout_path_init(void);
+extern FanoutBase *fanout_base(RelOptInfo *rel);
+extern FanoutBase *fanout_only_base(PlannerInfo *root);
+extern Path *fanout_local_append(PlannerInfo *root, FanoutBase *base,
+								 PathTarget *target, Relids required_outer);
+extern FanoutPath *fanout_path_create(PlannerInfo *root, FanoutBase *base,
+									  RelOptInfo *parent, PathTarget *target,
+									  PathTarget *columns, Path *local);
+extern void fanout_path_cost(PlannerInfo *root, FanoutPath *path,
+							 double rows_there, double work_per_row);
+extern bool fanout_path_sort(PlannerInfo *root, FanoutPath *path,
+							 List *pathkeys);
+extern Node *fanout_limit(PlannerInfo *root, bool grouped);
+
+/* aggregate.c */
+extern void fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
+								   RelOptInfo *input_rel,
+								   RelOptInfo *grouped_rel,
+								   GroupPathExtraData *extra);
+extern void fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
+									  RelOptInfo *input_rel,
+									  RelOptInfo *distinct_rel);
+extern void fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
+									 RelOptInfo *input_rel,
+									 RelOptInfo *ordered_rel);
+
+/* fanout_plan.c */
+extern const CustomPathMethods fanout_path_methods;
+
+/* fanout_scan.c */
+extern const CustomScanMethods fanout_scan_methods;
+
+/* explain.c */
+struct FanoutScanState;
+struct ExplainState;
+extern void fanout_explain(CustomScanState *node, List *ancestors,
+						   struct ExplainState *es);
+
+#endif

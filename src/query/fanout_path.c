@@ -1,0 +1,787 @@
+/*
+ * fanout_path.c
+ *		Where the planner learns that a partitioned table can be asked node by
+ *		node instead of partition by partition.
+ *
+ * When the planner has made its paths for a partitioned table that has live
+ * partitions on other nodes, set_rel_pathlist_hook adds ours: unordered, and
+ * in the query's order.  Grouping, DISTINCT and ORDER BY above are added by
+ * create_upper_paths_hook, see aggregate.c.
+ *
+ * Once the scan/join target is known, the planner drops all paths of a
+ * partitioned relation and builds new ones from its partitions, without
+ * asking anybody.  To keep ours we hide the relation's boundinfo, so that it
+ * no longer counts as partitioned, and give it back at the planner's last
+ * step, before plans are made, since run-time pruning needs it.  What that
+ * loses is partitionwise joins and aggregation in this process, which would
+ * take the table apart into one foreign scan per partition.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/stratnum.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/appendinfo.h"
+#include "optimizer/clauses.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planmain.h"
+#include "optimizer/planner.h"
+#include "optimizer/prep.h"
+#include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "base/guc.h"
+#include "base/pg_compat.h"
+#include "query/fanout.h"
+
+static set_rel_pathlist_hook_type previous_set_rel_pathlist;
+static create_upper_paths_hook_type previous_create_upper_paths;
+
+/*
+ * fanout_base
+ *		What we know of a relation, or NULL if it is none of ours.
+ */
+FanoutBase *
+fanout_base(RelOptInfo *rel)
+{
+	FanoutBase *base = rel->fdw_private;
+
+	if (rel->reloptkind != RELOPT_BASEREL || rel->rtekind != RTE_RELATION ||
+		rel->fdwroutine != NULL || base == NULL ||
+		base->tag != FANOUT_BASE_TAG)
+		return NULL;
+	return base;
+}
+
+/*
+ * fanout_only_base
+ *		The base that is all that this query level reads from, or NULL.
+ */
+FanoutBase *
+fanout_only_base(PlannerInfo *root)
+{
+	int rti;
+
+	if (!bms_get_singleton_member(root->all_baserels, &rti))
+		return NULL;
+	return fanout_base(root->simple_rel_array[rti]);
+}
+
+/* Sort the leaves below a partitioned relation into remote and local ones. */
+static void
+collect_leaves(PlannerInfo *root, RelOptInfo *rel, FanoutBase *base)
+{
+	int i = -1;
+
+	while ((i = bms_next_member(rel->live_parts, i)) >= 0)
+	{
+		RelOptInfo *child = rel->part_rels[i];
+		RangeTblEntry *rte;
+		RemoteLeaf *leaf;
+
+		if (child == NULL || IS_DUMMY_REL(child))
+			continue;
+		rte = planner_rt_fetch(child->relid, root);
+		if (rte->relkind == RELKIND_PARTITIONED_TABLE)
+		{
+			collect_leaves(root, child, base);
+			continue;
+		}
+		leaf = palloc0(sizeof(RemoteLeaf));
+		if (rte->relkind != RELKIND_FOREIGN_TABLE ||
+			!partition_home(rte->relid, &leaf->home))
+		{
+			base->local_leaves = lappend(base->local_leaves, child);
+			continue;
+		}
+		leaf->rel = child;
+		leaf->relid = rte->relid;
+		base->remote_leaves = lappend(base->remote_leaves, leaf);
+		base->nodes = list_append_unique_int(base->nodes, leaf->home.node);
+		if (leaf->home.parent_name == NULL)
+			base->is_distributed = false;
+	}
+}
+
+static void
+classify_quals(PlannerInfo *root, FanoutBase *base)
+{
+	ListCell *lc;
+
+	foreach(lc, base->rel->baserestrictinfo)
+	{
+		RestrictInfo *qual = lfirst_node(RestrictInfo, lc);
+
+		/* Gated above the scan, and once more below it for the local part. */
+		if (qual->pseudoconstant)
+			base->has_pseudoconstants = true;
+		else if (qual_is_shippable(root, base->rel, qual))
+			base->remote_quals = lappend(base->remote_quals, qual);
+		else
+			base->local_quals = lappend(base->local_quals, qual);
+	}
+}
+
+/*
+ * The columns that a scan must deliver: those of the relation's target and
+ * those that quals for here look at.  NULL if one of them does not travel.
+ */
+static PathTarget *
+scan_columns(PlannerInfo *root, FanoutBase *base, List *more)
+{
+	PathTarget *columns = create_empty_pathtarget();
+	List *expressions;
+	ListCell *lc;
+
+	expressions = list_concat_copy(base->rel->reltarget->exprs,
+								   extract_actual_clauses(base->local_quals, false));
+	expressions = list_concat(expressions, more);
+	foreach(lc, pull_var_clause((Node *) expressions,
+								PVC_RECURSE_PLACEHOLDERS))
+	{
+		Var *var = lfirst_node(Var, lc);
+
+		if (var->varno != base->rel->relid)
+			continue; /* a lateral reference */
+		if (var->varattno <= 0)
+			return NULL;
+		add_new_column_to_pathtarget(columns, (Expr *) var);
+	}
+	return set_pathtarget_cost_width(root, columns);
+}
+
+/* The cheapest path of a local leaf with just this parameterization. */
+static Path *
+leaf_path(PlannerInfo *root, RelOptInfo *leaf, List *pathkeys,
+		  Relids required_outer)
+{
+	Path *path = get_cheapest_path_for_pathkeys(leaf->pathlist, pathkeys,
+												required_outer, TOTAL_COST,
+												false);
+
+	if (path == NULL || bms_equal(PATH_REQ_OUTER(path), required_outer))
+		return path;
+	return reparameterize_path(root, path, required_outer, 1.0);
+}
+
+static PathTarget *
+leaf_target(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
+			PathTarget *target)
+{
+	PathTarget *result = copy_pathtarget(target);
+
+	result->exprs = (List *)
+		adjust_appendrel_attrs_to_child(root, (Node *) target->exprs, leaf,
+										base->rel);
+	return result;
+}
+
+static Path *
+leaf_projected(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
+			   Path *path, PathTarget *target)
+{
+	PathTarget *wanted = leaf_target(root, base, leaf, target);
+
+	if (equal(wanted->exprs, path->pathtarget->exprs) &&
+		wanted->sortgrouprefs == NULL)
+		return path;
+	return (Path *) create_projection_path(root, leaf, path, wanted);
+}
+
+/*
+ * fanout_local_append
+ *		The local leaves' rows, as columns "target".  There must be some.
+ *		NULL if the parameterization cannot be had.
+ */
+Path *
+fanout_local_append(PlannerInfo *root, FanoutBase *base, PathTarget *target,
+					Relids required_outer)
+{
+	List *paths = NIL;
+	AppendPath *append;
+	ListCell *lc;
+
+	foreach(lc, base->local_leaves)
+	{
+		RelOptInfo *leaf = lfirst(lc);
+		Path *path = leaf_path(root, leaf, NIL, required_outer);
+
+		if (path == NULL)
+			return NULL;
+		paths = lappend(paths,
+						leaf_projected(root, base, leaf, path, target));
+	}
+	append = create_append_path(root, base->rel, paths, NIL, NIL,
+								required_outer, 0, false, -1);
+	append->path.pathtarget = target;
+	append->path.param_info = get_baserel_parampathinfo(root, base->rel,
+														required_outer);
+	return &append->path;
+}
+
+/*
+ * The same in the order of pathkeys: by the leaves' own ordered paths where
+ * all have one, else sorted; whichever is cheaper.
+ */
+static Path *
+local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
+			 List *pathkeys, double limit_tuples)
+{
+	List *paths = NIL;
+	Path *sorted;
+	Path *merged;
+	ListCell *lc;
+
+	sorted = (Path *)
+		create_sort_path(root, base->rel,
+						 fanout_local_append(root, base, target, NULL),
+						 pathkeys, limit_tuples);
+
+	foreach(lc, base->local_leaves)
+	{
+		RelOptInfo *leaf = lfirst(lc);
+		Path *path = leaf_path(root, leaf, pathkeys, NULL);
+
+		if (path == NULL)
+			return sorted;
+		paths = lappend(paths,
+						leaf_projected(root, base, leaf, path, target));
+	}
+	merged = (Path *) create_merge_append_path(root, base->rel, paths,
+											   pathkeys, NULL);
+	merged->pathtarget = target;
+
+	if (limit_tuples > 0 && merged->rows > limit_tuples)
+	{
+		Cost until_limit = merged->startup_cost +
+			(merged->total_cost - merged->startup_cost) *
+				limit_tuples / merged->rows;
+
+		return until_limit < sorted->total_cost ? merged : sorted;
+	}
+	return merged->total_cost < sorted->total_cost ? merged : sorted;
+}
+
+/*
+ * fanout_path_create
+ *		A path for "target", computed from rows of "columns", which is also
+ *		what "local", the path of the local part or NULL, delivers.
+ */
+FanoutPath *
+fanout_path_create(PlannerInfo *root, FanoutBase *base, RelOptInfo *parent,
+				   PathTarget *target, PathTarget *columns, Path *local)
+{
+	FanoutPath *path = palloc0(sizeof(FanoutPath));
+	Path *generic = &path->custom.path;
+
+	generic->type = T_CustomPath;
+	generic->pathtype = T_CustomScan;
+	generic->parent = parent;
+	generic->pathtarget = target;
+	generic->parallel_safe = false;
+	path->custom.flags = CUSTOMPATH_SUPPORT_PROJECTION;
+	path->custom.methods = &fanout_path_methods;
+	if (local)
+		path->custom.custom_paths = list_make1(local);
+
+	path->base = base;
+	path->kind = REMOTE_QUERY;
+	path->columns = columns;
+	path->quals = extract_actual_clauses(base->remote_quals, false);
+	return path;
+}
+
+/*
+ * fanout_path_cost
+ *		Fill in the estimates.  The nodes return rows_there rows in all and do
+ *		work_per_row for each row that passes their quals, besides finding it.
+ */
+void
+fanout_path_cost(PlannerInfo *root, FanoutPath *path, double rows_there,
+				 double work_per_row)
+{
+	Path *generic = &path->custom.path;
+	FanoutBase *base = path->base;
+	Cost there = 0;
+	Cost here_startup = 0;
+	Cost here_total = 0;
+	double found = 0;
+	double here_rows = 0;
+	ListCell *lc;
+
+	foreach(lc, base->remote_leaves)
+	{
+		RelOptInfo *leaf = ((RemoteLeaf *) lfirst(lc))->rel;
+		double tuples = Max(leaf->tuples, leaf->rows);
+		Cost whole = leaf->pages * seq_page_cost + tuples * cpu_tuple_cost;
+		Cost by_index = leaf->rows * random_page_cost;
+
+		there += Min(whole, by_index);
+		found += leaf->rows;
+	}
+	there += found * work_per_row;
+	there /= list_length(base->nodes);
+
+	foreach(lc, path->custom.custom_paths)
+	{
+		Path *local = lfirst(lc);
+
+		here_startup += local->startup_cost;
+		here_total += local->total_cost;
+		here_rows += local->rows;
+	}
+
+	generic->rows = clamp_row_est(rows_there + here_rows);
+	/* The nodes and this process work at the same time. */
+	generic->startup_cost = FANOUT_REQUEST_COST;
+	generic->total_cost = FANOUT_REQUEST_COST + Max(there, here_total) +
+		rows_there * FANOUT_ROW_COST +
+		generic->rows * generic->pathtarget->cost.per_tuple;
+	if (path->is_grouped || path->sort_clause != NIL)
+		generic->startup_cost += Max(there, here_startup);
+}
+
+/*
+ * fanout_path_sort
+ *		Have the nodes sort; the local part must deliver that order already.
+ *
+ * May add columns to sort by, which the local part must then deliver too.
+ * False if the nodes cannot sort by one of the keys as this one would.
+ */
+bool
+fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
+{
+	PathTarget *columns = copy_pathtarget(path->columns);
+	Relids relids = path->base->rel->relids;
+	Index last_reference = 0;
+	ListCell *lc;
+	int i;
+
+	if (columns->sortgrouprefs == NULL)
+		columns->sortgrouprefs = palloc0(sizeof(Index) *
+										 Max(list_length(columns->exprs), 1));
+	for (i = 0; i < list_length(columns->exprs); i++)
+		last_reference = Max(last_reference, columns->sortgrouprefs[i]);
+
+	foreach(lc, pathkeys)
+	{
+		PathKey *key = lfirst_node(PathKey, lc);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+		EquivalenceClass *class = key->pk_eclass;
+		EquivalenceMember *member = NULL;
+		int column = -1;
+		ListCell *member_cell;
+		Oid operator;
+		Oid equality;
+		bool can_hash;
+
+		if (class->ec_has_volatile)
+			return false;
+		foreach(member_cell, class->ec_members)
+		{
+			EquivalenceMember *candidate = lfirst(member_cell);
+			Node *expression = (Node *) candidate->em_expr;
+			ListCell *column_cell;
+
+			if (candidate->em_is_const || candidate->em_is_child ||
+				!bms_is_subset(candidate->em_relids, relids) ||
+				expression_is_constant_here(expression, relids) ||
+				!expression_is_shippable(root, relids, expression,
+										 path->is_grouped, NULL))
+				continue;
+			foreach(column_cell, columns->exprs)
+			{
+				if (equal(lfirst(column_cell), expression))
+					column = foreach_current_index(column_cell);
+			}
+			if (column >= 0 || member == NULL)
+				member = candidate;
+			if (column >= 0)
+				break;
+		}
+		if (member == NULL)
+			return false;
+		if (column < 0)
+		{
+			column = list_length(columns->exprs);
+			add_column_to_pathtarget(columns, member->em_expr, 0);
+			columns->sortgrouprefs[column] = 0;
+		}
+
+		operator = get_opfamily_member(key->pk_opfamily, member->em_datatype,
+									   member->em_datatype, key->pk_strategy);
+		if (!OidIsValid(operator) || operator >= FirstGenbkiObjectId)
+			return false;
+		equality = get_equality_op_for_ordering_op(operator, NULL);
+		if (!OidIsValid(equality))
+			return false;
+		can_hash = op_hashjoinable(equality, member->em_datatype);
+
+		if (columns->sortgrouprefs[column] == 0)
+			columns->sortgrouprefs[column] = ++last_reference;
+		clause->tleSortGroupRef = columns->sortgrouprefs[column];
+		clause->eqop = equality;
+		clause->sortop = operator;
+		clause->nulls_first = key->pk_nulls_first;
+		clause->hashable = can_hash;
+		path->sort_clause = lappend(path->sort_clause, clause);
+		path->sort_columns = lappend_int(path->sort_columns, column + 1);
+		path->sort_collations = lappend_oid(path->sort_collations,
+											class->ec_collation);
+	}
+	path->columns = set_pathtarget_cost_width(root, columns);
+	path->custom.path.pathkeys = pathkeys;
+	return true;
+}
+
+static Node *
+at_most(Node *expression)
+{
+	MinMaxExpr *least = makeNode(MinMaxExpr);
+
+	least->minmaxtype = INT8OID;
+	least->op = IS_LEAST;
+	least->args = list_make2(expression,
+							 makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
+									   Int64GetDatum(PG_INT64_MAX / 2), false,
+									   FLOAT8PASSBYVAL));
+	least->location = -1;
+	return (Node *) least;
+}
+
+/*
+ * fanout_limit
+ *		How many rows this query level needs of its input at most, or NULL if
+ *		all.  "grouped": the input is grouped already.
+ *
+ * LEAST() ignores nulls, as LIMIT and OFFSET mean none by it, and keeps the
+ * sum from overflowing.
+ */
+Node *
+fanout_limit(PlannerInfo *root, bool grouped)
+{
+	Query *parse = root->parse;
+	Node *limit;
+
+	if (parse->limitCount == NULL ||
+		parse->limitOption != LIMIT_OPTION_COUNT ||
+		parse->commandType != CMD_SELECT || parse->rowMarks != NIL ||
+		parse->setOperations != NULL || parse->distinctClause != NIL ||
+		parse->hasWindowFuncs || parse->hasTargetSRFs ||
+		bms_membership(root->all_baserels) != BMS_SINGLETON)
+		return NULL;
+	if (!grouped &&
+		(parse->groupClause != NIL || parse->groupingSets != NIL ||
+		 parse->hasAggs || root->hasHavingQual))
+		return NULL;
+	if (contain_volatile_functions(parse->limitCount) ||
+		contain_subplans(parse->limitCount) ||
+		contain_volatile_functions(parse->limitOffset) ||
+		contain_subplans(parse->limitOffset))
+		return NULL;
+
+	limit = at_most(copyObject(parse->limitCount));
+	if (parse->limitOffset)
+		limit = (Node *)
+			makeFuncExpr(F_INT8PL, INT8OID,
+						 list_make2(limit, at_most(copyObject(parse->limitOffset))),
+						 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	limit = eval_const_expressions(root, limit);
+	/* LIMIT NULL and LIMIT ALL need everything. */
+	if (IsA(limit, Const) &&
+		DatumGetInt64(((Const *) limit)->constvalue) >= PG_INT64_MAX / 2)
+		return NULL;
+	return limit;
+}
+
+/* The rows that the nodes send when each stops at the query's limit. */
+static double
+limited_rows(PlannerInfo *root, FanoutBase *base, double rows)
+{
+	if (root->limit_tuples > 0)
+		return Min(rows, root->limit_tuples * list_length(base->nodes));
+	return rows;
+}
+
+static double
+remote_rows(FanoutBase *base)
+{
+	double rows = 0;
+	ListCell *lc;
+
+	foreach(lc, base->remote_leaves)
+		rows += ((RemoteLeaf *) lfirst(lc))->rel->rows;
+	return rows;
+}
+
+/* The scan as a relation of its own, without order. */
+static void
+add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
+{
+	RelOptInfo *rel = base->rel;
+	ParamPathInfo *param_info;
+	FanoutPath *path;
+	PathTarget *columns;
+	Path *local = NULL;
+	List *quals = NIL;
+	List *local_quals = NIL;
+	double rows = remote_rows(base);
+	ListCell *lc;
+
+	param_info = get_baserel_parampathinfo(root, rel, required_outer);
+	if (param_info)
+	{
+		foreach(lc, param_info->ppi_clauses)
+		{
+			RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+
+			if (clause->pseudoconstant)
+				continue;
+			if (qual_is_shippable(root, rel, clause))
+				quals = lappend(quals, clause->clause);
+			else
+				local_quals = lappend(local_quals, clause->clause);
+		}
+		if (rel->rows > 0)
+			rows = clamp_row_est(rows * Min(param_info->ppi_rows / rel->rows, 1.0));
+	}
+
+	columns = scan_columns(root, base, local_quals);
+	if (columns == NULL)
+		return;
+	if (base->local_leaves != NIL)
+	{
+		local = fanout_local_append(root, base, columns, required_outer);
+		if (local == NULL)
+			return;
+	}
+	path = fanout_path_create(root, base, rel, rel->reltarget, columns, local);
+	path->custom.path.param_info = param_info;
+	path->quals = list_concat(path->quals, quals);
+	path->local_quals = list_concat(extract_actual_clauses(base->local_quals,
+														   false),
+									local_quals);
+	if (path->local_quals == NIL && root->query_pathkeys == NIL &&
+		required_outer == NULL)
+		path->limit = fanout_limit(root, false);
+	fanout_path_cost(root, path,
+					 path->limit ? limited_rows(root, base, rows) : rows, 0);
+	if (param_info)
+	{
+		/* Nodes find the rows of one key by an index, it is to be hoped. */
+		path->custom.path.rows = param_info->ppi_rows;
+		path->custom.path.total_cost = Min(path->custom.path.total_cost,
+										   FANOUT_REQUEST_COST +
+											   (local ? local->total_cost : 0) +
+											   rows * (random_page_cost + FANOUT_ROW_COST));
+	}
+	add_path(rel, &path->custom.path);
+}
+
+/* The same in the query's order, the nodes sorting their part. */
+static void
+add_ordered_path(PlannerInfo *root, FanoutBase *base)
+{
+	RelOptInfo *rel = base->rel;
+	FanoutPath *path;
+	PathTarget *columns = scan_columns(root, base, NIL);
+	Node *limit = NULL;
+	double rows = remote_rows(base);
+	double limit_tuples = -1;
+	double sorted;
+
+	if (columns == NULL || root->query_pathkeys == NIL)
+		return;
+	if (base->local_quals == NIL &&
+		pathkeys_contained_in(root->sort_pathkeys, root->query_pathkeys))
+		limit = fanout_limit(root, false);
+	path = fanout_path_create(root, base, rel, rel->reltarget, columns, NULL);
+	if (!fanout_path_sort(root, path, root->query_pathkeys))
+		return;
+	path->local_quals = extract_actual_clauses(base->local_quals, false);
+	path->limit = limit;
+	if (limit)
+		limit_tuples = root->limit_tuples;
+	if (base->local_leaves != NIL)
+		path->custom.custom_paths =
+			list_make1(local_sorted(root, base, path->columns,
+									root->query_pathkeys, limit_tuples));
+
+	/* Comparisons of a sort of each node's share, bounded by the limit. */
+	sorted = limit_tuples > 0 ? 2 * limit_tuples : rows / list_length(base->nodes);
+	fanout_path_cost(root, path, limit ? limited_rows(root, base, rows) : rows,
+					 2.0 * cpu_operator_cost * log2(Max(sorted, 2.0)));
+	add_path(rel, &path->custom.path);
+}
+
+/*
+ * Clauses that compare with other relations' columns make the scan the inner
+ * side of a nested loop that asks for each outer row.
+ */
+static bool
+any_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *class,
+		   EquivalenceMember *member, void *argument)
+{
+	return IsA(member->em_expr, Var) ||
+		   (IsA(member->em_expr, RelabelType) &&
+			IsA(((RelabelType *) member->em_expr)->arg, Var));
+}
+
+static void
+add_parameterized_paths(PlannerInfo *root, FanoutBase *base)
+{
+	RelOptInfo *rel = base->rel;
+	List *clauses = NIL;
+	List *outers = NIL;
+	ListCell *lc;
+
+	foreach(lc, rel->joininfo)
+	{
+		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+
+		if (join_clause_is_movable_to(clause, rel))
+			clauses = lappend(clauses, clause);
+	}
+	if (rel->has_eclass_joins)
+		clauses = list_concat(clauses,
+							  generate_implied_equalities_for_column(root, rel,
+																	 any_member, NULL,
+																	 rel->lateral_referencers));
+
+	foreach(lc, clauses)
+	{
+		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+		Relids outer;
+		ListCell *seen;
+
+		if (!qual_is_shippable(root, rel, clause))
+			continue;
+		outer = bms_union(clause->clause_relids, rel->lateral_relids);
+		outer = bms_del_member(outer, rel->relid);
+		if (bms_is_empty(outer))
+			continue;
+		foreach(seen, outers)
+		{
+			if (bms_equal(lfirst(seen), outer))
+				break;
+		}
+		if (seen != NULL)
+			continue;
+		outers = lappend(outers, outer);
+		add_unordered_path(root, base, outer);
+	}
+}
+
+static void
+fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
+						RangeTblEntry *rte)
+{
+	FanoutBase *base;
+
+	if (previous_set_rel_pathlist)
+		previous_set_rel_pathlist(root, rel, rti, rte);
+
+	if (rel->reloptkind != RELOPT_BASEREL || rte->rtekind != RTE_RELATION ||
+		rte->relkind != RELKIND_PARTITIONED_TABLE || !rte->inh ||
+		rte->tablesample != NULL || IS_DUMMY_REL(rel) ||
+		rel->fdw_private != NULL)
+		return;
+	if (!dlog_enable_fanout_scan || remote_is_executing())
+		return;
+	/* Rows that are locked or changed are fetched from their own partition. */
+	if (bms_is_member(rti, root->all_result_relids) ||
+		get_plan_rowmark(root->rowMarks, rti) != NULL)
+		return;
+
+	base = palloc0(sizeof(FanoutBase));
+	base->tag = FANOUT_BASE_TAG;
+	base->rel = rel;
+	base->is_distributed = true;
+	collect_leaves(root, rel, base);
+	if (base->remote_leaves == NIL)
+		return;
+	classify_quals(root, base);
+
+	rel->fdw_private = base;
+	base->boundinfo = rel->boundinfo;
+	rel->boundinfo = NULL;
+
+	add_unordered_path(root, base, rel->lateral_relids);
+	if (bms_is_empty(rel->lateral_relids))
+		add_ordered_path(root, base);
+	add_parameterized_paths(root, base);
+}
+
+static void
+give_back_bounds(PlannerInfo *root)
+{
+	for (int i = 1; i < root->simple_rel_array_size; i++)
+	{
+		RelOptInfo *rel = root->simple_rel_array[i];
+		FanoutBase *base = rel ? fanout_base(rel) : NULL;
+
+		if (base)
+			rel->boundinfo = base->boundinfo;
+	}
+}
+
+static void
+fanout_create_upper_paths(PlannerInfo *root, UpperRelationKind stage,
+						  RelOptInfo *input_rel, RelOptInfo *output_rel,
+						  void *extra)
+{
+	FanoutBase *base;
+
+	if (previous_create_upper_paths)
+		previous_create_upper_paths(root, stage, input_rel, output_rel, extra);
+
+	if (root->simple_rel_array == NULL)
+		return;
+	if (stage == UPPERREL_FINAL)
+	{
+		give_back_bounds(root);
+		return;
+	}
+	base = fanout_only_base(root);
+	if (base == NULL || !bms_is_empty(base->rel->lateral_relids))
+		return;
+	switch (stage)
+	{
+		case UPPERREL_GROUP_AGG:
+			if (input_rel == base->rel)
+				fanout_add_group_paths(root, base, input_rel, output_rel,
+									   extra);
+			break;
+		case UPPERREL_DISTINCT:
+			if (input_rel == base->rel)
+				fanout_add_distinct_paths(root, base, input_rel, output_rel);
+			break;
+		case UPPERREL_ORDERED:
+			fanout_add_ordered_paths(root, base, input_rel, output_rel);
+			break;
+		default:
+			break;
+	}
+}
+
+void
+fanout_path_init(void)
+{
+	previous_set_rel_pathlist = set_rel_pathlist_hook;
+	set_rel_pathlist_hook = fanout_set_rel_pathlist;
+	previous_create_upper_paths = create_upper_paths_hook;
+	create_upper_paths_hook = fanout_create_upper_paths;
+}

@@ -1,0 +1,217 @@
+/*
+ * fanout_plan.c
+ *		The chosen fan-out path becomes a plan.
+ *
+ * A plan must survive being copied and cached, so all that the executor needs
+ * stands in custom_private and custom_exprs, by the enums of fanout.h.  The
+ * text is one for all nodes; what differs is which leaves a node is asked
+ * about, and that is put together by the executor, after run-time pruning.
+ *
+ * Pruning uses the server's own steps.  The planner numbers range table
+ * entries anew when it flattens subqueries and knows nothing of ours inside
+ * custom_private, so the executor shifts them by the difference between the
+ * base's index then (kept here) and after (scanrelid).
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/paramassign.h"
+#include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "partitioning/partprune.h"
+#include "utils/lsyscache.h"
+
+#include "base/pg_compat.h"
+#include "query/fanout.h"
+
+/* What the text calls the union of foreign tables' relations. */
+#define STAND_IN "fanout"
+
+static List *
+leaf_paths(FanoutBase *base)
+{
+	List *paths = NIL;
+	ListCell *lc;
+
+	foreach(lc, base->remote_leaves)
+	{
+		RemoteLeaf *leaf = lfirst(lc);
+
+		/* Pruning looks at the path's relation only. */
+		paths = lappend(paths, leaf->rel->cheapest_total_path ?
+								   leaf->rel->cheapest_total_path :
+								   linitial(leaf->rel->pathlist));
+	}
+	return paths;
+}
+
+/* Columns of the outer side of a nested loop become its parameters. */
+static Node *
+outer_vars_mutator(Node *node, void *argument)
+{
+	PlannerInfo *root = argument;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var *var = (Var *) node;
+
+		if (bms_is_member(var->varno, root->curOuterRels))
+			return (Node *) replace_nestloop_param_var(root, var);
+		return node;
+	}
+	return expression_tree_mutator(node, outer_vars_mutator, argument);
+}
+
+static bool
+has_placeholder_walker(Node *node, void *argument)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, PlaceHolderVar))
+		return true;
+	return expression_tree_walker(node, has_placeholder_walker, argument);
+}
+
+static PartitionPruneInfo *
+prune_info(PlannerInfo *root, FanoutPath *path)
+{
+	FanoutBase *base = path->base;
+	List *quals;
+
+	if (!enable_partition_pruning || path->always_ask)
+		return NULL;
+	quals = extract_actual_clauses(base->rel->baserestrictinfo, false);
+	if (path->custom.path.param_info)
+	{
+		List *clauses = path->custom.path.param_info->ppi_clauses;
+		ListCell *lc;
+
+		foreach(lc, extract_actual_clauses(clauses, false))
+		{
+			if (!has_placeholder_walker(lfirst(lc), NULL))
+				quals = lappend(quals, outer_vars_mutator(lfirst(lc), root));
+		}
+	}
+	if (quals == NIL)
+		return NULL;
+	return make_partition_pruneinfo(root, base->rel, leaf_paths(base), quals);
+}
+
+static List *
+sort_operators(FanoutPath *path)
+{
+	List *operators = NIL;
+	ListCell *lc;
+
+	foreach(lc, path->sort_clause)
+		operators = lappend_oid(operators,
+								lfirst_node(SortGroupClause, lc)->sortop);
+	return operators;
+}
+
+static List *
+sort_nulls_first(FanoutPath *path)
+{
+	List *flags = NIL;
+	ListCell *lc;
+
+	foreach(lc, path->sort_clause)
+		flags = lappend_int(flags,
+							lfirst_node(SortGroupClause, lc)->nulls_first);
+	return flags;
+}
+
+static Plan *
+fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
+			List *tlist, List *clauses, List *custom_plans)
+{
+	FanoutPath *path = (FanoutPath *) best_path;
+	FanoutBase *base = path->base;
+	RangeTblEntry *rte = planner_rt_fetch(base->rel->relid, root);
+	CustomScan *scan = makeNode(CustomScan);
+	FragmentTable table = {.rti = base->rel->relid};
+	Fragment fragment = {.root = root};
+	List *private[FANOUT_N_PRIVATE] = {NULL};
+	List *parameters;
+	List *attributes;
+	List *nodes = NIL;
+	List *names = NIL;
+	ListCell *lc;
+	char *sql;
+
+	/* Pruning needs them, and a MIN/MAX subquery has no last step. */
+	base->rel->boundinfo = base->boundinfo;
+
+	if (base->is_distributed)
+		table.over = rte->relid;
+	else
+		table.stand_in = STAND_IN;
+	fragment.tables = list_make1(&table);
+	fragment.columns = path->columns->exprs;
+	fragment.sortgrouprefs = path->columns->sortgrouprefs;
+	fragment.quals = path->quals;
+	fragment.group_clause = path->group_clause;
+	fragment.having = path->having;
+	fragment.sort_clause = path->sort_clause;
+	fragment.is_grouped = path->is_grouped;
+	fragment.limit = path->limit;
+	sql = fragment_deparse(&fragment, &parameters);
+
+	attributes = fragment_attributes(&fragment, base->rel->relid);
+	foreach(lc, base->remote_leaves)
+	{
+		RemoteLeaf *leaf = lfirst(lc);
+
+		nodes = lappend_int(nodes, leaf->home.node);
+		names = lappend(names,
+						makeString(base->is_distributed ?
+									   pstrdup(leaf->home.name) :
+									   fragment_branch(leaf->relid, &leaf->home,
+													   rte->relid, attributes)));
+	}
+
+	private[FANOUT_KIND] = (List *) makeInteger(path->kind);
+	private[FANOUT_SQL] = (List *) makeString(sql);
+	private[FANOUT_STAND_IN] = base->is_distributed ?
+		NULL : (List *) makeString(pstrdup(STAND_IN));
+	private[FANOUT_TABLE] =
+		list_make2(makeString(get_namespace_name(get_rel_namespace(rte->relid))),
+				   makeString(get_rel_name(rte->relid)));
+	private[FANOUT_LEAF_NODES] = nodes;
+	private[FANOUT_LEAF_NAMES] = names;
+	private[FANOUT_PRUNE_INFO] = (List *) prune_info(root, path);
+	private[FANOUT_RELATION] = list_make1_int(base->rel->relid);
+	private[FANOUT_USER] = list_make1_oid(rte_check_as_user(root->parse, rte));
+	private[FANOUT_SORT_COLUMNS] = path->sort_columns;
+	private[FANOUT_SORT_OPERATORS] = sort_operators(path);
+	private[FANOUT_SORT_COLLATIONS] = path->sort_collations;
+	private[FANOUT_SORT_NULLS_FIRST] = sort_nulls_first(path);
+	private[FANOUT_LOCAL_COUNT] =
+		(List *) makeInteger(list_length(base->local_leaves));
+	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped ?
+		(List *) makeString(pstrdup(base->not_pushed)) : NULL;
+	for (int i = 0; i < FANOUT_N_PRIVATE; i++)
+		scan->custom_private = lappend(scan->custom_private, private[i]);
+
+	scan->custom_exprs = list_make3(parameters, path->local_quals,
+									path->limit ? list_make1(path->limit) : NIL);
+
+	scan->scan.scanrelid = base->rel->relid;
+	scan->scan.plan.targetlist = tlist;
+	scan->custom_scan_tlist = make_tlist_from_pathtarget(path->columns);
+	scan->custom_plans = custom_plans;
+	scan->flags = best_path->flags;
+	scan->methods = &fanout_scan_methods;
+	return &scan->scan.plan;
+}
+
+const CustomPathMethods fanout_path_methods = {
+	.CustomName = "DLog Fanout",
+	.PlanCustomPath = fanout_plan,
+};

@@ -1,0 +1,64 @@
+/*
+ * fanout_scan.h
+ *		The state of a running fan-out, for fanout_scan.c and explain.c.
+ */
+#ifndef DLOG_FANOUT_SCAN_H
+#define DLOG_FANOUT_SCAN_H
+
+#include "executor/execPartition.h"
+#include "nodes/execnodes.h"
+#include "utils/sortsupport.h"
+
+#include "query/fanout.h"
+
+struct binaryheap;
+
+/* One node that is asked, and what it answers. */
+typedef struct FanoutSource
+{
+	uint32 node;
+	List *leaves;		  /* Strings, as in FANOUT_LEAF_NAMES */
+	RemoteStream *stream; /* NULL: not open */
+	TupleTableSlot *slot;
+	bool is_done;
+	RemoteStats stats; /* summed up over all streams that were closed */
+} FanoutSource;
+
+typedef struct FanoutScanState
+{
+	CustomScanState custom;
+
+	/* From the plan. */
+	RemoteKind kind;
+	const char *sql;
+	const char *stand_in; /* or NULL */
+	Oid user;
+	List *parameter_exprs; /* of ExprState */
+	int n_parameters;
+	Oid *parameter_types;
+	ExprState *local_qual;
+	ExprState *limit;
+	int n_sort_keys;
+	SortSupport sort_keys;
+
+	/* The leaves that initial pruning left. */
+	PartitionPruneState *prune_state; /* or NULL */
+	int n_leaves;
+	int *leaf_nodes;
+	List **leaf_names; /* each a String */
+
+	/* This execution. */
+	MemoryContext request_context; /* reset when it starts anew */
+	bool is_started;
+	bool is_finished;
+	int n_sources;
+	FanoutSource *sources;	 /* one per node of the leaves */
+	int next_source;		 /* whom to try first */
+	PlanState *local;		 /* or NULL */
+	bool local_is_done;
+	struct binaryheap *heap; /* merging: sources and, as n_sources, local */
+	TupleTableSlot **heads;	 /* merging: their next rows */
+	int last_returned;		 /* merging: whose head was returned, or -1 */
+} FanoutScanState;
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * query.c
+ *		What this folder sets up when the library is loaded.
+ */
+#include "postgres.h"
+
+#include "query/fanout.h"
+#include "query/query.h"
+
+void
+query_init(void)
+{
+	RegisterCustomScanMethods(&fanout_scan_methods);
+	fanout_path_init();
+}

@@ -1,3 +1,0 @@
-#include "postgres.h"
-#include "query/query.h"
-void query_init(void) {}
