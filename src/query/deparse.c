@@ -243,6 +243,39 @@ table_entry(PlannerInfo *root, FragmentTable *table)
 }
 
 /*
+ * The server breaks lines; a fragment is one.  Quotes are always doubled inside
+ * of quotes, so what is between them is left alone by counting them.
+ */
+static char *
+join_lines(char *text)
+{
+	char *from = text;
+	char *to = text;
+	char quote = '\0';
+
+	while (isspace((unsigned char) *from))
+		from++;
+	while (*from)
+	{
+		if (quote)
+			quote = *from == quote ? '\0' : quote;
+		else if (*from == '\'' || *from == '"')
+			quote = *from;
+		else if (*from == '\n')
+		{
+			while (isspace((unsigned char) *from))
+				from++;
+			if (to > text && to[-1] != ' ')
+				*to++ = ' ';
+			continue;
+		}
+		*to++ = *from++;
+	}
+	*to = '\0';
+	return text;
+}
+
+/*
  * fragment_deparse
  *		The text of a fragment; see query_internal.h.
  */
@@ -295,11 +328,9 @@ fragment_deparse(const Fragment *fragment, List **parameters)
 	}
 
 	nest_level = deparse_formats_begin();
-	text = pg_get_querydef(query, false);
+	text = join_lines(pg_get_querydef(query, false));
 	deparse_formats_end(nest_level);
 
-	while (*text == ' ')
-		text++;
 	*parameters = context.parameters;
 	return text;
 }

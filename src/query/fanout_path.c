@@ -527,6 +527,26 @@ remote_rows(FanoutBase *base)
 	return rows;
 }
 
+/*
+ * The planner's own paths for this parameterization ask for each partition by
+ * itself, which is never better.  Costs alone do not tell: two paths within
+ * one percent count as equal, and a large local part levels everything else.
+ */
+static void
+drop_partition_paths(RelOptInfo *rel, Relids required_outer)
+{
+	ListCell *lc;
+
+	foreach(lc, rel->pathlist)
+	{
+		Path *path = lfirst(lc);
+
+		if ((path->pathtype == T_Append || path->pathtype == T_MergeAppend) &&
+			bms_equal(PATH_REQ_OUTER(path), required_outer))
+			rel->pathlist = foreach_delete_current(rel->pathlist, lc);
+	}
+}
+
 /* The scan as a relation of its own, without order. */
 static void
 add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
@@ -588,6 +608,7 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 											   (local ? local->total_cost : 0) +
 											   rows * (random_page_cost + FANOUT_ROW_COST));
 	}
+	drop_partition_paths(rel, required_outer);
 	add_path(rel, &path->custom.path);
 }
 
