@@ -130,6 +130,29 @@ refuse_found(Relation relation, const char *sql, const char *obstacle, const cha
 				 errhint("%s", hint)));
 }
 
+/* Identity columns, and those whose default reads a sequence. */
+static const char *const sequence_columns =
+	"SELECT pg_catalog.format('column %I', attname)"
+	" FROM pg_catalog.pg_attribute a"
+	" WHERE attrelid = $1 AND NOT attisdropped"
+	" AND (attidentity <> '' OR EXISTS ("
+	"	SELECT FROM pg_catalog.pg_attrdef f"
+	"	JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass"
+	"	AND d.objid = f.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	"	JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'"
+	"	WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum))"
+	" ORDER BY attnum";
+
+/*
+ * table_sequence_columns
+ *		Columns of a table whose values are from a sequence, described.
+ */
+List *
+table_sequence_columns(Oid table)
+{
+	return definition_query(sequence_columns, table);
+}
+
 static void
 check_features(Relation relation)
 {
@@ -163,24 +186,9 @@ check_features(Relation relation)
 				 "SELECT pg_catalog.format('rule %I', rulename)"
 				 " FROM pg_catalog.pg_rewrite WHERE ev_class = $1 ORDER BY rulename",
 				 "rules", "Drop them.");
-	refuse_found(relation,
-				 "SELECT pg_catalog.format('column %I', attname)"
-				 " FROM pg_catalog.pg_attribute"
-				 " WHERE attrelid = $1 AND attidentity <> '' AND NOT attisdropped ORDER BY attnum",
-				 "identity columns",
-				 "Their numbers are unique on one node only: ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY, and let "
-				 "gen_random_uuid() or the application make the values.");
-	refuse_found(relation,
-				 "SELECT DISTINCT pg_catalog.format('column %I uses %s', a.attname, d.refobjid::pg_catalog.regclass)"
-				 " FROM pg_catalog.pg_attrdef f"
-				 " JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum"
-				 " JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass"
-				 " AND d.objid = f.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-				 " JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'"
-				 " WHERE f.adrelid = $1 ORDER BY 1",
-				 "columns whose default is a sequence",
-				 "Its numbers are unique on one node only: ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT, and let "
-				 "gen_random_uuid() or the application make the values.");
+	refuse_found(relation, sequence_columns, "columns whose values are from a sequence",
+				 "Its numbers are unique on one node only: ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT or DROP IDENTITY, "
+				 "and let gen_random_uuid() or the application make the values.");
 	refuse_found(relation,
 				 "SELECT pg_catalog.format('publication %I', p.pubname)"
 				 " FROM pg_catalog.pg_publication_rel r"

@@ -81,6 +81,7 @@ extern List *placement_nodes(const Placement *placement);
 /* eligibility.c */
 extern void check_distributable(Relation relation, List *columns);
 extern void check_nothing_depends(Oid table, const char *verb);
+extern List *table_sequence_columns(Oid table);
 
 /* definition.c */
 extern TableDefinition *definition_read(Oid table);
