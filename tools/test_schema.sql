@@ -29,3 +29,33 @@ BEGIN
     END LOOP;
 END
 $$;
+
+/*
+ * Actors of this session, by number, and what they can do: the functions of
+ * src/runtime/testfuncs.c.
+ */
+CREATE FUNCTION test.actor_spawn(behavior text) RETURNS integer
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_spawn';
+CREATE FUNCTION test.actor_address(actor integer) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_address';
+CREATE FUNCTION test.actor_exit(actor integer) RETURNS void
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_exit';
+-- "receiver" is an address, or a database's name for its dispatcher
+CREATE FUNCTION test.actor_send(actor integer, receiver text, content text) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_send';
+CREATE FUNCTION test.actor_receive(actor integer, timeout_ms integer DEFAULT 10000) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_receive';
+CREATE FUNCTION test.actor_monitor(actor integer, other text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_monitor';
+CREATE FUNCTION test.actor_demonitor(actor integer, other text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_demonitor';
+
+-- the arena: random use; a process killed in the middle of it
+CREATE FUNCTION test.arena_churn(rounds integer, seed integer) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_churn';
+CREATE FUNCTION test.arena_crash(kills integer) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_crash';
+CREATE FUNCTION test.arena_fill(size integer) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_fill';
+CREATE FUNCTION test.arena_lost() RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_lost';

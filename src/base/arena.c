@@ -86,7 +86,7 @@ typedef struct Owner
 /* A page table entry: class plus one, and who is cutting the page. */
 #define PAGE_UNUSED 0
 #define PAGE_ENTRY(class, cutter) (((uint32) (cutter) << 8) | ((class) + 1))
-#define PAGE_CLASS(entry) ((int) ((entry) & 0xff) - 1)
+#define PAGE_CLASS(entry) ((int) ((entry) % 256) - 1)
 #define PAGE_CUTTER(entry) ((uint16) ((entry) >> 8))
 
 typedef struct Arena
@@ -96,13 +96,14 @@ typedef struct Arena
 	{
 		pg_attribute_aligned(64) pg_atomic_uint64 top;
 	} depot[ARENA_CLASSES];
-	pg_atomic_uint32 first_unused;	  /* hint: no unused page before it */
-	pg_atomic_uint32 is_reclaiming;	  /* the one who set it may reclaim */
-	pg_atomic_uint64 reclaim_failed;  /* clock of the last fruitless one */
-	uint32 n_pages;					  /* never changes after start */
-	char *pages;					  /* same */
-	pg_atomic_uint32 *page_table;	  /* same */
-	uint16 *page_free;				  /* counts, for who is reclaiming */
+	pg_atomic_uint32 first_unused;		/* hint: no unused page before it */
+	pg_atomic_uint32 is_reclaiming;		/* the one who set it may reclaim */
+	pg_atomic_uint64 reclaim_failed_at; /* clock, if the last one was in vain */
+	pg_atomic_uint64 idle_at_failure;	/* bytes that were free then */
+	uint32 n_pages;						/* never changes after start */
+	char *pages;						/* same */
+	pg_atomic_uint32 *page_table;		/* same */
+	uint16 *page_free;					/* counts, for who is reclaiming */
 	Owner owner[FLEXIBLE_ARRAY_MEMBER];
 } Arena;
 
@@ -127,7 +128,7 @@ class_of(Size size)
 	int class = 0;
 
 	while (class_size(class) < needed)
-		class++;
+		class ++;
 	return class;
 }
 
@@ -414,28 +415,49 @@ class_reclaim(int class)
 	return freed;
 }
 
+/* Bytes in free blocks of classes other than this one. */
+static Size
+bytes_idle(int wanted)
+{
+	ArenaClassUsage usage[ARENA_CLASSES];
+	Size idle = 0;
+	int class;
+
+	arena_usage(usage);
+	for (class = 0; class < ARENA_CLASSES; class ++)
+		if (class != wanted && usage[class].total > usage[class].used)
+			idle += (usage[class].total - usage[class].used) * usage[class].block_size;
+	return idle;
+}
+
 /*
  * The arena is full: look for pages of other classes that could be cut anew.
  * The network process does not, since it might die in here.
+ *
+ * Looking takes time and mostly fails when it has just failed, so then it is
+ * done again only after a page's worth has been freed, or a while.
  */
 static bool
 arena_reclaim(int wanted)
 {
 	uint32 expected = 0;
 	bool freed = false;
+	Size idle;
 	int class;
 
 	if (my_owner == ARENA_NETWORK_OWNER)
 		return false;
-	if (clock_now_us() - pg_atomic_read_u64(&arena->reclaim_failed) < 100000)
+	idle = bytes_idle(wanted);
+	if (idle < pg_atomic_read_u64(&arena->idle_at_failure) + PAGE_BYTES &&
+		clock_now_us() - pg_atomic_read_u64(&arena->reclaim_failed_at) < 100000)
 		return false;
 	if (!pg_atomic_compare_exchange_u32(&arena->is_reclaiming, &expected, 1))
 		return false;
-	for (class = ARENA_CLASSES - 1; class >= 0 && !freed; class--)
+	for (class = ARENA_CLASSES - 1; class >= 0 && !freed; class --)
 		if (class != wanted)
 			freed = class_reclaim(class);
-	if (!freed)
-		pg_atomic_write_u64(&arena->reclaim_failed, clock_now_us());
+	pg_atomic_write_u64(&arena->idle_at_failure, freed ? 0 : idle);
+	pg_atomic_write_u64(&arena->reclaim_failed_at, freed ? 0 : clock_now_us());
 	pg_write_barrier();
 	pg_atomic_write_u32(&arena->is_reclaiming, 0);
 	return freed;
@@ -504,7 +526,7 @@ arena_try_alloc(Size size)
 	if (arena_reclaim(wanted))
 		pointer = class_alloc(wanted);
 	/* Rather a block that is too large than none. */
-	for (class = wanted + 1; pointer == NULL && class < ARENA_CLASSES; class++)
+	for (class = wanted + 1; pointer == NULL && class < ARENA_CLASSES; class ++)
 		pointer = class_alloc(class);
 	return pointer;
 }
@@ -630,7 +652,7 @@ arena_detach(void)
 
 	if (me == NULL)
 		return;
-	for (class = 0; class < ARENA_CLASSES; class++)
+	for (class = 0; class < ARENA_CLASSES; class ++)
 	{
 		Cache *cache = &me->cache[class];
 
@@ -754,7 +776,7 @@ arena_sweep(uint16 owner, bool (*keep)(void *pointer))
 		pg_usleep(1000);
 	}
 	sweep_intent(owner);
-	for (class = 0; class < ARENA_CLASSES; class++)
+	for (class = 0; class < ARENA_CLASSES; class ++)
 	{
 		dead->cache[class].current = dead->cache[class].spare = NO_BLOCK;
 		dead->cache[class].current_count = dead->cache[class].spare_count = 0;
@@ -812,7 +834,7 @@ arena_usage(ArenaClassUsage usage[ARENA_CLASSES])
 	uint32 i;
 	int class;
 
-	for (class = 0; class < ARENA_CLASSES; class++)
+	for (class = 0; class < ARENA_CLASSES; class ++)
 	{
 		int64 used = 0;
 
@@ -843,7 +865,7 @@ arena_bytes_free(void)
 	int class;
 
 	arena_usage(usage);
-	for (class = 0; class < ARENA_CLASSES; class++)
+	for (class = 0; class < ARENA_CLASSES; class ++)
 		used += usage[class].used * usage[class].block_size;
 	return (Size) arena->n_pages * PAGE_BYTES - Min(used, (Size) arena->n_pages * PAGE_BYTES);
 }
@@ -905,11 +927,57 @@ arena_shmem_init(void)
 	memset(arena->page_free, 0, arena->n_pages * sizeof(uint16));
 	for (i = 0; i < arena->n_pages; i++)
 		pg_atomic_init_u32(&arena->page_table[i], PAGE_UNUSED);
-	for (class = 0; class < ARENA_CLASSES; class++)
+	for (class = 0; class < ARENA_CLASSES; class ++)
 		pg_atomic_init_u64(&arena->depot[class].top, NO_BLOCK);
 	for (i = 0; i < arena_owner_count(); i++)
 		pg_atomic_init_u32(&arena->owner[i].intent, NO_BLOCK);
 	pg_atomic_init_u32(&arena->first_unused, 0);
 	pg_atomic_init_u32(&arena->is_reclaiming, 0);
-	pg_atomic_init_u64(&arena->reclaim_failed, 0);
+	pg_atomic_init_u64(&arena->reclaim_failed_at, 0);
+	pg_atomic_init_u64(&arena->idle_at_failure, 0);
 }
+
+#ifdef DLOG_STOP_POINTS
+
+/*
+ * arena_lost
+ *		Free blocks that are in no list; to be called when all is quiet.
+ */
+int64
+arena_lost(void)
+{
+	int64 lost = 0;
+	uint32 page;
+	uint32 i;
+	int class;
+
+	for (page = 0; page < arena->n_pages; page++)
+	{
+		uint32 entry = pg_atomic_read_u32(&arena->page_table[page]);
+
+		if (entry == PAGE_UNUSED)
+			continue;
+		for (i = 0; i < blocks_per_page(PAGE_CLASS(entry)); i++)
+			if (block_in_page(page, PAGE_CLASS(entry), i)->state != BLOCK_USED)
+				lost++;
+	}
+	for (class = 0; class < ARENA_CLASSES; class ++)
+	{
+		BlockNo batch = TOP_BATCH(pg_atomic_read_u64(&arena->depot[class].top));
+
+		for (; batch != NO_BLOCK; batch = block_at(batch)->next_batch)
+			lost -= block_at(batch)->batch_count;
+		for (i = 0; i < arena_owner_count(); i++)
+		{
+			Cache *cache = &arena->owner[i].cache[class];
+
+			if (cache->current != NO_BLOCK)
+				lost -= cache->current_count;
+			if (cache->spare != NO_BLOCK)
+				lost -= cache->spare_count;
+		}
+	}
+	return lost;
+}
+
+#endif

@@ -55,6 +55,10 @@ typedef struct ArenaClassUsage
 extern void arena_usage(ArenaClassUsage usage[ARENA_CLASSES]);
 extern Size arena_bytes_free(void);
 
+#ifdef DLOG_STOP_POINTS
+extern int64 arena_lost(void); /* for tests: free blocks in no list */
+#endif
+
 extern Size arena_shmem_size(void);
 extern void arena_shmem_init(void);
 

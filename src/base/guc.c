@@ -124,7 +124,7 @@ guc_init(void)
 		"Messages that may wait for the actors of a process.",
 		"Senders of more are refused.  Higher: more of a burst is taken in, "
 		"at the cost of shared memory.",
-		&dlog_max_mailbox_length, 100000, 16, INT_MAX, PGC_SIGHUP, 0,
+		&dlog_max_mailbox_length, 100000, 16, INT_MAX, PGC_SUSET, 0,
 		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(

@@ -12,7 +12,7 @@ typedef enum Encryption
 } Encryption;
 
 extern char *dlog_advertise_address;
-extern int dlog_connect_timeout;	   /* ms */
+extern int dlog_connect_timeout; /* ms */
 extern bool dlog_enable_fanout_scan;
 extern bool dlog_enable_partial_aggregate;
 extern bool dlog_enable_raw_rows;
@@ -21,7 +21,7 @@ extern int dlog_insert_batch_size;
 extern char *dlog_listen_address;
 extern int dlog_max_actors;
 extern int dlog_max_mailbox_length;
-extern int dlog_max_message_size;	   /* kB */
+extern int dlog_max_message_size; /* kB */
 extern int dlog_max_nodes;
 extern int dlog_max_schedulers;
 extern int dlog_min_schedulers;
@@ -31,7 +31,7 @@ extern bool dlog_propagate_ddl;
 extern int dlog_protocol_highest;
 extern int dlog_protocol_lowest;
 extern int dlog_scheduler_idle_timeout; /* ms */
-extern int dlog_shared_memory_size;	   /* MB */
+extern int dlog_shared_memory_size;		/* MB */
 extern char *dlog_shippable_extensions;
 extern char *dlog_shippable_schemas;
 extern int dlog_stream_credits;

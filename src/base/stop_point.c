@@ -88,7 +88,7 @@ stop_point_reached(const char *name)
 {
 	StopPoint *point;
 	StopAction action = STOP_DISARMED;
-	uint32 passed = 0;
+	volatile uint32 passed = 0;
 
 	if (points == NULL || pg_atomic_read_u32(&points->n_armed) == 0)
 		return;

@@ -203,6 +203,20 @@ actor_exit(ActorAddress address, const char *reason)
 
 /* --------------------------------------------------------------- sending */
 
+static DeadLetterReason
+dead_letter_reason(SendResult result)
+{
+	switch (result)
+	{
+		case SEND_MAILBOX_FULL:
+			return DEAD_LETTER_MAILBOX_FULL;
+		case SEND_NODE_DOWN:
+			return DEAD_LETTER_NODE_DOWN;
+		default:
+			return DEAD_LETTER_NO_ACTOR;
+	}
+}
+
 static SendResult
 refuse(Message *message, DeadLetterReason reason, SendResult result)
 {
@@ -236,7 +250,7 @@ actor_send(ActorAddress to, Message *message)
 		memcpy(&head, message, offsetof(Message, payload));
 		result = runtime_gateway(to, message);
 		if (result != SEND_OK && head.type != MESSAGE_UNDELIVERED && head.type != MESSAGE_DOWN)
-			dead_letter_record(&head, result == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : DEAD_LETTER_NODE_DOWN);
+			dead_letter_record(&head, dead_letter_reason(result));
 		return result;
 	}
 
@@ -284,8 +298,7 @@ actor_send_undelivered(Message *message, SendResult reason)
 		message_free(message);
 		return;
 	}
-	dead_letter_record(message, reason == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : reason == SEND_NODE_DOWN ? DEAD_LETTER_NODE_DOWN
-																												  : DEAD_LETTER_NO_ACTOR);
+	dead_letter_record(message, dead_letter_reason(reason));
 	if (sender.slot == 0)
 	{
 		message_free(message);

@@ -132,7 +132,7 @@ scan_databases(void)
 
 	list_free_deep(to_probe);
 	to_probe = NIL;
-	foreach (cell, all)
+	foreach(cell, all)
 	{
 		KnownDatabase *known = lfirst(cell);
 

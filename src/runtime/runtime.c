@@ -84,4 +84,7 @@ runtime_init(void)
 	process_init();
 	utility_init();
 	launcher_register();
+#ifdef DLOG_STOP_POINTS
+	testfuncs_init();
+#endif
 }

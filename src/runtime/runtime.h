@@ -64,9 +64,9 @@ typedef struct Message
 typedef enum SendResult
 {
 	SEND_OK,
-	SEND_NO_ACTOR,		/* no such actor, or an older incarnation of it */
-	SEND_MAILBOX_FULL,	/* control messages are never refused for this */
-	SEND_NODE_DOWN		/* the link to its node is not up */
+	SEND_NO_ACTOR,	   /* no such actor, or an older incarnation of it */
+	SEND_MAILBOX_FULL, /* control messages are never refused for this */
+	SEND_NODE_DOWN	   /* the link to its node is not up */
 } SendResult;
 
 /*
@@ -164,7 +164,8 @@ extern GatewaySend runtime_gateway;
  * for as long as it likes: the launcher starts other schedulers meanwhile.
  * The current memory context lives as long as the work.  The message stays
  * the scheduler's, which frees it afterwards.  An ERROR is logged and ends
- * this work alone; tell the sender yourself.
+ * this work alone.  Then, or when the scheduler exits in the middle, the
+ * sender gets a MESSAGE_DOWN from the dispatcher's address (slot 0).
  */
 typedef void (*WorkHandler)(Message *message);
 extern void runtime_register_work(uint16 type, WorkHandler handler);

@@ -27,11 +27,11 @@
 typedef struct ProcessSlot
 {
 	pg_attribute_aligned(64) pg_atomic_uint64 inbox; /* newest Message, or CLOSED */
-	pg_atomic_uint32 is_signalled; /* its latch was set since it last looked */
-	pg_atomic_uint32 queued;	   /* messages not yet received by an actor */
-	Latch *latch;				   /* never changes while attached */
-	int pid;					   /* same */
-	pg_atomic_uint64 sent;		   /* written by the process alone */
+	pg_atomic_uint32 is_signalled;					 /* its latch was set since it last looked */
+	pg_atomic_uint32 queued;						 /* messages not yet received by an actor */
+	Latch *latch;									 /* never changes while attached */
+	int pid;										 /* same */
+	pg_atomic_uint64 sent;							 /* written by the process alone */
 	pg_atomic_uint64 received;
 } ProcessSlot;
 
@@ -54,10 +54,10 @@ extern void process_init(void);
 
 typedef enum ActorState
 {
-	ACTOR_FREE,	   /* next: STARTING */
+	ACTOR_FREE,		/* next: STARTING */
 	ACTOR_STARTING, /* its spawner fills it in; next: ALIVE */
-	ACTOR_ALIVE,   /* next: EXITING */
-	ACTOR_EXITING  /* its monitors are told; next: FREE */
+	ACTOR_ALIVE,	/* next: EXITING */
+	ACTOR_EXITING	/* its monitors are told; next: FREE */
 } ActorState;
 
 /* Set in an actor's list of monitors while it is not alive. */
@@ -146,17 +146,17 @@ typedef enum DatabaseState
 
 typedef struct DatabaseSlot
 {
-	LWLock lock;			/* guards all that has no other word */
-	pg_atomic_uint32 state; /* written under the lock */
+	LWLock lock;				/* guards all that has no other word */
+	pg_atomic_uint32 state;		/* written under the lock */
 	pg_atomic_uint32 name_hash; /* same */
 	Oid oid;
 	NameData name;
-	uint32 asked;	   /* grows when the extension may have come or gone */
-	int kept_away;	   /* statements that want no schedulers here */
+	uint32 asked;			  /* grows when the extension may have come or gone */
+	int kept_away;			  /* statements that want no schedulers here */
 	pg_atomic_uint64 arrived; /* no lock: newest Message, or CLOSED */
 	Message *first;			  /* arrived and put into order */
 	Message *last;
-	pg_atomic_uint32 refresh; /* no lock: the start callbacks shall run */
+	pg_atomic_uint32 refresh;		  /* no lock: the start callbacks shall run */
 	pg_atomic_uint64 start_failed_at; /* TimestampTz of the last such start */
 	ConditionVariable scheduler_exited;
 	pg_atomic_uint64 idle[MAX_SCHEDULERS / 64]; /* no lock: bit per scheduler */
@@ -196,7 +196,7 @@ typedef enum SchedulerState
 
 typedef struct SchedulerSlot
 {
-	pg_atomic_uint32 state;	/* guarded by SchedulerPool.lock */
+	pg_atomic_uint32 state; /* guarded by SchedulerPool.lock */
 	uint32 generation;		/* same; grows with each use of the slot */
 	int database;			/* same */
 	int pid;				/* same; 0 until it runs */
@@ -205,7 +205,7 @@ typedef struct SchedulerSlot
 	bool is_ready;
 	bool is_busy;
 	TimestampTz started_at;
-	TimestampTz since;		/* of being busy or idle */
+	TimestampTz since; /* of being busy or idle */
 	uint64 works;
 	uint64 failed;
 	uint64 busy_us;
@@ -215,9 +215,9 @@ typedef struct SchedulerSlot
 typedef struct SchedulerPool
 {
 	LWLock lock;
-	pg_atomic_uint32 launcher;	  /* its process slot, or none */
-	pg_atomic_uint32 rescan;	  /* databases may have come */
-	int n_slots;				  /* never changes after start */
+	pg_atomic_uint32 launcher; /* its process slot, or none */
+	pg_atomic_uint32 rescan;   /* databases may have come */
+	int n_slots;			   /* never changes after start */
 	SchedulerSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } SchedulerPool;
 
@@ -249,6 +249,12 @@ extern void launcher_register(void);
 extern void utility_init(void);
 extern void utility_announce(void);
 extern void utility_release_databases(void);
+
+/* --- testfuncs.c ----------------------------------------------------------- */
+
+#ifdef DLOG_STOP_POINTS
+extern void testfuncs_init(void);
+#endif
 
 /* --- runtime.c ------------------------------------------------------------- */
 

@@ -104,6 +104,14 @@ dlog_actors(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static const char *
+scheduler_state_name(const SchedulerSlot *slot)
+{
+	if (!slot->is_ready)
+		return "starting";
+	return slot->is_busy ? "busy" : "idle";
+}
+
 Datum
 dlog_schedulers(PG_FUNCTION_ARGS)
 {
@@ -131,8 +139,7 @@ dlog_schedulers(PG_FUNCTION_ARGS)
 		values[0] = Int32GetDatum(copy.pid);
 		nulls[0] = copy.pid == 0;
 		values[1] = database_name_datum(database_at(copy.database)->oid, &nulls[1]);
-		values[2] = CStringGetTextDatum(!copy.is_ready ? "starting" : copy.is_busy ? "busy"
-																				   : "idle");
+		values[2] = CStringGetTextDatum(scheduler_state_name(&copy));
 		values[3] = CStringGetTextDatum(copy.activity);
 		nulls[3] = copy.activity[0] == '\0';
 		values[4] = TimestampTzGetDatum(copy.since);

@@ -64,6 +64,7 @@ static SchedulerSlot *my_scheduler;
 static int my_number = -1;
 static int my_database = -1;
 static bool owes_refresh = false;
+static Message *current_work; /* that a handler is at */
 
 extern DLOG_EXPORT void dlog_scheduler_main(Datum argument);
 
@@ -280,6 +281,30 @@ run_refresh(void)
 	set_busy(false);
 }
 
+/*
+ * A handler did not come to its end: tell who sent the work, in the name of
+ * the dispatcher.
+ */
+static void
+work_is_down(Message *work, const char *reason)
+{
+	DownMessage down = {
+		.incarnation = work->to.incarnation,
+		.reason = {strlen(reason), reason},
+	};
+	Message *message;
+
+	if (work->from.slot == 0)
+		return;
+	message = message_try_create(MESSAGE_DOWN, down_size(&down));
+	if (message == NULL)
+		return;
+	down_write(message->payload, message->size, &down);
+	message->flags = MESSAGE_CONTROL;
+	message->from = work->to;
+	(void) actor_send(work->from, message);
+}
+
 static void
 run_work(Message *message, MemoryContext work_context)
 {
@@ -306,6 +331,7 @@ run_work(Message *message, MemoryContext work_context)
 	{
 		SetCurrentStatementStartTimestamp();
 		STOP_POINT("scheduler-work");
+		current_work = message;
 		handler(message);
 		if (IsTransactionOrTransactionBlock())
 		{
@@ -317,9 +343,11 @@ run_work(Message *message, MemoryContext work_context)
 	{
 		MemoryContextSwitchTo(context);
 		recover_from_error();
+		work_is_down(message, "error");
 		my_scheduler->failed++;
 	}
 	PG_END_TRY();
+	current_work = NULL;
 	MemoryContextSwitchTo(context);
 	message_free(message);
 	MemoryContextReset(work_context);
@@ -383,6 +411,12 @@ scheduler_exit(int code, Datum argument)
 	bool was_ready = my_scheduler->is_ready;
 
 	database_set_idle(my_database, my_number, false);
+	if (current_work != NULL)
+	{
+		work_is_down(current_work, "process exited");
+		message_free(current_work);
+		current_work = NULL;
+	}
 	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);
 	my_scheduler->pid = 0;
 	pg_atomic_write_u32(&my_scheduler->state, SCHEDULER_FREE);
@@ -450,6 +484,7 @@ dlog_scheduler_main(Datum argument)
 
 	if (!take_slot(argument))
 		proc_exit(0);
+	process_attach();
 	before_shmem_exit(scheduler_exit, (Datum) 0);
 	database = database_at(my_database);
 	LWLockAcquire(&database->lock, LW_SHARED);
@@ -462,7 +497,6 @@ dlog_scheduler_main(Datum argument)
 	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid, 0);
 	if (!look_for_extension())
 		proc_exit(0);
-	process_attach();
 	my_scheduler->process = my_process_slot;
 	my_scheduler->is_ready = true;
 	launcher_wake();

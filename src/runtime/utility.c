@@ -117,7 +117,7 @@ database_wanted(Node *statement)
 				return castNode(RenameStmt, statement)->subname;
 			return NULL;
 		case T_CreatedbStmt:
-			foreach (cell, castNode(CreatedbStmt, statement)->options)
+			foreach(cell, castNode(CreatedbStmt, statement)->options)
 			{
 				DefElem *option = lfirst_node(DefElem, cell);
 
