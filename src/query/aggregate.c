@@ -42,16 +42,6 @@
 
 /* --- may it be done there? ------------------------------------------------ */
 
-static bool
-has_system_column_walker(Node *node, void *argument)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-		return ((Var *) node)->varattno <= 0;
-	return expression_tree_walker(node, has_system_column_walker, argument);
-}
-
 /* Why an aggregate cannot be split over nodes, or NULL if it can. */
 static const char *
 aggregate_not_partial(Aggref *aggregate)
@@ -421,6 +411,8 @@ add_whole_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	fanout_path_cost(root, path, groups_of_rows(root, input_rel, rows),
 					 work_per_row(root, AGGSPLIT_SIMPLE));
 	base->grouped = path;
+	/* Nothing is better, and estimates for tables elsewhere may be poor. */
+	grouped_rel->pathlist = NIL;
 	add_path(grouped_rel, &path->custom.path);
 }
 
@@ -497,10 +489,7 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 	columns = set_pathtarget_cost_width(root, columns);
 	foreach(lc, columns->exprs)
 	{
-		if (has_system_column_walker(lfirst(lc), NULL))
-			reason = "it uses a system column or a whole row";
-		else
-			column_may_travel(root, base, lfirst(lc), &reason);
+		column_may_travel(root, base, lfirst(lc), &reason);
 		if (reason)
 		{
 			base->not_pushed = reason;
@@ -575,10 +564,7 @@ fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 			get_sortgroupref_clause_noerr(reference,
 										  parse->distinctClause) == NULL)
 			return;
-		if (has_system_column_walker(lfirst(lc), NULL))
-			reason = "it uses a system column or a whole row";
-		else
-			column_may_travel(root, base, lfirst(lc), &reason);
+		column_may_travel(root, base, lfirst(lc), &reason);
 	}
 	if (reason)
 	{

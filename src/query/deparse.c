@@ -13,8 +13,10 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -22,8 +24,10 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -108,6 +112,22 @@ attribute_over_there(const FragmentTable *table, PlannerInfo *root,
 	return result;
 }
 
+/* How many columns a stand-in has for those of the table itself. */
+static int
+stand_in_width(PlannerInfo *root, const FragmentTable *table)
+{
+	return list_length(planner_rt_fetch(table->rti, root)->eref->colnames);
+}
+
+static void
+stand_in_add_column(RangeTblEntry *rte, char *name, Oid type)
+{
+	rte->eref->colnames = lappend(rte->eref->colnames, makeString(name));
+	rte->coltypes = lappend_oid(rte->coltypes, type);
+	rte->coltypmods = lappend_int(rte->coltypmods, -1);
+	rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
+}
+
 static Node *
 make_parameter(DeparseContext *context, Node *node)
 {
@@ -139,6 +159,57 @@ is_plain_literal(Node *node)
 	return IsA(node, Const) && ((Const *) node)->consttype != MONEYOID;
 }
 
+/*
+ * The oid that this node knows a row's partition by: found through the
+ * partition's name, since the oids there are others.
+ */
+static Node *
+table_oid_expression(const FragmentTable *table, Var *var)
+{
+	SubscriptingRef *element = makeNode(SubscriptingRef);
+	CoerceViaIO *name = makeNode(CoerceViaIO);
+	int n_leaves = list_length(table->leaf_oids);
+	Datum *oids = palloc(sizeof(Datum) * (n_leaves + 1));
+	Datum *names = palloc(sizeof(Datum) * (n_leaves + 1));
+	Const *oid_array;
+	Const *name_array;
+
+	for (int i = 0; i < n_leaves; i++)
+	{
+		oids[i] = ObjectIdGetDatum(list_nth_oid(table->leaf_oids, i));
+		names[i] = CStringGetTextDatum(list_nth(table->leaf_names, i));
+	}
+	oid_array = makeConst(OIDARRAYOID, -1, InvalidOid, -1,
+						  PointerGetDatum(construct_array(oids, n_leaves, OIDOID,
+														  sizeof(Oid), true,
+														  TYPALIGN_INT)),
+						  false, false);
+	name_array = makeConst(TEXTARRAYOID, -1, DEFAULT_COLLATION_OID, -1,
+						   PointerGetDatum(construct_array(names, n_leaves,
+														   TEXTOID, -1, false,
+														   TYPALIGN_INT)),
+						   false, false);
+
+	name->arg = (Expr *) makeRelabelType((Expr *) var, REGCLASSOID, -1,
+										 InvalidOid, COERCE_EXPLICIT_CAST);
+	name->resulttype = TEXTOID;
+	name->resultcollid = DEFAULT_COLLATION_OID;
+	name->coerceformat = COERCE_EXPLICIT_CAST;
+	name->location = -1;
+
+	element->refcontainertype = OIDARRAYOID;
+	element->refelemtype = OIDOID;
+	element->refrestype = OIDOID;
+	element->reftypmod = -1;
+	element->refexpr = (Expr *) oid_array;
+	element->refupperindexpr =
+		list_make1(makeFuncExpr(F_ARRAY_POSITION_ANYCOMPATIBLEARRAY_ANYCOMPATIBLE,
+								INT4OID, list_make2(name_array, name),
+								InvalidOid, DEFAULT_COLLATION_OID,
+								COERCE_EXPLICIT_CALL));
+	return (Node *) element;
+}
+
 /* Columns are renumbered, and what is constant here becomes a parameter. */
 static Node *
 fragment_mutator(Node *node, void *argument)
@@ -165,11 +236,19 @@ fragment_mutator(Node *node, void *argument)
 		FragmentTable *table = list_nth(context->fragment->tables,
 										position - 1);
 
-		var->varattno = attribute_over_there(table, context->fragment->root,
-											 var->varattno);
+		if (var->varattno > 0)
+			var->varattno = attribute_over_there(table,
+												 context->fragment->root,
+												 var->varattno);
 		var->varno = position;
 		var->varnosyn = 0;
 		var->varattnosyn = 0;
+		if (var->varattno != TableOidAttributeNumber)
+			return (Node *) var;
+		if (OidIsValid(table->over))
+			return table_oid_expression(table, var);
+		/* The stand-in has it as a column, after all others. */
+		var->varattno = stand_in_width(context->fragment->root, table) + 1;
 		return (Node *) var;
 	}
 	if (IsA(node, Aggref))
@@ -217,7 +296,7 @@ table_entry(PlannerInfo *root, FragmentTable *table)
 	}
 	else
 	{
-		int n_attributes = list_length(original->eref->colnames);
+		int n_attributes = stand_in_width(root, table);
 
 		rte->rtekind = RTE_CTE;
 		rte->ctename = pstrdup(table->stand_in);
@@ -229,13 +308,10 @@ table_entry(PlannerInfo *root, FragmentTable *table)
 			char *name = get_attname(original->relid, attribute, true);
 
 			/* Dropped columns have no name and are never referred to. */
-			rte->eref->colnames = lappend(rte->eref->colnames,
-										  makeString(name ? name : pstrdup("")));
-			rte->coltypes = lappend_oid(rte->coltypes,
-										get_atttype(original->relid, attribute));
-			rte->coltypmods = lappend_int(rte->coltypmods, -1);
-			rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
+			stand_in_add_column(rte, name ? name : pstrdup(""),
+								get_atttype(original->relid, attribute));
 		}
+		stand_in_add_column(rte, "tableoid", OIDOID);
 	}
 	rte->inh = true;
 	rte->inFromCl = true;
@@ -351,12 +427,20 @@ fragment_branch(Oid foreign_table, const PartitionHome *home, Oid names,
 	appendStringInfoString(&text, "SELECT ");
 	foreach(lc, columns)
 	{
-		char *name = get_attname(names, lfirst_int(lc), false);
-		AttrNumber attribute = get_attnum(foreign_table, name);
-		const char *there = foreign_column_name(relation, attribute);
+		char *name;
+		AttrNumber attribute;
+		const char *there;
 
 		if (foreach_current_index(lc) > 0)
 			appendStringInfoString(&text, ", ");
+		if (lfirst_int(lc) == TableOidAttributeNumber)
+		{
+			appendStringInfo(&text, "'%u'::oid AS tableoid", foreign_table);
+			continue;
+		}
+		name = get_attname(names, lfirst_int(lc), false);
+		attribute = get_attnum(foreign_table, name);
+		there = foreign_column_name(relation, attribute);
 		appendStringInfoString(&text, quote_identifier(there));
 		if (strcmp(there, name) != 0)
 			appendStringInfo(&text, " AS %s", quote_identifier(name));
@@ -388,9 +472,10 @@ attributes_walker(Node *node, void *argument)
 		Var *var = (Var *) node;
 
 		if (var->varno == context->rti && var->varlevelsup == 0 &&
-			var->varattno > 0)
-			context->attributes = bms_add_member(context->attributes,
-												 var->varattno);
+			var->varattno > FirstLowInvalidHeapAttributeNumber)
+			context->attributes =
+				bms_add_member(context->attributes,
+							   var->varattno - FirstLowInvalidHeapAttributeNumber);
 		return false;
 	}
 	return expression_tree_walker(node, attributes_walker, argument);
@@ -411,6 +496,7 @@ fragment_attributes(const Fragment *fragment, Index rti)
 	attributes_walker((Node *) fragment->quals, &context);
 	attributes_walker((Node *) fragment->having, &context);
 	while ((attribute = bms_next_member(context.attributes, attribute)) >= 0)
-		result = lappend_int(result, attribute);
+		result = lappend_int(result,
+							 attribute + FirstLowInvalidHeapAttributeNumber);
 	return result;
 }

@@ -18,8 +18,9 @@
 #include "query/fanout_scan.h"
 
 static void
-explain_counts(FanoutScanState *state, int local, ExplainState *es)
+explain_counts(FanoutScanState *state, ExplainState *es)
 {
+	int local = state->n_local_leaves;
 	int nodes = 0;
 
 	for (int i = 0; i < state->n_sources; i++)
@@ -101,9 +102,7 @@ fanout_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
 	Node *not_pushed = list_nth(scan->custom_private, FANOUT_NOT_PUSHED);
 
-	explain_counts(state,
-				   intVal(list_nth(scan->custom_private, FANOUT_LOCAL_COUNT)),
-				   es);
+	explain_counts(state, es);
 	if (not_pushed)
 		ExplainPropertyText("Not Pushed Down", strVal(not_pushed), es);
 	if (state->local_qual && es->analyze && node->ss.ps.instrument &&

@@ -21,6 +21,7 @@
 #include <math.h>
 
 #include "access/stratnum.h"
+#include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
@@ -156,7 +157,7 @@ scan_columns(PlannerInfo *root, FanoutBase *base, List *more)
 
 		if (var->varno != base->rel->relid)
 			continue; /* a lateral reference */
-		if (var->varattno <= 0)
+		if (var->varattno <= 0 && var->varattno != TableOidAttributeNumber)
 			return NULL;
 		add_new_column_to_pathtarget(columns, (Expr *) var);
 	}

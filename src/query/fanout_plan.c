@@ -23,6 +23,7 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "partitioning/partprune.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "base/pg_compat.h"
@@ -31,21 +32,20 @@
 /* What the text calls the union of foreign tables' relations. */
 #define STAND_IN "fanout"
 
+/* The remote leaves come first, then the local ones. */
 static List *
 leaf_paths(FanoutBase *base)
 {
 	List *paths = NIL;
 	ListCell *lc;
 
+	/* Pruning looks at the paths' relations only. */
 	foreach(lc, base->remote_leaves)
-	{
-		RemoteLeaf *leaf = lfirst(lc);
-
-		/* Pruning looks at the path's relation only. */
-		paths = lappend(paths, leaf->rel->cheapest_total_path ?
-								   leaf->rel->cheapest_total_path :
-								   linitial(leaf->rel->pathlist));
-	}
+		paths = lappend(paths,
+						linitial(((RemoteLeaf *) lfirst(lc))->rel->pathlist));
+	foreach(lc, base->local_leaves)
+		paths = lappend(paths,
+						linitial(((RelOptInfo *) lfirst(lc))->pathlist));
 	return paths;
 }
 
@@ -149,7 +149,19 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	base->rel->boundinfo = base->boundinfo;
 
 	if (base->is_distributed)
+	{
 		table.over = rte->relid;
+		foreach(lc, base->remote_leaves)
+		{
+			RemoteLeaf *leaf = lfirst(lc);
+
+			table.leaf_oids = lappend_oid(table.leaf_oids, leaf->relid);
+			table.leaf_names =
+				lappend(table.leaf_names,
+						quote_qualified_identifier(leaf->home.schema,
+												   leaf->home.name));
+		}
+	}
 	else
 		table.stand_in = STAND_IN;
 	fragment.tables = list_make1(&table);

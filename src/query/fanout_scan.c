@@ -89,6 +89,8 @@ prepare_leaves(FanoutScanState *state, List *private)
 	List *nodes = list_nth(private, FANOUT_LEAF_NODES);
 	List *names = list_nth(private, FANOUT_LEAF_NAMES);
 	PartitionPruneInfo *info = list_nth(private, FANOUT_PRUNE_INFO);
+	int n_remote = list_length(nodes);
+	int n_all = n_remote + intVal(list_nth(private, FANOUT_LOCAL_COUNT));
 	Bitmapset *valid = NULL;
 	int leaf = -1;
 
@@ -107,16 +109,20 @@ prepare_leaves(FanoutScanState *state, List *private)
 				lfirst_node(PartitionedRelPruneInfo, level)->rtindex += offset;
 		}
 		state->prune_state = ExecInitPartitionPruning(&state->custom.ss.ps,
-													  list_length(nodes), info,
-													  &valid);
+													  n_all, info, &valid);
 	}
 	else
-		valid = bms_add_range(NULL, 0, list_length(nodes) - 1);
+		valid = bms_add_range(NULL, 0, n_all - 1);
 
-	state->leaf_nodes = palloc(sizeof(int) * list_length(nodes));
-	state->leaf_names = palloc(sizeof(List *) * list_length(nodes));
+	state->leaf_nodes = palloc(sizeof(int) * n_remote);
+	state->leaf_names = palloc(sizeof(List *) * n_remote);
 	while ((leaf = bms_next_member(valid, leaf)) >= 0)
 	{
+		if (leaf >= n_remote)
+		{
+			state->n_local_leaves++;
+			continue;
+		}
 		state->leaf_nodes[state->n_leaves] = list_nth_int(nodes, leaf);
 		state->leaf_names[state->n_leaves] = list_nth(names, leaf);
 		state->n_leaves++;
@@ -217,11 +223,12 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 		state->sources[i].slot =
 			ExecInitExtraTupleSlot(estate, descriptor, &TTSOpsMinimalTuple);
 
-	foreach(lc, scan->custom_plans)
-		node->custom_ps = lappend(node->custom_ps,
-								  ExecInitNode(lfirst(lc), estate, eflags));
-	if (node->custom_ps != NIL)
-		state->local = linitial(node->custom_ps);
+	if (state->n_local_leaves > 0)
+	{
+		state->local = ExecInitNode(linitial(scan->custom_plans), estate,
+									eflags);
+		node->custom_ps = list_make1(state->local);
+	}
 
 	prepare_merge(state, private);
 	state->request_context =
@@ -308,10 +315,16 @@ fanout_start(FanoutScanState *state)
 	ListCell *lc;
 	MemoryContext old_context;
 
+	state->local_is_done = state->local == NULL;
 	if (state->prune_state && state->prune_state->do_exec_prune)
-		assign_leaves(state,
-					  ExecFindMatchingSubPlans(state->prune_state, false),
-					  false);
+	{
+		Bitmapset *valid = ExecFindMatchingSubPlans(state->prune_state, false);
+
+		assign_leaves(state, valid, false);
+		/* The local leaves are numbered after the remote ones. */
+		if (bms_next_member(valid, state->n_leaves - 1) < 0)
+			state->local_is_done = true;
+	}
 
 	old_context = MemoryContextSwitchTo(state->request_context);
 	values = palloc0(sizeof(Datum) * (state->n_parameters + 1));
@@ -335,7 +348,6 @@ fanout_start(FanoutScanState *state)
 	}
 	MemoryContextSwitchTo(old_context);
 
-	state->local_is_done = state->local == NULL;
 	state->next_source = 0;
 	state->last_returned = -1;
 	state->is_started = true;

@@ -43,7 +43,8 @@ typedef struct FanoutScanState
 
 	/* The leaves that initial pruning left. */
 	PartitionPruneState *prune_state; /* or NULL */
-	int n_leaves;
+	int n_leaves; /* remote ones */
+	int n_local_leaves;
 	int *leaf_nodes;
 	List **leaf_names; /* each a String */
 

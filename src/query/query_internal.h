@@ -107,6 +107,8 @@ typedef struct FragmentTable
 	Index rti;
 	Oid over;
 	const char *stand_in;
+	List *leaf_oids;  /* what tableoid is here, for each leaf of "over", */
+	List *leaf_names; /* and the leaf's qualified name over there */
 } FragmentTable;
 
 typedef struct Fragment
@@ -133,12 +135,13 @@ extern char *fragment_deparse(const Fragment *fragment, List **parameters);
 /*
  * "SELECT columns FROM schema.name" over one foreign table's own relation, the
  * columns being those of attributes "columns" (an integer list) of relation
- * "names" under the names they have in that one.
+ * "names" under the names they have in that one.  A column tableoid is the
+ * foreign table's own.
  */
 extern char *fragment_branch(Oid foreign_table, const PartitionHome *home,
 							 Oid names, List *columns);
 
-/* The attributes of a table that a fragment's expressions need, ascending. */
+/* The attributes of a table that a fragment's expressions need. */
 extern List *fragment_attributes(const Fragment *fragment, Index rti);
 
 extern int deparse_formats_begin(void);

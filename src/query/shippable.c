@@ -21,9 +21,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
@@ -381,6 +383,15 @@ collation_offends(Node *node, ShippableContext *context)
 	return true;
 }
 
+/* tableoid tells the partition; the fragment translates it, see deparse.c. */
+static bool
+is_tableoid_of_partitions(PlannerInfo *root, Var *var)
+{
+	return var->varattno == TableOidAttributeNumber &&
+		   planner_rt_fetch(var->varno, root)->relkind ==
+			   RELKIND_PARTITIONED_TABLE;
+}
+
 static bool
 aggregate_offends(Aggref *aggregate, ShippableContext *context)
 {
@@ -436,7 +447,8 @@ offends_walker(Node *node, void *argument)
 		case T_Var:
 			if (((Var *) node)->varattno == 0)
 				context->reason = "it uses a whole row";
-			else if (((Var *) node)->varattno < 0)
+			else if (((Var *) node)->varattno < 0 &&
+					 !is_tableoid_of_partitions(context->root, (Var *) node))
 				context->reason = "it uses a system column";
 			else
 				return false;
