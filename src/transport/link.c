@@ -137,73 +137,125 @@ link_unwatch(void)
 
 /* ---------------------------------------------------------- waiting for it */
 
-static void
-report_unreachable(uint32 node, LinkState state, bool has_failed)
+/*
+ * The error that tells why a node cannot be reached, in the current memory
+ * context.
+ */
+static ErrorData *
+unreachable_error(uint32 node, LinkState state, bool has_failed)
 {
+	ErrorData *error = palloc0(sizeof(ErrorData));
 	NodeEntry entry;
 	LinkTexts texts;
 	const char *reason;
 
+	error->elevel = ERROR;
+	error->assoc_context = CurrentMemoryContext;
 	if (!node_copy(node, &entry))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the node has been removed")));
+	{
+		error->sqlerrcode = ERRCODE_UNDEFINED_OBJECT;
+		error->message = pstrdup(_("the node has been removed"));
+		return error;
+	}
 	link_copy_texts(&transport_shared->links[node], &texts);
 	reason = pg_atomic_read_u32(&transport_shared->network_pid) == 0 ? "this server's network process is not running" : texts.last_error;
 
-	ereport(ERROR,
-			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("could not reach node \"%s\" at %s:%d", entry.name, entry.host, entry.port),
-			 has_failed && reason[0] != '\0' ? errdetail("The last attempt failed: %s.", reason) : errdetail("There was no answer within dlog.connect_timeout (%d ms).", dlog_connect_timeout),
-			 state == LINK_REFUSED ? errhint("See that both nodes list each other with their present keys, in the view dlog.nodes on each.") : errhint("See that the server there is running with dlog, and that the port can be reached from here.")));
+	error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
+	error->message = psprintf(_("could not reach node \"%s\" at %s:%d"),
+							  entry.name, entry.host, entry.port);
+	error->detail = has_failed && reason[0] != '\0' ? psprintf(_("The last attempt failed: %s."), reason) : psprintf(_("There was no answer within dlog.connect_timeout (%d ms)."), dlog_connect_timeout);
+	error->hint = pstrdup(state == LINK_REFUSED ? _("See that both nodes list each other with their present keys, in the view dlog.nodes on each.") : _("See that the server there is running with dlog, and that the port can be reached from here."));
+	return error;
+}
+
+/*
+ * link_await
+ *		Ask for the link to a node; link_poll() tells what has become of it.
+ *
+ * The caller watches the links (link_watch()) from before this on.
+ */
+void
+link_await(LinkWait *wait, uint32 node)
+{
+	LinkEntry *link;
+
+	runtime_require();
+	wait->node = node;
+	wait->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), dlog_connect_timeout);
+	if (node == THIS_NODE)
+		return;
+	link = link_entry(node);
+	wait->failures = pg_atomic_read_u32(&link->failures);
+	/* An attempt that is under way may fail for a reason gone by now. */
+	wait->enough = pg_atomic_read_u32(&link->state) == LINK_CONNECTING ? 2 : 1;
+	if (pg_atomic_read_u32(&link->state) != LINK_UP)
+		transport_nudge(node);
+}
+
+/*
+ * link_poll
+ *		Is the link up?  If not, whether to wait for it, or why not.
+ *
+ * To be called whenever runtime_wait() returns, and at the wait's deadline.
+ * The error, 08006, says that an attempt has failed that began after we
+ * asked, or that dlog.connect_timeout is over.
+ */
+LinkPoll
+link_poll(LinkWait *wait, ErrorData **error)
+{
+	LinkEntry *link;
+	LinkState state;
+	uint32 failed;
+
+	if (wait->node == THIS_NODE)
+		return LINK_POLL_UP;
+	link = link_entry(wait->node);
+	state = (LinkState) pg_atomic_read_u32(&link->state);
+	if (state == LINK_UP)
+		return LINK_POLL_UP;
+
+	failed = pg_atomic_read_u32(&link->failures) - wait->failures;
+	if ((failed >= wait->enough && state != LINK_CONNECTING) ||
+		GetCurrentTimestamp() >= wait->deadline)
+	{
+		*error = unreachable_error(wait->node, state, failed > 0);
+		return LINK_POLL_FAILED;
+	}
+	if (failed > 0 && state != LINK_CONNECTING)
+		transport_nudge(wait->node); /* do not wait for its next attempt */
+	return LINK_POLL_PENDING;
 }
 
 /*
  * link_require
  *		Wait until the link to a node is up, making it if need be.
  *
- * ERROR 08006 once an attempt that began after we asked has failed, or after
- * dlog.connect_timeout.
+ * ERROR as link_poll() tells.
  */
 void
 link_require(uint32 node)
 {
-	LinkEntry *link;
-	TimestampTz deadline;
-	uint32 failures;
-	uint32 enough;
+	LinkWait wait;
+	ErrorData *error;
+	LinkPoll poll;
 
 	runtime_require();
-	if (node == THIS_NODE)
-		return;
-	link = link_entry(node);
-	if (pg_atomic_read_u32(&link->state) == LINK_UP)
+	if (link_state(node) == LINK_UP)
 		return;
 
 	link_watch();
 	PG_TRY();
 	{
-		failures = pg_atomic_read_u32(&link->failures);
-		/* An attempt that is under way may fail for a reason gone by now. */
-		enough = pg_atomic_read_u32(&link->state) == LINK_CONNECTING ? 2 : 1;
-		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), dlog_connect_timeout);
-		transport_nudge(node);
-
-		while (pg_atomic_read_u32(&link->state) != LINK_UP)
+		link_await(&wait, node);
+		while ((poll = link_poll(&wait, &error)) == LINK_POLL_PENDING)
 		{
-			uint32 failed = pg_atomic_read_u32(&link->failures) - failures;
-			LinkState state = (LinkState) pg_atomic_read_u32(&link->state);
-			long timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait.deadline);
 
-			if (failed >= enough && state != LINK_CONNECTING)
-				report_unreachable(node, state, true);
-			if (timeout_ms <= 0)
-				report_unreachable(node, state, failed > 0);
-			if (failed > 0 && state != LINK_CONNECTING)
-				transport_nudge(node); /* do not wait for its next attempt */
-			(void) runtime_wait(timeout_ms, PG_WAIT_EXTENSION);
+			(void) runtime_wait(Max(left_ms, 1), PG_WAIT_EXTENSION);
 			CHECK_FOR_INTERRUPTS();
 		}
+		if (poll == LINK_POLL_FAILED)
+			ThrowErrorData(error);
 	}
 	PG_FINALLY();
 	{

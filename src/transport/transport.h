@@ -16,6 +16,7 @@
 #define DLOG_TRANSPORT_H
 
 #include "nodes/pg_list.h"
+#include "utils/elog.h"
 
 #include "runtime/runtime.h"
 
@@ -43,6 +44,28 @@ extern const char *node_this_name(void);
 extern LinkState link_state(uint32 node);
 extern uint32 link_epoch(uint32 node);
 extern void link_require(uint32 node);
+
+/*
+ * The same for who has other things to wait for as well: link_await() once,
+ * then link_poll() whenever runtime_wait() has returned, while watching.
+ */
+typedef struct LinkWait
+{
+	uint32 node;
+	uint32 failures; /* of the link, when we asked */
+	uint32 enough;	 /* so many more, and we give up */
+	TimestampTz deadline;
+} LinkWait;
+
+typedef enum LinkPoll
+{
+	LINK_POLL_UP,
+	LINK_POLL_PENDING,
+	LINK_POLL_FAILED
+} LinkPoll;
+
+extern void link_await(LinkWait *wait, uint32 node);
+extern LinkPoll link_poll(LinkWait *wait, ErrorData **error);
 
 /*
  * Whoever has work under way on other nodes watches the links: when an epoch
