@@ -72,7 +72,7 @@ relation_size(const PartitionHome *home)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s\" does not exist on node \"%s\"",
 						quote_qualified_identifier(home->schema, home->name),
-						node_name(home->node))));
+						node_display_name(home->node))));
 	size.has_pages = field(slot, 1) >= 0;
 	size.pages = Max(field(slot, 1), 0);
 	size.rows = field(slot, 2);
@@ -177,7 +177,7 @@ acquire_sample(Relation relation, int elevel, HeapTuple *rows, int n,
 	*total_dead_rows = 0;
 	ereport(elevel,
 			(errmsg("\"%s\": node \"%s\" sent %.0f rows, %d rows in sample, %.0f estimated total rows",
-					RelationGetRelationName(relation), node_name(text.home.node),
+					RelationGetRelationName(relation), node_display_name(text.home.node),
 					seen, kept, *total_rows)));
 	return kept;
 }

@@ -278,7 +278,8 @@ iterate_direct_modify(ForeignScanState *node)
 			modify->is_done = true;
 			return ExecClearTuple(modify->row);
 		}
-		modify->stream = request_open(modify->node, &modify->request, modify->role);
+		modify->stream = request_open(node->ss.ps.state->es_query_cxt,
+									  modify->node, &modify->request, modify->role);
 	}
 
 	if (!request_next(modify->stream, modify->received))

@@ -106,7 +106,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	}
 
 	/* Never analyzed: take it for as large as an ordinary new table. */
-	if (rel->tuples < 0 || (rel->tuples == 0 && rel->pages == 0))
+	if (rel->tuples < 0)
 	{
 		int width = get_relation_data_width(table, rel->attr_widths - rel->min_attr);
 
@@ -421,7 +421,8 @@ scan_open(ForeignScanState *node)
 
 	request_evaluate_parameters(&scan->request, scan->values,
 								node->ss.ps.ps_ExprContext);
-	scan->stream = request_open(scan->node, &scan->request, scan->role);
+	scan->stream = request_open(node->ss.ps.state->es_query_cxt, scan->node,
+								 &scan->request, scan->role);
 }
 
 /*

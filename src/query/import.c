@@ -172,7 +172,7 @@ check_schema(uint32 node, const char *schema)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_SCHEMA_NOT_FOUND),
 				 errmsg("schema \"%s\" is not present on node \"%s\"",
-						schema, node_name(node))));
+						schema, node_display_name(node))));
 }
 
 /* The commands that make the foreign tables. */

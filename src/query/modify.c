@@ -175,7 +175,8 @@ target_run(Target *target, const RemoteRequest *request, TupleTableSlot *slot)
 	if (!target->returns_rows)
 		return request_run(target->text.home.node, request, target->role);
 
-	stream = request_open(target->text.home.node, request, target->role);
+	stream = request_open(CurrentMemoryContext, target->text.home.node, request,
+						  target->role);
 	while (request_next(stream, target->received))
 	{
 		row_map_store(target->map, target->received, target->row);
@@ -371,7 +372,8 @@ insertion_open_stream(Insertion *insertion, EState *estate)
 									   insertion->target.text.columns[lfirst_int(cell) - 1]);
 	request.result_desc = request_result_desc(insertion->target.relation,
 											  insertion->columns);
-	insertion->stream = request_open(home->node, &request, insertion->target.role);
+	insertion->stream = request_open(estate->es_query_cxt, home->node, &request,
+									 insertion->target.role);
 	MemoryContextSwitchTo(previous);
 }
 

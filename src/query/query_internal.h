@@ -51,10 +51,11 @@ extern TupleDesc request_result_desc(Relation relation, List *attnos);
 extern void request_set_parameters(RemoteRequest *request, List *expressions);
 extern void request_evaluate_parameters(RemoteRequest *request, List *states,
 										ExprContext *econtext);
-extern RemoteStream *request_open(uint32 node, const RemoteRequest *request,
-								  Oid role);
+extern RemoteStream *request_open(MemoryContext context, uint32 node,
+								  const RemoteRequest *request, Oid role);
 extern uint64 request_run(uint32 node, const RemoteRequest *request, Oid role);
 extern bool request_next(RemoteStream *stream, TupleTableSlot *slot);
+extern const char *node_display_name(uint32 node);
 extern void request_explain(uint32 node, const char *sql,
 							const RemoteStats *stats, struct ExplainState *es);
 

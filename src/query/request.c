@@ -106,24 +106,29 @@ request_evaluate_parameters(RemoteRequest *request, List *states,
 
 /*
  * request_open
- *		Open a stream for a role that may not be the session's: the owner of
- *		a view reads what the view reads.
+ *		Open a stream that lives in a memory context, for a role that may not
+ *		be the session's: the owner of a view reads what the view reads.
  */
 RemoteStream *
-request_open(uint32 node, const RemoteRequest *request, Oid role)
+request_open(MemoryContext context, uint32 node, const RemoteRequest *request,
+			 Oid role)
 {
+	MemoryContext previous = MemoryContextSwitchTo(context);
 	RemoteStream *stream;
 	Oid session_role;
 	int security_context;
 
 	if (role == GetUserId())
-		return remote_open(node, request);
-
-	/* After an error, the end of the (sub)transaction puts it back. */
-	GetUserIdAndSecContext(&session_role, &security_context);
-	SetUserIdAndSecContext(role, security_context | SECURITY_LOCAL_USERID_CHANGE);
-	stream = remote_open(node, request);
-	SetUserIdAndSecContext(session_role, security_context);
+		stream = remote_open(node, request);
+	else
+	{
+		/* After an error, the end of the (sub)transaction puts it back. */
+		GetUserIdAndSecContext(&session_role, &security_context);
+		SetUserIdAndSecContext(role, security_context | SECURITY_LOCAL_USERID_CHANGE);
+		stream = remote_open(node, request);
+		SetUserIdAndSecContext(session_role, security_context);
+	}
+	MemoryContextSwitchTo(previous);
 	return stream;
 }
 
@@ -156,6 +161,13 @@ request_next(RemoteStream *stream, TupleTableSlot *slot)
 	return status == REMOTE_ROW;
 }
 
+/* The name of a node, be it this one. */
+const char *
+node_display_name(uint32 node)
+{
+	return node == THIS_NODE ? node_this_name() : node_name(node);
+}
+
 /*
  * request_explain
  *		Say what goes to which node, and what came back when it ran.
@@ -164,7 +176,7 @@ void
 request_explain(uint32 node, const char *sql, const RemoteStats *stats,
 				ExplainState *es)
 {
-	ExplainPropertyText("Node", node_name(node), es);
+	ExplainPropertyText("Node", node_display_name(node), es);
 	if (es->verbose)
 		ExplainPropertyText("Remote SQL", sql, es);
 	if (es->analyze && es->verbose && stats != NULL)
