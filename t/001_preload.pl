@@ -20,7 +20,7 @@ is($cluster->sql(1, 'SHOW dlog.node_name'), 'n1', 'and after a restart');
 
 my $begun = time;
 $cluster->node(1)->stop('fast');
-cmp_ok(time - $begun, '<', 2, 'a fast stop is fast');
+cmp_ok(time - $begun, '<', 3, 'a fast stop is fast');
 
 $cluster->node(1)->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
 $cluster->node(1)->start;
