@@ -423,7 +423,7 @@ undistribute_table(Oid table)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a distributed table", RelationGetRelationName(relation))));
-	CheckTableNotInUse(relation, "undistribute_table");
+	CheckTableNotInUse(relation, "undistribute");
 	table_close(relation, NoLock);
 	check_nothing_depends(table, "undistribute");
 

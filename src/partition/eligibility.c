@@ -65,7 +65,7 @@ check_kind(Relation relation)
 	if (table < FirstNormalObjectId || IsSystemRelation(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot distribute table \"%s\" because it is a system catalog", name)));
+				 errmsg("cannot distribute table \"%s\" because it is a system table", name)));
 	extension = getExtensionOfObject(RelationRelationId, table);
 	if (OidIsValid(extension))
 		ereport(ERROR,
@@ -385,7 +385,7 @@ check_distributable(Relation relation, List *columns)
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relation->rd_rel->relkind),
 					   RelationGetRelationName(relation));
 	check_kind(relation);
-	CheckTableNotInUse(relation, "distribute_table");
+	CheckTableNotInUse(relation, "distribute");
 
 	if (list_length(columns) == 0 || list_length(columns) > PARTITION_MAX_KEYS)
 		ereport(ERROR,
