@@ -8,7 +8,9 @@
  * nodes return transition states, as parallel workers do, and an ordinary
  * Finalize Aggregate combines them with those of the local part.  That takes a
  * combine function, and for internal states serialization, of every aggregate,
- * and none may sort or compare its input.
+ * and none may sort or compare its input; but count(DISTINCT ...) of what the
+ * partition key is part of may, where counts are all that is asked for: no
+ * value is counted by two nodes, so that their counts are added up.
  *
  * A FanoutBase's "not_pushed" tells EXPLAIN why neither was possible.
  */
@@ -32,6 +34,7 @@
 #include "optimizer/tlist.h"
 #include "parser/parse_oper.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/selfuncs.h"
 #include "utils/syscache.h"
@@ -455,6 +458,51 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 										   input_rel->cheapest_total_path->rows)));
 }
 
+/* Is this a count, of values that are each found on one node only? */
+static bool
+count_adds_up(PlannerInfo *root, FanoutBase *base, Aggref *aggregate)
+{
+	List *expressions;
+
+	if (!IsA(aggregate, Aggref) || (aggregate->aggfnoid != F_COUNT_ &&
+									aggregate->aggfnoid != F_COUNT_ANY))
+		return false;
+	if (aggregate->aggdistinct == NIL)
+		return true;
+	expressions = get_sortgrouplist_exprs(aggregate->aggdistinct,
+										  aggregate->args);
+	return groups_are_whole(root, base, expressions, aggregate->aggdistinct);
+}
+
+/* The nodes' counts are added up here. */
+static void
+add_counts(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+		   RelOptInfo *grouped_rel, PathTarget *columns)
+{
+	FanoutPath *path;
+	Path *local = NULL;
+
+	if (base->local_leaves != NIL)
+	{
+		Path *append = fanout_local_append(root, base, input_rel->reltarget,
+										   NULL);
+
+		if (append == NULL)
+			return;
+		local = aggregate_path(root, grouped_rel, append, columns,
+							   AGGSPLIT_SIMPLE, NIL, 1);
+	}
+	path = fanout_path_create(root, base, grouped_rel, grouped_rel->reltarget,
+							  columns, local);
+	path->is_grouped = true;
+	path->adds_up = true;
+	fanout_path_cost(root, path, list_length(base->nodes),
+					 work_per_row(root, AGGSPLIT_SIMPLE));
+	path->custom.path.rows = 1;
+	grouped_rel->pathlist = NIL;
+	add_path(grouped_rel, &path->custom.path);
+}
+
 /*
  * fanout_add_group_paths
  *		Consider both ways for a GROUP BY or aggregates over the base.
@@ -514,6 +562,19 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 	{
 		base->not_pushed = "dlog.enable_partial_aggregate is off";
 		return;
+	}
+	if (root->numOrderedAggs > 0 && parse->groupClause == NIL &&
+		having == NIL && columns->exprs != NIL)
+	{
+		bool add_up = true;
+
+		foreach(lc, columns->exprs)
+			add_up = add_up && count_adds_up(root, base, lfirst(lc));
+		if (add_up)
+		{
+			add_counts(root, base, input_rel, grouped_rel, columns);
+			return;
+		}
 	}
 	foreach(lc, columns->exprs)
 	{

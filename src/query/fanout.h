@@ -66,6 +66,7 @@ typedef struct FanoutPath
 	List *having;
 	bool is_grouped;
 	bool always_ask;   /* it returns a row even if no partition matches */
+	bool adds_up;	   /* its columns are counts, to be summed into one row */
 	List *sort_clause; /* SortGroupClauses, and what merging needs besides: */
 	List *sort_columns;	   /* integers, from 1 */
 	List *sort_collations; /* oids */
@@ -82,14 +83,14 @@ typedef enum FanoutPrivate
 	FANOUT_LEAF_NODES,	 /* integers */
 	FANOUT_LEAF_NAMES,	 /* Strings: names, or branches of the stand-in */
 	FANOUT_PRUNE_INFO,	 /* PartitionPruneInfo or NULL */
-	FANOUT_RELATION,	 /* integer list: the base's index before flattening,
-						  * and flags, see fanout_plan.c */
+	FANOUT_RELATION,	 /* Integer: the base's index before flattening */
 	FANOUT_USER,		 /* oid list: whom to ask as, or InvalidOid */
 	FANOUT_SORT_COLUMNS, /* integers, from 1 */
 	FANOUT_SORT_OPERATORS, /* oids */
 	FANOUT_SORT_COLLATIONS, /* oids */
 	FANOUT_SORT_NULLS_FIRST, /* integers */
 	FANOUT_LOCAL_COUNT,	 /* Integer: local partitions */
+	FANOUT_ADDS_UP,		 /* Integer, 0 or 1 */
 	FANOUT_NOT_PUSHED,	 /* String or NULL */
 	FANOUT_N_PRIVATE
 } FanoutPrivate;

@@ -60,7 +60,7 @@ fanout_base(RelOptInfo *rel)
 {
 	FanoutBase *base = rel->fdw_private;
 
-	if (rel->reloptkind != RELOPT_BASEREL || rel->rtekind != RTE_RELATION ||
+	if (!IS_SIMPLE_REL(rel) || rel->rtekind != RTE_RELATION ||
 		rel->fdwroutine != NULL || base == NULL ||
 		base->tag != FANOUT_BASE_TAG)
 		return NULL;
@@ -596,7 +596,7 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 														   false),
 									local_quals);
 	if (path->local_quals == NIL && root->query_pathkeys == NIL &&
-		required_outer == NULL)
+		required_outer == NULL && rel->reloptkind == RELOPT_BASEREL)
 		path->limit = fanout_limit(root, false);
 	fanout_path_cost(root, path,
 					 path->limit ? limited_rows(root, base, rows) : rows, 0);
@@ -707,6 +707,34 @@ add_parameterized_paths(PlannerInfo *root, FanoutBase *base)
 	}
 }
 
+/*
+ * Is this table read by this query level, and not as a part of another one?
+ * It may be a member of a UNION ALL that was pulled up.  Rows that are locked
+ * or changed are fetched from their own partitions.
+ */
+static bool
+is_read_as_a_whole(PlannerInfo *root, RelOptInfo *rel)
+{
+	Index rti = rel->relid;
+
+	for (;;)
+	{
+		AppendRelInfo *member = NULL;
+
+		if (bms_is_member(rti, root->all_result_relids) ||
+			get_plan_rowmark(root->rowMarks, rti) != NULL)
+			return false;
+		if (root->append_rel_array)
+			member = root->append_rel_array[rti];
+		if (member == NULL)
+			return rel->reloptkind == RELOPT_BASEREL ||
+				   bms_is_empty(rel->lateral_relids);
+		rti = member->parent_relid;
+		if (planner_rt_fetch(rti, root)->rtekind != RTE_SUBQUERY)
+			return false;
+	}
+}
+
 static void
 fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 						RangeTblEntry *rte)
@@ -716,16 +744,13 @@ fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	if (previous_set_rel_pathlist)
 		previous_set_rel_pathlist(root, rel, rti, rte);
 
-	if (rel->reloptkind != RELOPT_BASEREL || rte->rtekind != RTE_RELATION ||
+	if (rte->rtekind != RTE_RELATION ||
 		rte->relkind != RELKIND_PARTITIONED_TABLE || !rte->inh ||
 		rte->tablesample != NULL || IS_DUMMY_REL(rel) ||
 		rel->fdw_private != NULL)
 		return;
-	if (!dlog_enable_fanout_scan || remote_is_executing())
-		return;
-	/* Rows that are locked or changed are fetched from their own partition. */
-	if (bms_is_member(rti, root->all_result_relids) ||
-		get_plan_rowmark(root->rowMarks, rti) != NULL)
+	if (!dlog_enable_fanout_scan || remote_is_executing() ||
+		!is_read_as_a_whole(root, rel))
 		return;
 
 	base = palloc0(sizeof(FanoutBase));
@@ -742,6 +767,8 @@ fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	rel->boundinfo = NULL;
 
 	add_unordered_path(root, base, rel->lateral_relids);
+	if (rel->reloptkind != RELOPT_BASEREL)
+		return;
 	if (bms_is_empty(rel->lateral_relids))
 		add_ordered_path(root, base);
 	add_parameterized_paths(root, base);

@@ -198,7 +198,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	private[FANOUT_LEAF_NODES] = nodes;
 	private[FANOUT_LEAF_NAMES] = names;
 	private[FANOUT_PRUNE_INFO] = (List *) prune_info(root, path);
-	private[FANOUT_RELATION] = list_make1_int(base->rel->relid);
+	private[FANOUT_RELATION] = (List *) makeInteger(base->rel->relid);
 	private[FANOUT_USER] = list_make1_oid(rte_check_as_user(root->parse, rte));
 	private[FANOUT_SORT_COLUMNS] = path->sort_columns;
 	private[FANOUT_SORT_OPERATORS] = sort_operators(path);
@@ -206,6 +206,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	private[FANOUT_SORT_NULLS_FIRST] = sort_nulls_first(path);
 	private[FANOUT_LOCAL_COUNT] =
 		(List *) makeInteger(list_length(base->local_leaves));
+	private[FANOUT_ADDS_UP] = (List *) makeInteger(path->adds_up);
 	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped ?
 		(List *) makeString(pstrdup(base->not_pushed)) : NULL;
 	for (int i = 0; i < FANOUT_N_PRIVATE; i++)

@@ -97,7 +97,7 @@ prepare_leaves(FanoutScanState *state, List *private)
 	if (info)
 	{
 		Index offset = scan->scan.scanrelid -
-			linitial_int(list_nth(private, FANOUT_RELATION));
+			intVal(list_nth(private, FANOUT_RELATION));
 		ListCell *hierarchy;
 
 		info = copyObject(info);
@@ -222,6 +222,11 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 	for (int i = 0; i < state->n_sources; i++)
 		state->sources[i].slot =
 			ExecInitExtraTupleSlot(estate, descriptor, &TTSOpsMinimalTuple);
+
+	state->adds_up = intVal(list_nth(private, FANOUT_ADDS_UP)) != 0;
+	if (state->adds_up)
+		state->sums = ExecInitExtraTupleSlot(estate, descriptor,
+											 &TTSOpsVirtual);
 
 	if (state->n_local_leaves > 0)
 	{
@@ -560,6 +565,32 @@ next_merged(FanoutScanState *state)
 	return state->heads[state->last_returned];
 }
 
+/* The one row of counts that all parts' counts add up to. */
+static TupleTableSlot *
+add_up(FanoutScanState *state)
+{
+	TupleTableSlot *sums = state->sums;
+	int n_columns = sums->tts_tupleDescriptor->natts;
+	TupleTableSlot *slot;
+
+	ExecClearTuple(sums);
+	for (int i = 0; i < n_columns; i++)
+	{
+		sums->tts_values[i] = Int64GetDatum(0);
+		sums->tts_isnull[i] = false;
+	}
+	while ((slot = next_unordered(state)) != NULL)
+	{
+		slot_getallattrs(slot);
+		for (int i = 0; i < n_columns; i++)
+			sums->tts_values[i] =
+				Int64GetDatum(DatumGetInt64(sums->tts_values[i]) +
+							  DatumGetInt64(slot->tts_values[i]));
+	}
+	state->is_finished = true;
+	return ExecStoreVirtualTuple(sums);
+}
+
 static TupleTableSlot *
 fanout_exec(CustomScanState *node)
 {
@@ -575,7 +606,12 @@ fanout_exec(CustomScanState *node)
 	if (!state->is_started)
 		fanout_start(state);
 
-	slot = state->n_sort_keys > 0 ? next_merged(state) : next_unordered(state);
+	if (state->adds_up)
+		slot = add_up(state);
+	else if (state->n_sort_keys > 0)
+		slot = next_merged(state);
+	else
+		slot = next_unordered(state);
 	if (slot == NULL)
 	{
 		state->is_finished = true;

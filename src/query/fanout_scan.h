@@ -38,6 +38,8 @@ typedef struct FanoutScanState
 	Oid *parameter_types;
 	ExprState *local_qual;
 	ExprState *limit;
+	bool adds_up;
+	TupleTableSlot *sums; /* if it does */
 	int n_sort_keys;
 	SortSupport sort_keys;
 
