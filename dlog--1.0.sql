@@ -203,6 +203,76 @@ COMMENT ON VIEW dlog.links IS
 'the link to each node of this database: its state, what went over it since the server started, and what went wrong last';
 GRANT SELECT ON dlog.links TO pg_monitor;
 
+CREATE FUNCTION dlog.join(conninfo text) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_join';
+COMMENT ON FUNCTION dlog.join(text) IS
+'makes this database a member of the cluster that the one at conninfo belongs to';
+REVOKE ALL ON FUNCTION dlog.join(text) FROM PUBLIC;
+
+CREATE FUNCTION dlog.admit(
+    INOUT name text,
+    INOUT node_id bigint,
+    INOUT address text,
+    INOUT port integer,
+    INOUT public_key text,
+    INOUT database text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_admit';
+COMMENT ON FUNCTION dlog.admit(text, bigint, text, integer, text, text) IS
+'lets a node in and returns the others; dlog.join calls it on the member that it connects to';
+REVOKE ALL ON FUNCTION dlog.admit(text, bigint, text, integer, text, text) FROM PUBLIC;
+
+CREATE FUNCTION dlog.leave(force boolean DEFAULT false) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_leave';
+COMMENT ON FUNCTION dlog.leave(boolean) IS
+'takes this database out of its cluster; force: even if members cannot be told';
+REVOKE ALL ON FUNCTION dlog.leave(boolean) FROM PUBLIC;
+
+CREATE FUNCTION dlog.add_node(
+    name text,
+    address text,
+    port integer,
+    public_key text,
+    database text DEFAULT NULL,
+    node_id bigint DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_add_node';
+COMMENT ON FUNCTION dlog.add_node(text, text, integer, text, text, bigint) IS
+'lists a node in this database by hand; dlog.this_node() over there tells what to give';
+REVOKE ALL ON FUNCTION dlog.add_node(text, text, integer, text, text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION dlog.remove_node(name text) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_remove_node';
+COMMENT ON FUNCTION dlog.remove_node(text) IS
+'takes a node out of the cluster, dead or alive: its key is refused from then on';
+REVOKE ALL ON FUNCTION dlog.remove_node(text) FROM PUBLIC;
+
+CREATE FUNCTION dlog.rotate_key() RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_rotate_key';
+COMMENT ON FUNCTION dlog.rotate_key() IS
+'gives this node a new key pair, and all others the new key';
+REVOKE ALL ON FUNCTION dlog.rotate_key() FROM PUBLIC;
+
+CREATE FUNCTION dlog.nodes(
+    OUT name text,
+    OUT is_this boolean,
+    OUT state text,
+    OUT node_id bigint,
+    OUT address text,
+    OUT port integer,
+    OUT database text,
+    OUT server_version integer,
+    OUT protocol_version integer
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dlog_nodes';
+COMMENT ON FUNCTION dlog.nodes() IS
+'the nodes of this database, this one first';
+
+CREATE VIEW dlog.nodes AS SELECT * FROM dlog.nodes();
+COMMENT ON VIEW dlog.nodes IS
+'the nodes of this database, this one first, and whether the link to each is up';
+GRANT SELECT ON dlog.nodes TO PUBLIC;
+
 CREATE FUNCTION dlog.ping(node text) RETURNS interval
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_ping';
 COMMENT ON FUNCTION dlog.ping(text) IS

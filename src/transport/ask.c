@@ -36,7 +36,10 @@ describe_refusal(SendResult reason)
 	}
 }
 
-/* The question that a message is about, or NULL; settles it. */
+/*
+ * Settles the question that a message is about.  True if the message is its
+ * answer, which the question keeps.
+ */
 static bool
 settle(Question *questions, int n_questions, Message *message)
 {
@@ -69,7 +72,16 @@ settle(Question *questions, int n_questions, Message *message)
 	return true;
 }
 
-/* Questions over links whose epoch has ended will not be answered. */
+/* Notes the questions over links whose epoch has ended. */
+static void
+note_lost(Question *questions, int n_questions)
+{
+	for (int i = 0; i < n_questions; i++)
+		questions[i].is_lost = link_epoch(questions[i].to.node) != questions[i].epoch;
+	pg_read_barrier();
+}
+
+/* Whether none is open any longer; lost ones are settled by that. */
 static bool
 all_settled(Question *questions, int n_questions)
 {
@@ -79,7 +91,7 @@ all_settled(Question *questions, int n_questions)
 	{
 		Question *question = &questions[i];
 
-		if (!is_settled(question) && link_epoch(question->to.node) != question->epoch)
+		if (!is_settled(question) && question->is_lost)
 			question->failure = "the link to it was lost";
 		if (!is_settled(question))
 			all = false;
@@ -97,6 +109,8 @@ wait_for_answers(BoundActor *actor, Question *questions, int n_questions, int ti
 		Message *message;
 		long left_ms;
 
+		/* An answer that came before its link was lost counts. */
+		note_lost(questions, n_questions);
 		while ((message = bound_actor_receive(actor)) != NULL)
 		{
 			if (!settle(questions, n_questions, message))

@@ -226,6 +226,37 @@ link_poll(LinkWait *wait, ErrorData **error)
 	return LINK_POLL_PENDING;
 }
 
+/* Waits until the link is up (true) or has failed, which "error" tells. */
+static bool
+make_link(uint32 node, ErrorData **error)
+{
+	LinkWait wait;
+	volatile LinkPoll poll = LINK_POLL_UP;
+
+	runtime_require();
+	if (link_state(node) == LINK_UP)
+		return true;
+
+	link_watch();
+	PG_TRY();
+	{
+		link_await(&wait, node);
+		while ((poll = link_poll(&wait, error)) == LINK_POLL_PENDING)
+		{
+			long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait.deadline);
+
+			(void) runtime_wait(Max(left_ms, 1), PG_WAIT_EXTENSION);
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	PG_FINALLY();
+	{
+		link_unwatch();
+	}
+	PG_END_TRY();
+	return poll == LINK_POLL_UP;
+}
+
 /*
  * link_require
  *		Wait until the link to a node is up, making it if need be.
@@ -235,33 +266,22 @@ link_poll(LinkWait *wait, ErrorData **error)
 void
 link_require(uint32 node)
 {
-	LinkWait wait;
 	ErrorData *error;
-	LinkPoll poll;
 
-	runtime_require();
-	if (link_state(node) == LINK_UP)
-		return;
+	if (!make_link(node, &error))
+		ThrowErrorData(error);
+}
 
-	link_watch();
-	PG_TRY();
-	{
-		link_await(&wait, node);
-		while ((poll = link_poll(&wait, &error)) == LINK_POLL_PENDING)
-		{
-			long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait.deadline);
+/*
+ * link_try
+ *		The same, returning whether the link is up.
+ */
+bool
+link_try(uint32 node)
+{
+	ErrorData *error;
 
-			(void) runtime_wait(Max(left_ms, 1), PG_WAIT_EXTENSION);
-			CHECK_FOR_INTERRUPTS();
-		}
-		if (poll == LINK_POLL_FAILED)
-			ThrowErrorData(error);
-	}
-	PG_FINALLY();
-	{
-		link_unwatch();
-	}
-	PG_END_TRY();
+	return make_link(node, &error);
 }
 
 /*

@@ -171,24 +171,28 @@ is_same_node(const NodeEntry *a, const NodeEntry *b)
 		   a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
-/* The connection was made with a key that is none of the node's now. */
 static bool
-lost_its_key(const NodeEntry *before, const NodeEntry *now)
+is_key_of(const char *key, const NodeEntry *entry)
 {
-	return (strcmp(before->public_key, now->public_key) != 0 &&
-			strcmp(before->public_key, now->previous_key) != 0) ||
-		   (before->previous_key[0] != '\0' &&
-			strcmp(before->previous_key, now->public_key) != 0 &&
-			strcmp(before->previous_key, now->previous_key) != 0);
+	return strcmp(key, entry->public_key) == 0 || strcmp(key, entry->previous_key) == 0;
+}
+
+/* A connection of the peer was made with a key that is none of its any more. */
+static bool
+lost_its_key(const Peer *peer)
+{
+	return (peer->dealer != NULL && peer->dealer_key[0] != '\0' &&
+			!is_key_of(peer->dealer_key, &peer->entry)) ||
+		   (peer->has_inbound && peer->inbound_key[0] != '\0' &&
+			!is_key_of(peer->inbound_key, &peer->entry));
 }
 
 static void
 update_peer(uint32 node, const NodeEntry *now)
 {
 	Peer *peer = &network.peers[node];
-	NodeEntry before = peer->entry;
 
-	if (peer->in_use && !is_same_node(&before, now))
+	if (peer->in_use && !is_same_node(&peer->entry, now))
 		peer_remove(peer);
 	if (!now->in_use)
 		return;
@@ -199,9 +203,16 @@ update_peer(uint32 node, const NodeEntry *now)
 		peer->node = node;
 		peer->link = &transport_shared->links[node];
 		peer->probe_fd = -1;
-		peer->inbound_fd = -1;
 		peer->entry = *now;
 		peer->node_id = now->node_id;
+
+		/*
+		 * Links are made ahead of need.  When the node has only just been
+		 * listed, it may not list us yet, so wait for a moment; its greeting
+		 * makes us connect at once.
+		 */
+		network_set_timer(peer, network.now_us +
+									(network.is_running ? (uint64) (100000 + random() % 100000) : 0));
 		return;
 	}
 
@@ -210,8 +221,7 @@ update_peer(uint32 node, const NodeEntry *now)
 		peer->node_id = now->node_id;
 	if (now->previous_key[0] == '\0')
 		peer->use_previous_key = false;
-	if (lost_its_key(&before, now) &&
-		pg_atomic_read_u32(&peer->link->state) != LINK_IDLE)
+	if (lost_its_key(peer))
 		peer_fail(peer, LINK_DOWN, "its key was changed");
 }
 
@@ -272,43 +282,75 @@ follow_node_table(void)
 
 /* ------------------------------------------------------------ the parts */
 
-/*
- * Sends what other processes have handed to us.  A message without a type is
- * a nudge: somebody waits for the link.
- */
+/* The node of a message is unknown here: it was removed. */
 static void
-take_outgoing(void)
+give_back(Message *message)
 {
-	Message *message = network_inbox_take();
+	LinkEntry *link = &transport_shared->links[message->to.node];
+
+	pg_atomic_fetch_sub_u32(&link->queued, 1);
+	pg_atomic_fetch_sub_u64(&link->queued_bytes, message->size);
+	message->from.node = THIS_NODE;
+	actor_send_undelivered(message, SEND_NODE_DOWN);
+}
+
+/* Hands messages of the inbox to their peers; returns those without one. */
+static Message *
+hand_out(Message *message)
+{
+	Message *left = NULL;
+	Message **left_end = &left;
 	Message *next;
 
-	for (Message *m = message; m != NULL; m = next)
+	for (; message != NULL; message = next)
 	{
-		uint32 node = m->to.node;
+		uint32 node = message->to.node;
 		Peer *peer = node < network.n_peers && network.peers[node].in_use ? &network.peers[node] : NULL;
 
-		next = m->next;
-		if (m->type == MESSAGE_NONE)
+		next = message->next;
+		if (peer == NULL)
 		{
-			message_free(m);
-			if (peer != NULL)
-				peer_want(peer);
+			message->next = NULL;
+			*left_end = message;
+			left_end = &message->next;
 		}
-		else if (peer == NULL)
+		else if (message->type == MESSAGE_NONE)
 		{
-			/* The node was removed, or this entry is not yet known here. */
-			m->from.node = THIS_NODE;
-			pg_atomic_fetch_sub_u32(&transport_shared->links[node].queued, 1);
-			pg_atomic_fetch_sub_u64(&transport_shared->links[node].queued_bytes, m->size);
-			actor_send_undelivered(m, SEND_NODE_DOWN);
+			/* A nudge: somebody waits for the link. */
+			message_free(message);
+			peer_want(peer);
 		}
 		else
 		{
-			peer_send(peer, m);
+			peer_send(peer, message);
 			/* One flush for a run of messages to the same node. */
 			if (next == NULL || next->to.node != node)
 				peer_flush(peer);
 		}
+	}
+	return left;
+}
+
+/*
+ * Sends what other processes have handed to us, and follows the node table.
+ *
+ * In this order: what was sent to a node before it was removed still goes to
+ * it, and what was sent to one that was just added finds it.
+ */
+static void
+take_outgoing(void)
+{
+	Message *left = hand_out(network_inbox_take());
+	Message *next;
+
+	follow_node_table();
+	for (Message *message = hand_out(left); message != NULL; message = next)
+	{
+		next = message->next;
+		if (message->type == MESSAGE_NONE)
+			message_free(message);
+		else
+			give_back(message);
 	}
 }
 
@@ -354,6 +396,7 @@ run_timers(void)
 	if (network.now_us < network.timer_us)
 		return;
 	network.timer_us = PG_UINT64_MAX;
+	receive_close_late();
 	for (uint32 node = 1; node < network.n_peers; node++)
 	{
 		Peer *peer = &network.peers[node];
@@ -692,14 +735,8 @@ network_main(const NodeKey *key)
 	zap_answer_all();
 	read_router_events();
 
-	/* Links that were in use when the last network process ended. */
-	for (uint32 node = 1; node < network.n_peers; node++)
-	{
-		Peer *peer = &network.peers[node];
-
-		if (peer->in_use && pg_atomic_read_u32(&peer->link->state) != LINK_IDLE)
-			peer_want(peer);
-	}
+	run_timers(); /* all links are due */
+	network.is_running = true;
 	pg_atomic_write_u32(&transport_shared->is_ready, 1);
 	transport_tell_watchers();
 
@@ -717,7 +754,6 @@ network_main(const NodeKey *key)
 		if (is_stopping)
 			stop();
 
-		follow_node_table();
 		for (int i = 0; i < n_events; i++)
 		{
 			if (events[i].data.u64 >> 32 == SOURCE_ROUTER)

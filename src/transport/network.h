@@ -9,6 +9,7 @@
 #ifndef DLOG_NETWORK_H
 #define DLOG_NETWORK_H
 
+#include <sys/socket.h>
 #include <zmq.h>
 
 #include "transport/transport_internal.h"
@@ -25,6 +26,13 @@ typedef enum NetworkSource
 	SOURCE_PEER_DEALER,
 	SOURCE_PEER_PROBE
 } NetworkSource;
+
+/* A connection that others opened; descriptors are libzmq's. */
+typedef struct Connection
+{
+	int fd; /* -1: gone */
+	struct sockaddr_storage peer;
+} Connection;
 
 /*
  * Another node.  "epoch" names one life of our DEALER; it is 0 while there is
@@ -46,8 +54,9 @@ typedef struct Peer
 	bool use_previous_key;	 /* it may not have changed its key yet */
 	bool is_connected;		 /* and both keys have been proved */
 	bool is_resolving;
-	char address[64]; /* of its host, when that is a name */
-	int probe_fd;	  /* finds out why a connection failed, or -1 */
+	char dealer_key[KEY_TEXT_SIZE]; /* that it had to prove; "" if none */
+	char address[64];				/* of its host, when that is a name */
+	int probe_fd;					/* finds out why a connection failed, or -1 */
 	uint64 epoch;
 	uint64 sequence;   /* of the last frame sent */
 	uint64 told_epoch; /* of theirs, in the last HELLO that we sent */
@@ -62,10 +71,11 @@ typedef struct Peer
 	uint16 version;
 	bool has_inbound;
 	uint32 inbound_id;
-	int inbound_fd;
-	uint64 inbound_sequence; /* of the last frame */
-	uint32 next_inbound;	 /* node; in its bucket of network_receive.c */
-	uint32 first_admission;	 /* one more than its index; 0: none */
+	Connection inbound;
+	char inbound_key[KEY_TEXT_SIZE]; /* that it proved; "" if none */
+	uint64 inbound_sequence;		 /* of the last frame */
+	uint32 next_inbound;			 /* node; in its bucket of network_receive.c */
+	uint32 first_admission;			 /* one more than its index; 0: none */
 } Peer;
 
 typedef struct Network
@@ -87,6 +97,7 @@ typedef struct Network
 	uint64 now_us;	 /* read once a turn */
 	uint64 timer_us; /* the next one due, or PG_UINT64_MAX */
 	uint64 last_epoch;
+	bool is_running; /* the node table was read once */
 
 	/* copy of the node table */
 	uint64 version;
@@ -138,6 +149,8 @@ extern void receive_init(void);
 extern bool receive_frames(void);
 extern bool receive_is_stalled(void);
 extern void receive_forget_inbound(Peer *peer);
+extern void receive_forget_later(Peer *peer);
+extern void receive_close_late(void);
 
 /* network_resolve.c */
 extern bool resolve_init(void);

@@ -457,9 +457,8 @@ peer_remove(Peer *peer)
 	if (get_state(peer) == LINK_UP)
 		network_log("closed the link to node \"%s\", which is known no longer",
 					peer->entry.name);
+	receive_forget_later(peer);
 	end_epoch(peer);
-	peer->peer_epoch = 0;
-	receive_forget_inbound(peer);
 	set_state(peer, LINK_IDLE);
 	set_last_error(peer, "");
 	pg_atomic_fetch_add_u32(&peer->link->failures, 1);
@@ -528,9 +527,13 @@ configure_dealer(Peer *peer)
 		!set_int(peer->dealer, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) ||
 		!set_int(peer->dealer, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS))
 		return false;
+	peer->dealer_key[0] = '\0';
 	if (!network.is_encrypted)
 		return true;
-	return zmq_z85_decode(server_key, peer->use_previous_key ? peer->entry.previous_key : peer->entry.public_key) != NULL &&
+	strlcpy(peer->dealer_key,
+			peer->use_previous_key ? peer->entry.previous_key : peer->entry.public_key,
+			KEY_TEXT_SIZE);
+	return zmq_z85_decode(server_key, peer->dealer_key) != NULL &&
 		   zmq_setsockopt(peer->dealer, ZMQ_CURVE_SERVERKEY, server_key, KEY_SIZE) == 0 &&
 		   zmq_setsockopt(peer->dealer, ZMQ_CURVE_PUBLICKEY, network.public_key, KEY_SIZE) == 0 &&
 		   zmq_setsockopt(peer->dealer, ZMQ_CURVE_SECRETKEY, network.secret_key, KEY_SIZE) == 0;
@@ -855,11 +858,12 @@ peer_on_timer(Peer *peer)
 					  peer->is_connected ? "it admitted this node, but has not answered: it may not be able to reach this node's address" :
 										   "it has not answered");
 			break;
+		case LINK_IDLE:
 		case LINK_DOWN:
 		case LINK_REFUSED:
 			peer_want(peer);
 			break;
-		default:
+		case LINK_UP:
 			break;
 	}
 }

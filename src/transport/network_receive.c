@@ -23,6 +23,15 @@
 /* A connection's name as the ROUTER makes it: a zero byte and a number. */
 #define CONNECTION_ID_SIZE 5
 
+/* Connections that are closed a little later. */
+#define LATE_US 1000000
+static struct
+{
+	Connection connection;
+	uint64 at_us;
+} late[64];
+static int n_late;
+
 /* inbound connection -> peer: chains of peers, by node number */
 static uint32 *buckets;
 static uint32 n_buckets;
@@ -65,12 +74,79 @@ find_by_inbound(uint32 id)
 	return NULL;
 }
 
-/* Ends a connection from outside of libzmq, which cannot be told to. */
+/*
+ * Ends a connection from outside of libzmq, which cannot be told to.  Its
+ * descriptor is libzmq's and may stand for another connection by now, so who
+ * is at the other end is compared first.
+ */
 static void
-close_connection(int fd)
+close_connection(const Connection *connection)
 {
-	if (fd >= 0)
-		shutdown(fd, SHUT_RDWR);
+	struct sockaddr_storage now;
+	socklen_t size = sizeof(now);
+
+	memset(&now, 0, sizeof(now));
+	if (connection->fd >= 0 &&
+		getpeername(connection->fd, (struct sockaddr *) &now, &size) == 0 &&
+		memcmp(&now, &connection->peer, sizeof(now)) == 0)
+		shutdown(connection->fd, SHUT_RDWR);
+}
+
+/* The connection that a frame came on. */
+static Connection
+connection_of(zmq_msg_t *frame)
+{
+	Connection connection;
+	socklen_t size = sizeof(connection.peer);
+
+	memset(&connection, 0, sizeof(connection));
+	connection.fd = zmq_msg_get(frame, ZMQ_SRCFD);
+	if (connection.fd < 0 ||
+		getpeername(connection.fd, (struct sockaddr *) &connection.peer, &size) != 0)
+		connection.fd = -1;
+	return connection;
+}
+
+static void
+close_sender(zmq_msg_t *frame)
+{
+	Connection connection = connection_of(frame);
+
+	close_connection(&connection);
+}
+
+/*
+ * receive_close_late
+ *		End the connections whose time has come; see receive_forget_later().
+ */
+void
+receive_close_late(void)
+{
+	int n_left = 0;
+
+	for (int i = 0; i < n_late; i++)
+	{
+		if (late[i].at_us <= network.now_us)
+			close_connection(&late[i].connection);
+		else
+		{
+			network.timer_us = Min(network.timer_us, late[i].at_us);
+			late[n_left++] = late[i];
+		}
+	}
+	n_late = n_left;
+}
+
+static void
+take_out(Peer *peer)
+{
+	uint32 *link;
+
+	for (link = bucket_of(peer->inbound_id); *link != peer->node;
+		 link = &network.peers[*link].next_inbound)
+		;
+	*link = peer->next_inbound;
+	peer->has_inbound = false;
 }
 
 /*
@@ -80,26 +156,44 @@ close_connection(int fd)
 void
 receive_forget_inbound(Peer *peer)
 {
-	uint32 *link;
-
 	if (!peer->has_inbound)
 		return;
-	for (link = bucket_of(peer->inbound_id); *link != peer->node;
-		 link = &network.peers[*link].next_inbound)
-		;
-	*link = peer->next_inbound;
-	peer->has_inbound = false;
-	close_connection(peer->inbound_fd);
+	take_out(peer);
+	close_connection(&peer->inbound);
+}
+
+/*
+ * receive_forget_later
+ *		The same, but leave the other side a moment to close it, so that what
+ *		we sent last is not lost with it.
+ */
+void
+receive_forget_later(Peer *peer)
+{
+	if (!peer->has_inbound)
+		return;
+	take_out(peer);
+	if (n_late == lengthof(late))
+	{
+		close_connection(&peer->inbound);
+		return;
+	}
+	late[n_late].connection = peer->inbound;
+	late[n_late].at_us = network.now_us + LATE_US;
+	network.timer_us = Min(network.timer_us, late[n_late].at_us);
+	n_late++;
 }
 
 static void
-set_inbound(Peer *peer, uint32 id, int fd)
+set_inbound(Peer *peer, uint32 id, zmq_msg_t *frame)
 {
+	const char *key = zmq_msg_gets(frame, "User-Id");
 	uint32 *bucket = bucket_of(id);
 
 	receive_forget_inbound(peer);
 	peer->inbound_id = id;
-	peer->inbound_fd = fd;
+	peer->inbound = connection_of(frame);
+	strlcpy(peer->inbound_key, key == NULL ? "" : key, KEY_TEXT_SIZE);
 	peer->inbound_sequence = 0;
 	peer->has_inbound = true;
 	peer->next_inbound = *bucket;
@@ -119,8 +213,6 @@ count(pg_atomic_uint64 *counter)
 static void
 refuse_frame(Peer *sender, uint32 id, zmq_msg_t *frame, const char *why)
 {
-	int fd = zmq_msg_get(frame, ZMQ_SRCFD);
-
 	count(&transport_shared->counters.refused_frames);
 	if (sender == NULL)
 		network_log("refused a frame from a stranger: %s", why);
@@ -136,7 +228,7 @@ refuse_frame(Peer *sender, uint32 id, zmq_msg_t *frame, const char *why)
 			peer_fail(sender, LINK_DOWN, reason);
 		}
 	}
-	close_connection(fd);
+	close_sender(frame);
 }
 
 /*
@@ -193,7 +285,7 @@ handle_hello(uint32 id, zmq_msg_t *frame, const FrameHead *head,
 		if (head->sequence != 1)
 		{
 			count(&transport_shared->counters.stale_frames);
-			close_connection(zmq_msg_get(frame, ZMQ_SRCFD));
+			close_sender(frame);
 			return;
 		}
 		if (hello.epoch == 0 || hello.epoch == peer->peer_epoch)
@@ -201,7 +293,7 @@ handle_hello(uint32 id, zmq_msg_t *frame, const FrameHead *head,
 			refuse_frame(peer, id, frame, "it greets with an epoch that it has used");
 			return;
 		}
-		set_inbound(peer, id, zmq_msg_get(frame, ZMQ_SRCFD));
+		set_inbound(peer, id, frame);
 	}
 	else if (head->sequence != peer->inbound_sequence + 1)
 	{
@@ -311,7 +403,7 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 	if (peer == NULL)
 	{
 		count(&transport_shared->counters.stale_frames);
-		close_connection(zmq_msg_get(frame, ZMQ_SRCFD));
+		close_sender(frame);
 		return true;
 	}
 	if (head.sequence != peer->inbound_sequence + 1)

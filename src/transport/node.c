@@ -64,6 +64,7 @@ enum
 
 /* This transaction changed dlog.node, or dropped it. */
 static bool has_changed;
+static bool is_loaded_by_us; /* who commits it loads it */
 static bool has_dropped;
 static Oid dropped_database;
 
@@ -194,7 +195,7 @@ on_transaction_end(XactEvent event, void *argument)
 {
 	LoadedDatabase *loaded;
 
-	if (!has_changed && !has_dropped)
+	if (!has_changed && !has_dropped && !is_loaded_by_us)
 		return;
 	switch (event)
 	{
@@ -206,7 +207,8 @@ on_transaction_end(XactEvent event, void *argument)
 				if (loaded != NULL)
 					loaded->changes++;
 				LWLockRelease(&transport_shared->node_lock);
-				runtime_request_refresh(MyDatabaseId);
+				if (!is_loaded_by_us)
+					runtime_request_refresh(MyDatabaseId);
 			}
 			if (has_dropped)
 				forget_database(dropped_database);
@@ -221,7 +223,7 @@ on_transaction_end(XactEvent event, void *argument)
 		default:
 			return;
 	}
-	has_changed = has_dropped = false;
+	has_changed = has_dropped = is_loaded_by_us = false;
 }
 
 static void
@@ -258,6 +260,16 @@ void
 node_note_change(void)
 {
 	has_changed = true;
+}
+
+/*
+ * node_load_later
+ *		The same; but the caller calls node_load() itself after the commit.
+ */
+void
+node_load_later(void)
+{
+	is_loaded_by_us = true;
 }
 
 /* --------------------------------------------------------------- loading */

@@ -127,6 +127,7 @@ transport_init(void)
 	worker_init();
 	node_init();
 	ask_init();
+	member_init();
 }
 
 /*

@@ -186,10 +186,12 @@ extern void node_this_copy_name(char name[NAMEDATALEN]);
 extern void node_load(void);
 extern void node_load_if_changed(void);
 extern void node_note_change(void);
+extern void node_load_later(void);
 extern bool node_copy(uint32 node, NodeEntry *entry);
 
 /* link.c */
 extern SendResult link_send(ActorAddress to, Message *message);
+extern bool link_try(uint32 node);
 extern void link_copy_texts(LinkEntry *link, LinkTexts *texts);
 
 /* network.c */
@@ -208,7 +210,8 @@ typedef struct Question
 	Message *message;	 /* taken when it is sent */
 	Message *answer;	 /* the caller frees it; NULL: none */
 	const char *failure; /* why there is no answer */
-	uint32 epoch;
+	uint32 epoch;		 /* of the link, when it was asked */
+	bool is_lost;		 /* that epoch has ended */
 } Question;
 
 extern void ask_all(Question *questions, int n_questions, int timeout_ms);

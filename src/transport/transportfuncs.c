@@ -18,6 +18,7 @@
 DLOG_FUNCTION(dlog_node_changed);
 DLOG_FUNCTION(dlog_this_node);
 DLOG_FUNCTION(dlog_links);
+DLOG_FUNCTION(dlog_nodes);
 DLOG_FUNCTION(dlog_network);
 DLOG_FUNCTION(dlog_ping);
 
@@ -146,6 +147,64 @@ dlog_links(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(cell, node_list(false))
 		put_link(result, (uint32) lfirst_int(cell));
+	return (Datum) 0;
+}
+
+static void
+put_node(ReturnSetInfo *result, uint32 node)
+{
+	NodeEntry entry = {.port = guc_listen_port()};
+	LinkTexts texts = {.server_version = PG_VERSION_NUM};
+	Datum values[9];
+	bool nulls[9] = {false};
+	int n = 0;
+
+	if (node == THIS_NODE)
+	{
+		char key[KEY_TEXT_SIZE];
+
+		transport_this_key(&entry.node_id, key);
+		strlcpy(entry.host, transport_advertised_host(), HOST_SIZE);
+		texts.protocol_version = (uint32) dlog_protocol_highest;
+	}
+	else
+	{
+		if (!node_copy(node, &entry))
+			return; /* it was removed just now */
+		link_copy_texts(&transport_shared->links[node], &texts);
+		if (entry.node_id == 0)
+			entry.node_id = texts.node_id;
+	}
+
+	values[n++] = CStringGetTextDatum(node_name(node));
+	values[n++] = BoolGetDatum(node == THIS_NODE);
+	values[n++] = CStringGetTextDatum(node == THIS_NODE ? "this" : link_state_name(link_state(node)));
+	nulls[n] = entry.node_id == 0;
+	values[n++] = Int64GetDatum((int64) entry.node_id);
+	values[n++] = CStringGetTextDatum(entry.host);
+	values[n++] = Int32GetDatum(entry.port);
+	values[n++] = CStringGetTextDatum(node_database(node));
+	nulls[n] = texts.server_version == 0;
+	values[n++] = Int32GetDatum((int32) texts.server_version);
+	nulls[n] = texts.protocol_version == 0;
+	values[n++] = Int32GetDatum((int32) texts.protocol_version);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * dlog_nodes
+ *		The nodes of this database, this one first.
+ */
+Datum
+dlog_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell *cell;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(cell, node_list(true))
+		put_node(result, (uint32) lfirst_int(cell));
 	return (Datum) 0;
 }
 

@@ -96,7 +96,8 @@ end_all_epochs(void)
 		 * told apart here, and the gauge need not be exact.
 		 */
 		pg_atomic_fetch_add_u32(&link->epoch, 1);
-		pg_atomic_write_u32(&link->state, LINK_CONNECTING);
+		pg_atomic_write_u32(&link->state, LINK_DOWN);
+		strlcpy(link->texts.last_error, "this server's network process ended", REASON_SIZE);
 		was_up = true;
 	}
 	if (was_up)
