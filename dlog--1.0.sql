@@ -409,8 +409,11 @@ AS $$
             SELECT format('STATISTICS %s', attstattarget)
             WHERE attstattarget >= 0
             UNION ALL
-            SELECT format('(%s)', array_to_string(attoptions, ', '))
-            WHERE attoptions IS NOT NULL
+            -- Later minor versions keep a counter of their own among the options.
+            SELECT format('(%s)', string_agg(option, ', '))
+            FROM unnest(attoptions) AS option
+            WHERE NOT starts_with(option, 'pg_attver=')
+            HAVING count(*) > 0
         ) settings
     WHERE attrelid = source AND attnum > 0 AND NOT attisdropped
 $$;
