@@ -715,6 +715,71 @@ COMMENT ON VIEW dlog.partitions IS
     'partitions of distributed tables: where each is, its estimated rows, and its size if it is here';
 GRANT SELECT ON dlog.partitions TO PUBLIC;
 
+CREATE FUNCTION dlog.definition_script("table" regclass)
+    RETURNS text
+    AS 'MODULE_PATHNAME', 'dlog_definition_script'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.definition_script(regclass) IS
+    'statements that make a distributed table on a node that has none of its rows';
+
+CREATE FUNCTION dlog.definitions()
+    RETURNS json
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT coalesce(json_agg(json_build_object(
+            'schema', n.nspname,
+            'schema_owner', pg_get_userbyid(n.nspowner),
+            'name', c.relname,
+            'script', dlog.definition_script(c.oid)) ORDER BY n.nspname, c.relname), '[]')
+    FROM dlog.distributed_table d
+        JOIN pg_class c ON c.oid = d.relation
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+$$;
+COMMENT ON FUNCTION dlog.definitions() IS
+    'all distributed tables, for a node that has none of their rows';
+
+CREATE FUNCTION dlog.sync_definitions(node text DEFAULT NULL)
+    RETURNS integer
+    AS 'MODULE_PATHNAME', 'dlog_sync_definitions'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.sync_definitions(text) IS
+    'make the distributed tables that another node knows and this one does not; returns how many';
+REVOKE ALL ON FUNCTION dlog.sync_definitions(text) FROM PUBLIC;
+
+CREATE FUNCTION dlog.local_partition_sizes("table" regclass,
+    OUT partition name, OUT rows bigint, OUT bytes bigint)
+    RETURNS SETOF record
+    LANGUAGE sql STRICT STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT c.relname, nullif(c.reltuples, -1)::bigint, pg_total_relation_size(c.oid)
+    FROM dlog.local_partitions("table") p JOIN pg_class c ON c.oid = p
+    ORDER BY c.relname
+$$;
+COMMENT ON FUNCTION dlog.local_partition_sizes(regclass) IS
+    'estimated rows and size on disk of the partitions of a table that are on this node';
+
+CREATE FUNCTION dlog.partition_sizes_json("table" regclass)
+    RETURNS json
+    AS 'MODULE_PATHNAME', 'dlog_partition_sizes'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.partition_sizes_json(regclass) IS
+    'what dlog.partition_sizes makes rows of';
+
+CREATE FUNCTION dlog.partition_sizes("table" regclass,
+    OUT partition name, OUT node name, OUT rows bigint, OUT bytes bigint)
+    RETURNS SETOF record
+    LANGUAGE sql STRICT VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT s->>'partition', n->>'node', (s->>'rows')::bigint, (s->>'bytes')::bigint
+    FROM json_array_elements(dlog.partition_sizes_json("table")) n,
+        json_array_elements(n->'sizes') s
+$$;
+COMMENT ON FUNCTION dlog.partition_sizes(regclass) IS
+    'estimated rows and size on disk of all partitions of a distributed table, asked of their nodes';
+
 -- ---------------------------------------------------------------- deploy
 
 -- What a node answers to one that deploys a query.  Anyone may call it: it

@@ -76,6 +76,12 @@ SET client_min_messages = warning;
 SELECT "table", key, partitions, nodes, keys FROM dlog.distributed_tables;
 SELECT partition, bounds, node, is_local, bytes > 0 AS has_bytes FROM dlog.partitions ORDER BY 1;
 SELECT dlog.local_partitions('app.events');
+SELECT partition, node, rows, bytes > 0 AS has_bytes FROM dlog.partition_sizes('app.events') ORDER BY 1;
+-- what a node that joins is told: every partition is elsewhere
+SELECT count(*), string_agg(DISTINCT schema || '.' || name, ', ') FROM json_to_recordset(dlog.definitions())
+    d (schema text, schema_owner text, name text, script text);
+SELECT line FROM string_to_table(dlog.definition_script('app.events'), E'\n') line
+WHERE line ~ 'PARTITION|UNIQUE';
 SELECT relkind FROM pg_class WHERE oid = 'app.events'::regclass;
 -- nothing is lost and nothing is new
 SELECT line FROM before EXCEPT ALL SELECT pg_temp.definition('app.events');

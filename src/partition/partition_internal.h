@@ -77,6 +77,7 @@ extern Placement *placement_like(const char *table, const Placement *other);
 extern Placement *placement_of(Oid table);
 extern char *partition_object_name(const char *name, int number);
 extern List *placement_nodes(const Placement *placement);
+extern char *placement_sizes(Oid table);
 
 /* eligibility.c */
 extern void check_distributable(Relation relation, List *columns);
@@ -108,6 +109,13 @@ extern void run_elsewhere(const char *script);
 extern void distribute_table(Oid table, List *columns, int n_partitions,
 							 Oid colocate_with, List *nodes);
 extern void undistribute_table(Oid table);
+
+/* sync.c */
+extern char *definition_script(Oid table);
+extern int definitions_apply(const char *json, bool is_tolerant);
+extern int definitions_sync(const char *node);
+extern void sync_joined(char *(*ask)(void *sponsor, const char *sql), void *sponsor);
+extern void sync_leaving(void);
 
 /* ddl.c */
 extern void ddl_init(void);

@@ -25,7 +25,10 @@ DLOG_FUNCTION(dlog_distribute_table_by_one);
 DLOG_FUNCTION(dlog_undistribute_table);
 DLOG_FUNCTION(dlog_definition_key_script);
 DLOG_FUNCTION(dlog_distributed_table_add);
+DLOG_FUNCTION(dlog_definition_script);
 DLOG_FUNCTION(dlog_partition_node);
+DLOG_FUNCTION(dlog_partition_sizes);
+DLOG_FUNCTION(dlog_sync_definitions);
 
 static List *
 names_of_array(ArrayType *array, const char *what)
@@ -163,4 +166,44 @@ dlog_definition_key_script(PG_FUNCTION_ARGS)
 	if (script == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(script));
+}
+
+static void
+require_distributed(Oid table)
+{
+	const char *name = get_rel_name(table);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", table)));
+	if (!partition_is_distributed(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a distributed table", name)));
+}
+
+/* partition_sizes_json(table) */
+Datum
+dlog_partition_sizes(PG_FUNCTION_ARGS)
+{
+	require_distributed(PG_GETARG_OID(0));
+	PG_RETURN_TEXT_P(cstring_to_text(placement_sizes(PG_GETARG_OID(0))));
+}
+
+/* definition_script(table) */
+Datum
+dlog_definition_script(PG_FUNCTION_ARGS)
+{
+	require_distributed(PG_GETARG_OID(0));
+	PG_RETURN_TEXT_P(cstring_to_text(definition_script(PG_GETARG_OID(0))));
+}
+
+/* sync_definitions(node): number of tables that were made */
+Datum
+dlog_sync_definitions(PG_FUNCTION_ARGS)
+{
+	runtime_require();
+	PG_RETURN_INT32(definitions_sync(PG_ARGISNULL(0) ? NULL :
+									 text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

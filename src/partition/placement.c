@@ -10,10 +10,13 @@
 #include "nodes/parsenodes.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "partition/partition_internal.h"
+#include "remote/remote.h"
 #include "transport/transport.h"
 
 /*
@@ -136,4 +139,40 @@ placement_nodes(const Placement *placement)
 			nodes = lappend(nodes, placement->homes[i]);
 	}
 	return nodes;
+}
+
+/*
+ * placement_sizes
+ *		Ask the nodes that have partitions of a table how large these are;
+ *		JSON, [{"node": ..., "sizes": [{"partition", "rows", "bytes"}, ...]}, ...].
+ */
+char *
+placement_sizes(Oid table)
+{
+	StringInfoData json;
+	ListCell *cell;
+	char *sql = psprintf("SELECT pg_catalog.json_agg(s) FROM dlog.local_partition_sizes(%s) s",
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)),
+																	   get_rel_name(table))));
+
+	initStringInfo(&json);
+	foreach (cell, placement_nodes(placement_of(table)))
+	{
+		const char *node = lfirst(cell);
+		char *sizes;
+
+		if (strcmp(node, node_this_name()) == 0)
+			sizes = linitial(definition_query(sql, table));
+		else
+		{
+			RemoteRequest request = {.kind = REMOTE_SCRIPT, .sql = sql};
+
+			sizes = remote_run_text(node_find(node, false), &request);
+		}
+		appendStringInfoString(&json, json.len == 0 ? "[{\"node\": " : ", {\"node\": ");
+		escape_json(&json, node);
+		appendStringInfo(&json, ", \"sizes\": %s}", sizes);
+	}
+	appendStringInfoChar(&json, ']');
+	return json.data;
 }
