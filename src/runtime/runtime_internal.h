@@ -248,7 +248,6 @@ extern void launcher_register(void);
 
 extern void utility_init(void);
 extern void utility_announce(void);
-extern void utility_release_databases(void);
 
 /* --- testfuncs.c ----------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
  * CREATE EXTENSION announces the database when it commits (its script calls
  * dlog.start()), DROP EXTENSION lets the launcher look again.  A statement
  * that needs a database without connections, such as DROP DATABASE, sends
- * its schedulers away first and lets them come back when it is over.
+ * its schedulers away first; they may come back when the transaction is over.
  */
 #include "postgres.h"
 
@@ -18,7 +18,6 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -36,10 +35,11 @@ static object_access_hook_type previous_object_access;
 /* To be done when this transaction commits. */
 static bool announces = false;
 static bool rechecks = false;
+static bool rescans = false;
 static NameData announced_name;
 
-/* The database that this process keeps schedulers away from, or -1. */
-static int kept_database = -1;
+/* The databases that this transaction keeps schedulers away from. */
+static bool is_kept[MAX_DATABASES];
 
 /* ------------------------------------------------- the extension itself */
 
@@ -68,6 +68,21 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 	}
 }
 
+/* Let the schedulers come back to where this transaction kept them away. */
+static void
+let_back(void)
+{
+	int i;
+
+	for (i = 0; i < MAX_DATABASES; i++)
+	{
+		if (!is_kept[i])
+			continue;
+		is_kept[i] = false;
+		database_let_back(i);
+	}
+}
+
 static void
 at_transaction_end(XactEvent event, void *argument)
 {
@@ -87,11 +102,15 @@ at_transaction_end(XactEvent event, void *argument)
 				ereport(WARNING,
 						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						 errmsg("dlog serves at most %d databases of a server", MAX_DATABASES)));
-			announces = rechecks = false;
+			if (rescans)
+				launcher_rescan();
+			let_back();
+			announces = rechecks = rescans = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			announces = rechecks = false;
+			let_back();
+			announces = rechecks = rescans = false;
 			break;
 		default:
 			break;
@@ -130,38 +149,13 @@ database_wanted(Node *statement)
 	}
 }
 
-/*
- * utility_release_databases
- *		Let the schedulers come back to where this process kept them away.
- */
-void
-utility_release_databases(void)
-{
-	int database = kept_database;
-
-	if (database < 0)
-		return;
-	kept_database = -1;
-	database_let_back(database);
-}
-
-static void
-release_at_exit(int code, Datum argument)
-{
-	utility_release_databases();
-}
-
 static void
 keep_schedulers_away(int database)
 {
-	static bool is_registered = false;
 	ConditionVariable *exited = &database_at(database)->scheduler_exited;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EXIT_TIMEOUT_MS);
 
-	if (!is_registered)
-		before_shmem_exit(release_at_exit, (Datum) 0);
-	is_registered = true;
-	kept_database = database;
+	is_kept[database] = true;
 	database_keep_away(database);
 
 	ConditionVariablePrepareToSleep(exited);
@@ -184,7 +178,7 @@ database_to_clear(Node *statement)
 	const char *name = database_wanted(statement);
 	Oid oid;
 
-	if (name == NULL || kept_database >= 0)
+	if (name == NULL)
 		return -1;
 	oid = get_database_oid(name, true);
 
@@ -196,20 +190,6 @@ database_to_clear(Node *statement)
 }
 
 static void
-run_statement(PlannedStmt *statement, const char *text, bool read_only_tree,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *destination,
-			  QueryCompletion *completion)
-{
-	if (previous_utility)
-		previous_utility(statement, text, read_only_tree, context, params,
-						 environment, destination, completion);
-	else
-		standard_ProcessUtility(statement, text, read_only_tree, context, params,
-								environment, destination, completion);
-}
-
-static void
 process_utility(PlannedStmt *statement, const char *text, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *destination,
@@ -218,32 +198,19 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only_tree,
 	NodeTag tag = nodeTag(statement->utilityStmt);
 	int database = database_to_clear(statement->utilityStmt);
 
-	if (database < 0)
-		run_statement(statement, text, read_only_tree, context, params,
-					  environment, destination, completion);
-	else
-	{
-		PG_TRY();
-		{
-			keep_schedulers_away(database);
-			run_statement(statement, text, read_only_tree, context, params,
-						  environment, destination, completion);
-		}
-		PG_CATCH();
-		{
-			utility_release_databases();
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		utility_release_databases();
-	}
+	if (database >= 0 && !is_kept[database])
+		keep_schedulers_away(database);
 
-	/*
-	 * There may be a new database with the extension in it, or one that
-	 * allows connections now.
-	 */
+	/* There may be a database with the extension that we do not know. */
 	if (tag == T_CreatedbStmt || tag == T_AlterDatabaseStmt)
-		launcher_rescan();
+		rescans = true;
+
+	if (previous_utility)
+		previous_utility(statement, text, read_only_tree, context, params,
+						 environment, destination, completion);
+	else
+		standard_ProcessUtility(statement, text, read_only_tree, context, params,
+								environment, destination, completion);
 }
 
 void
