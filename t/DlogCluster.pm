@@ -162,28 +162,38 @@ sub wait_until
 	return;
 }
 
-# The backend type of dlog's processes is what pg_stat_activity shows.
+# The children of a process whose title matches, in /proc: some of dlog's
+# processes are in no view of the server.
+sub children
+{
+	my ($parent, $title) = @_;
+	my @pids;
+
+	foreach my $directory (glob '/proc/[0-9]*')
+	{
+		my $stat = eval { slurp_file("$directory/stat") } // next;
+		next unless $stat =~ /^(\d+) \(.*\) \S (\d+) /s && $2 == $parent;
+		my $pid = $1;
+		my $command = eval { slurp_file("$directory/cmdline") } // next;
+		push @pids, $pid if $command =~ $title;
+	}
+	return sort { $a <=> $b } @pids;
+}
+
+# The processes of a node whose title matches, for example qr/dlog scheduler/.
 sub worker_pids
 {
-	my ($self, $i, $backend_type) = @_;
-	my $pids = $self->sql($i,
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = "
-		  . quote($backend_type) . " ORDER BY pid");
-	return split /\n/, $pids;
+	my ($self, $i, $title) = @_;
+	return children($self->node($i)->{_pid}, $title);
 }
 
 # The network process: the child of the transport worker.
 sub network_pid
 {
 	my ($self, $i) = @_;
-	my ($transport) = $self->worker_pids($i, 'dlog transport');
-
-	return undef unless defined $transport;
-	open my $file, '<', "/proc/$transport/task/$transport/children"
-	  or return undef;
-	my ($child) = split ' ', (<$file> // '');
-	close $file;
-	return $child;
+	my ($transport) = $self->worker_pids($i, qr/dlog transport/);
+	my ($network) = defined $transport ? children($transport, qr/dlog network/) : ();
+	return $network;
 }
 
 # Kill the network process of a node, and wait until there is another.
