@@ -1,0 +1,131 @@
+
+
+# Any query over a distributed table, or over partitions that were made by
+# hand on other nodes, is answered as if the table were here: for some 140
+# queries, with each way to answer them switched on and off.
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use DlogCluster;
+use Test::More;
+
+my $columns = 'id int NOT NULL, k int, v numeric, s text, ts timestamptz, b bool';
+my $cluster = DlogCluster->new(nodes => 3);
+
+# The right answers: an ordinary table.  "p" takes part in joins.
+$cluster->sql(1, <<"SQL");
+CREATE TABLE r ($columns);
+SELECT setseed(0.5);
+INSERT INTO r SELECT i, (random() * 50)::int, round((random() * 1000)::numeric, 2),
+	'x' || (i % 17), timestamptz '2024-01-01' + i * interval '17 min', i % 3 = 0
+FROM generate_series(1, 3000) i;
+UPDATE r SET k = NULL WHERE id % 41 = 0;
+UPDATE r SET s = NULL WHERE id % 37 = 0;
+CREATE TABLE p AS TABLE r;
+ANALYZE r, p;
+SQL
+
+# A distributed table; a column was dropped and one added before.
+$cluster->sql(1, <<"SQL");
+CREATE TABLE d (gone int, id int NOT NULL, k int, v numeric, s text, ts timestamptz);
+ALTER TABLE d DROP COLUMN gone, ADD COLUMN b bool;
+SELECT dlog.distribute_table('d', by => 'k', partitions => 7);
+INSERT INTO d SELECT id, k, v, s, ts, b FROM r;
+SQL
+
+# Partitions by hand: two levels, columns in another order and by another
+# name, a name that needs quotes.
+$cluster->sql(2, "CREATE TABLE one ($columns);"
+	  . 'CREATE TABLE two (k int, number int, v numeric, s text, ts timestamptz, b bool);');
+$cluster->sql(3, qq{CREATE TABLE "Drei ""3""" ($columns)});
+$cluster->sql(1, <<"SQL");
+CREATE SERVER IF NOT EXISTS n2 FOREIGN DATA WRAPPER dlog;
+CREATE SERVER IF NOT EXISTS n3 FOREIGN DATA WRAPPER dlog;
+CREATE TABLE h ($columns) PARTITION BY RANGE (k);
+CREATE TABLE h0 PARTITION OF h FOR VALUES FROM (MINVALUE) TO (10);
+CREATE TABLE h1 PARTITION OF h FOR VALUES FROM (10) TO (40) PARTITION BY LIST (b);
+CREATE FOREIGN TABLE h1a PARTITION OF h1 FOR VALUES IN (true) SERVER n2
+	OPTIONS (schema_name 'public', table_name 'one');
+CREATE FOREIGN TABLE h1b (id int OPTIONS (column_name 'number') NOT NULL,
+	k int, v numeric, s text, ts timestamptz, b bool)
+	SERVER n2 OPTIONS (schema_name 'public', table_name 'two');
+ALTER TABLE h1 ATTACH PARTITION h1b FOR VALUES IN (false);
+CREATE FOREIGN TABLE h2 PARTITION OF h DEFAULT SERVER n3
+	OPTIONS (schema_name 'public', table_name 'Drei "3"');
+INSERT INTO h SELECT * FROM r;
+SQL
+
+my %questions;
+my @names;
+open my $file, '<', "$FindBin::RealBin/fanout_questions.txt" or die $!;
+while (<$file>)
+{
+	next if /^#/;
+	chomp;
+	my ($name, $query) = split /\t/, $_, 2;
+	push @names, $name;
+	$questions{$name} = $query;
+}
+close $file;
+
+# Answers are compared as bags of rows, in one session for all questions.
+sub answers_differ
+{
+	my ($table, $settings) = @_;
+	my $script = "SET client_min_messages = warning; $settings;\n";
+
+	foreach my $name (@names)
+	{
+		(my $asked = $questions{$name}) =~ s/\bT\b/$table/g;
+		(my $right = $questions{$name}) =~ s/\bT\b/r/g;
+		$script .= <<"SQL";
+DO \$do\$
+DECLARE
+	answer text; expected text; state text;
+	digest text := 'SELECT count(*) || '' '' || md5(string_agg(row, '','' ORDER BY row)) FROM (SELECT q::text AS row FROM (';
+BEGIN
+	EXECUTE digest || \$q\$$asked\$q\$ || ') q) rows' INTO answer;
+	EXECUTE digest || \$q\$$right\$q\$ || ') q) rows' INTO expected;
+	IF answer IS DISTINCT FROM expected THEN
+		RAISE WARNING '$name: % and not %', answer, expected;
+	END IF;
+EXCEPTION WHEN OTHERS THEN
+	RAISE WARNING '$name: % %', SQLSTATE, SQLERRM;
+END
+\$do\$;
+SQL
+	}
+	my ($output, $error);
+	$cluster->node(1)->psql($cluster->database, $script,
+		stdout => \$output, stderr => \$error);
+	return join "\n", grep { /WARNING|ERROR|FATAL|connection/ } split /\n/, $error;
+}
+
+cmp_ok(scalar @names, '>', 130, 'there are questions');
+is(answers_differ('p', ''),
+	'', 'a table that is the same gives the same answers');
+like(answers_differ('(SELECT * FROM r WHERE id <> 2000)', ''),
+	qr/WARNING/, 'one that lacks a row does not');
+
+foreach my $case (
+	[ 'd', '' ],
+	[ 'h', '' ],
+	[ 'd', 'SET plan_cache_mode = force_generic_plan; SET dlog.enable_raw_rows = off' ],
+	[ 'd', 'SET enable_hashagg = off; SET enable_hashjoin = off; SET enable_mergejoin = off' ],
+	[ 'h', 'SET dlog.enable_partial_aggregate = off' ],
+	[ 'd', 'SET dlog.enable_fanout_scan = off' ],
+	[ 'h', 'SET enable_partitionwise_join = on; SET enable_partitionwise_aggregate = on' ])
+{
+	my ($table, $settings) = @$case;
+	is(answers_differ($table, $settings), '', "answers over $table: "
+		  . ($settings || 'default settings'));
+}
+
+# The same from a node that has other partitions.
+is($cluster->sql(3, 'SELECT count(*), sum(v), count(DISTINCT k) FROM d'),
+	$cluster->sql(1, 'SELECT count(*), sum(v), count(DISTINCT k) FROM r'),
+	'asked of another node');
+
+done_testing();
