@@ -190,10 +190,20 @@ static bool
 groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
 				 List *clauses)
 {
-	bool torn = false;
+	ListCell *lc;
 
-	place_of_groups(root, base, base->rel, expressions, clauses, &torn);
-	return !torn;
+	/* All tables of a join have their rows of one group in the same place. */
+	foreach(lc, base->members)
+	{
+		FanoutBase *member = lfirst(lc);
+		bool torn = false;
+
+		place_of_groups(root, member, member->rel, expressions, clauses,
+						&torn);
+		if (!torn)
+			return true;
+	}
+	return false;
 }
 
 /* What keeps the rows themselves from being complete over there. */
@@ -346,17 +356,6 @@ aggregate_path(PlannerInfo *root, RelOptInfo *rel, Path *input,
 									parse->groupClause, having, &costs, groups);
 }
 
-static double
-rows_there(FanoutBase *base)
-{
-	double rows = 0;
-	ListCell *lc;
-
-	foreach(lc, base->remote_leaves)
-		rows += ((RemoteLeaf *) lfirst(lc))->rel->rows;
-	return clamp_row_est(rows);
-}
-
 /* How many groups do "rows" of all input rows fall into? */
 static double
 groups_of_rows(PlannerInfo *root, RelOptInfo *input_rel, double rows)
@@ -389,11 +388,11 @@ add_whole_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 {
 	FanoutPath *path;
 	Path *local = NULL;
-	double rows = rows_there(base);
+	double rows = fanout_rows_there(base);
 
 	if (base->local_leaves != NIL)
 	{
-		Path *append = fanout_local_append(root, base, input_rel->reltarget,
+		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
 										   NULL);
 
 		if (append == NULL)
@@ -426,14 +425,14 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 {
 	FanoutPath *path;
 	Path *local = NULL;
-	double rows = rows_there(base);
+	double rows = fanout_rows_there(base);
 	double per_node = rows / list_length(base->nodes);
 	double groups_there;
 
 	columns = partial_columns(root, columns);
 	if (base->local_leaves != NIL)
 	{
-		Path *append = fanout_local_append(root, base, input_rel->reltarget,
+		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
 										   NULL);
 
 		if (append == NULL)
@@ -484,7 +483,7 @@ add_counts(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 
 	if (base->local_leaves != NIL)
 	{
-		Path *append = fanout_local_append(root, base, input_rel->reltarget,
+		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
 										   NULL);
 
 		if (append == NULL)
@@ -604,7 +603,7 @@ fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 	FanoutPath *path;
 	Path *local = NULL;
 	List *expressions;
-	double rows = rows_there(base);
+	double rows = fanout_rows_there(base);
 	double groups;
 	double groups_there;
 	ListCell *lc;
@@ -635,7 +634,7 @@ fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 
 	if (base->local_leaves != NIL)
 	{
-		local = fanout_local_append(root, base, columns, NULL);
+		local = fanout_local_rows(root, base, columns, NULL);
 		if (local == NULL)
 			return;
 	}
@@ -682,7 +681,7 @@ fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
 	if (grouped == NULL || grouped->custom.path.parent != input_rel ||
 		grouped->local_quals != NIL || grouped->group_clause == NIL)
 		return;
-	limit = fanout_limit(root, true);
+	limit = fanout_limit(root, base, true);
 	if (limit == NULL)
 		return;
 
@@ -695,7 +694,7 @@ fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
 
 	if (grouped->custom.custom_paths != NIL)
 	{
-		Path *append = fanout_local_append(root, base,
+		Path *append = fanout_local_rows(root, base,
 										   base->rel->reltarget, NULL);
 
 		if (append == NULL)
@@ -708,7 +707,7 @@ fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
 		path->custom.custom_paths = list_make1(local);
 	}
 
-	rows = groups_of_rows(root, base->rel, rows_there(base));
+	rows = groups_of_rows(root, base->rel, fanout_rows_there(base));
 	if (limit_tuples > 0)
 		rows = Min(rows, limit_tuples * list_length(base->nodes));
 	fanout_path_cost(root, path, rows, work_per_row(root, AGGSPLIT_SIMPLE));

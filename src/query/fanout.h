@@ -2,12 +2,13 @@
  * fanout.h
  *		The custom scan "DLog Fanout": what its own files share.
  *
- * Words.  The *base* is a partitioned table of the query with at least one
- * live partition on another node.  A *leaf* is one of its partitions that
- * planning did not prune: *remote* when it is a foreign table of ours, else
- * *local*.  A fan-out sends one *fragment* to each node for all of its remote
- * leaves, runs the *local part*, an ordinary plan over the local leaves, by
- * itself, and returns the rows of both.
+ * Words.  The *base* of a fan-out is a partitioned table of the query with at
+ * least one live partition on another node, or a join of such tables whose
+ * rows meet on one node only.  Its *members* are those tables.  A *leaf* is a
+ * partition of a member that planning did not prune: *remote* when it is a
+ * foreign table of ours, else *local*.  A fan-out sends one *fragment* to each
+ * node for all of its remote leaves, runs the *local part*, an ordinary plan
+ * over the local leaves, by itself, and returns the rows of both.
  */
 #ifndef DLOG_FANOUT_H
 #define DLOG_FANOUT_H
@@ -27,6 +28,7 @@
 
 typedef struct RemoteLeaf
 {
+	struct FanoutBase *member;
 	RelOptInfo *rel;
 	Oid relid;
 	PartitionHome home;
@@ -36,6 +38,8 @@ typedef struct FanoutBase
 {
 	uint32 tag; /* FANOUT_BASE_TAG: rel->fdw_private might be another's */
 	RelOptInfo *rel;
+	List *members;		 /* of FanoutBase: a table is its own only one */
+	Path *local_join;	 /* of a join, or NULL if there is no local part */
 	List *remote_leaves; /* of RemoteLeaf */
 	List *local_leaves;	 /* of RelOptInfo */
 	List *nodes;		 /* the remote leaves' nodes, integers, distinct */
@@ -79,11 +83,12 @@ typedef enum FanoutPrivate
 	FANOUT_KIND,		 /* Integer, RemoteKind */
 	FANOUT_SQL,			 /* String */
 	FANOUT_STAND_IN,	 /* String, or NULL: the table's own name is used */
-	FANOUT_TABLE,		 /* list of two Strings, schema and name */
+	FANOUT_TABLES,		 /* per member a list of two Strings, schema and name */
+	FANOUT_LEAF_TABLES,	 /* integers: which member each remote leaf is of */
 	FANOUT_LEAF_NODES,	 /* integers */
 	FANOUT_LEAF_NAMES,	 /* Strings: names, or branches of the stand-in */
 	FANOUT_PRUNE_INFO,	 /* PartitionPruneInfo or NULL */
-	FANOUT_RELATION,	 /* Integer: the base's index before flattening */
+	FANOUT_RELATION,	 /* Integer: a table's index before flattening */
 	FANOUT_USER,		 /* oid list: whom to ask as, or InvalidOid */
 	FANOUT_SORT_COLUMNS, /* integers, from 1 */
 	FANOUT_SORT_OPERATORS, /* oids */
@@ -108,7 +113,10 @@ typedef enum FanoutExpressions
 extern void fanout_path_init(void);
 extern FanoutBase *fanout_base(RelOptInfo *rel);
 extern FanoutBase *fanout_only_base(PlannerInfo *root);
-extern Path *fanout_local_append(PlannerInfo *root, FanoutBase *base,
+extern double fanout_rows_there(FanoutBase *base);
+extern PathTarget *fanout_scan_columns(PlannerInfo *root, FanoutBase *base,
+									   List *more);
+extern Path *fanout_local_rows(PlannerInfo *root, FanoutBase *base,
 								 PathTarget *target, Relids required_outer);
 extern FanoutPath *fanout_path_create(PlannerInfo *root, FanoutBase *base,
 									  RelOptInfo *parent, PathTarget *target,
@@ -117,7 +125,13 @@ extern void fanout_path_cost(PlannerInfo *root, FanoutPath *path,
 							 double rows_there, double work_per_row);
 extern bool fanout_path_sort(PlannerInfo *root, FanoutPath *path,
 							 List *pathkeys);
-extern Node *fanout_limit(PlannerInfo *root, bool grouped);
+extern void fanout_add_ordered_path(PlannerInfo *root, FanoutBase *base);
+extern Node *fanout_limit(PlannerInfo *root, FanoutBase *base, bool grouped);
+extern double fanout_limited_rows(PlannerInfo *root, FanoutBase *base,
+								  double rows);
+
+/* fanout_join.c */
+extern void fanout_join_init(void);
 
 /* aggregate.c */
 extern void fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,

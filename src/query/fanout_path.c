@@ -60,8 +60,10 @@ fanout_base(RelOptInfo *rel)
 {
 	FanoutBase *base = rel->fdw_private;
 
-	if (!IS_SIMPLE_REL(rel) || rel->rtekind != RTE_RELATION ||
-		rel->fdwroutine != NULL || base == NULL ||
+	if (!(IS_SIMPLE_REL(rel) && rel->rtekind == RTE_RELATION) &&
+		rel->reloptkind != RELOPT_JOINREL)
+		return NULL;
+	if (rel->fdwroutine != NULL || base == NULL ||
 		base->tag != FANOUT_BASE_TAG)
 		return NULL;
 	return base;
@@ -74,11 +76,14 @@ fanout_base(RelOptInfo *rel)
 FanoutBase *
 fanout_only_base(PlannerInfo *root)
 {
+	RelOptInfo *rel;
 	int rti;
 
-	if (!bms_get_singleton_member(root->all_baserels, &rti))
-		return NULL;
-	return fanout_base(root->simple_rel_array[rti]);
+	if (bms_get_singleton_member(root->all_baserels, &rti))
+		rel = root->simple_rel_array[rti];
+	else
+		rel = find_join_rel(root, root->all_baserels);
+	return rel ? fanout_base(rel) : NULL;
 }
 
 /* Sort the leaves below a partitioned relation into remote and local ones. */
@@ -108,6 +113,7 @@ collect_leaves(PlannerInfo *root, RelOptInfo *rel, FanoutBase *base)
 			base->local_leaves = lappend(base->local_leaves, child);
 			continue;
 		}
+		leaf->member = base;
 		leaf->rel = child;
 		leaf->relid = rte->relid;
 		base->remote_leaves = lappend(base->remote_leaves, leaf);
@@ -137,11 +143,12 @@ classify_quals(PlannerInfo *root, FanoutBase *base)
 }
 
 /*
- * The columns that a scan must deliver: those of the relation's target and
- * those that quals for here look at.  NULL if one of them does not travel.
+ * fanout_scan_columns
+ *		The columns that the base must deliver: those of the relation's target
+ *		and those that quals for here look at.  NULL if one does not travel.
  */
-static PathTarget *
-scan_columns(PlannerInfo *root, FanoutBase *base, List *more)
+PathTarget *
+fanout_scan_columns(PlannerInfo *root, FanoutBase *base, List *more)
 {
 	PathTarget *columns = create_empty_pathtarget();
 	List *expressions;
@@ -155,7 +162,7 @@ scan_columns(PlannerInfo *root, FanoutBase *base, List *more)
 	{
 		Var *var = lfirst_node(Var, lc);
 
-		if (var->varno != base->rel->relid)
+		if (!bms_is_member(var->varno, base->rel->relids))
 			continue; /* a lateral reference */
 		if (var->varattno <= 0 && var->varattno != TableOidAttributeNumber)
 			return NULL;
@@ -203,17 +210,21 @@ leaf_projected(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
 }
 
 /*
- * fanout_local_append
+ * fanout_local_rows
  *		The local leaves' rows, as columns "target".  There must be some.
  *		NULL if the parameterization cannot be had.
  */
 Path *
-fanout_local_append(PlannerInfo *root, FanoutBase *base, PathTarget *target,
+fanout_local_rows(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 					Relids required_outer)
 {
 	List *paths = NIL;
 	AppendPath *append;
 	ListCell *lc;
+
+	if (base->local_join)
+		return (Path *) create_projection_path(root, base->rel,
+											   base->local_join, target);
 
 	foreach(lc, base->local_leaves)
 	{
@@ -248,8 +259,10 @@ local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 
 	sorted = (Path *)
 		create_sort_path(root, base->rel,
-						 fanout_local_append(root, base, target, NULL),
+						 fanout_local_rows(root, base, target, NULL),
 						 pathkeys, limit_tuples);
+	if (base->local_join)
+		return sorted;
 
 	foreach(lc, base->local_leaves)
 	{
@@ -472,7 +485,7 @@ at_most(Node *expression)
  * sum from overflowing.
  */
 Node *
-fanout_limit(PlannerInfo *root, bool grouped)
+fanout_limit(PlannerInfo *root, FanoutBase *base, bool grouped)
 {
 	Query *parse = root->parse;
 	Node *limit;
@@ -482,7 +495,7 @@ fanout_limit(PlannerInfo *root, bool grouped)
 		parse->commandType != CMD_SELECT || parse->rowMarks != NIL ||
 		parse->setOperations != NULL || parse->distinctClause != NIL ||
 		parse->hasWindowFuncs || parse->hasTargetSRFs ||
-		bms_membership(root->all_baserels) != BMS_SINGLETON)
+		!bms_equal(root->all_baserels, base->rel->relids))
 		return NULL;
 	if (!grouped &&
 		(parse->groupClause != NIL || parse->groupingSets != NIL ||
@@ -509,23 +522,34 @@ fanout_limit(PlannerInfo *root, bool grouped)
 }
 
 /* The rows that the nodes send when each stops at the query's limit. */
-static double
-limited_rows(PlannerInfo *root, FanoutBase *base, double rows)
+double
+fanout_limited_rows(PlannerInfo *root, FanoutBase *base, double rows)
 {
 	if (root->limit_tuples > 0)
 		return Min(rows, root->limit_tuples * list_length(base->nodes));
 	return rows;
 }
 
-static double
-remote_rows(FanoutBase *base)
+/* The rows of the base that are on other nodes. */
+double
+fanout_rows_there(FanoutBase *base)
 {
 	double rows = 0;
 	ListCell *lc;
 
+	/* A join's rows are shared as those of any of its members are. */
+	if (list_length(base->members) > 1)
+	{
+		FanoutBase *member = linitial(base->members);
+
+		return clamp_row_est(base->rel->rows *
+							 Min(fanout_rows_there(member) /
+									 Max(member->rel->rows, 1.0),
+								 1.0));
+	}
 	foreach(lc, base->remote_leaves)
 		rows += ((RemoteLeaf *) lfirst(lc))->rel->rows;
-	return rows;
+	return clamp_row_est(rows);
 }
 
 /*
@@ -559,7 +583,7 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 	Path *local = NULL;
 	List *quals = NIL;
 	List *local_quals = NIL;
-	double rows = remote_rows(base);
+	double rows = fanout_rows_there(base);
 	ListCell *lc;
 
 	param_info = get_baserel_parampathinfo(root, rel, required_outer);
@@ -580,12 +604,12 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 			rows = clamp_row_est(rows * Min(param_info->ppi_rows / rel->rows, 1.0));
 	}
 
-	columns = scan_columns(root, base, local_quals);
+	columns = fanout_scan_columns(root, base, local_quals);
 	if (columns == NULL)
 		return;
 	if (base->local_leaves != NIL)
 	{
-		local = fanout_local_append(root, base, columns, required_outer);
+		local = fanout_local_rows(root, base, columns, required_outer);
 		if (local == NULL)
 			return;
 	}
@@ -597,9 +621,10 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 									local_quals);
 	if (path->local_quals == NIL && root->query_pathkeys == NIL &&
 		required_outer == NULL && rel->reloptkind == RELOPT_BASEREL)
-		path->limit = fanout_limit(root, false);
+		path->limit = fanout_limit(root, base, false);
 	fanout_path_cost(root, path,
-					 path->limit ? limited_rows(root, base, rows) : rows, 0);
+					 path->limit ? fanout_limited_rows(root, base, rows) : rows,
+					 0);
 	if (param_info)
 	{
 		/* Nodes find the rows of one key by an index, it is to be hoped. */
@@ -613,15 +638,18 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 	add_path(rel, &path->custom.path);
 }
 
-/* The same in the query's order, the nodes sorting their part. */
-static void
-add_ordered_path(PlannerInfo *root, FanoutBase *base)
+/*
+ * fanout_add_ordered_path
+ *		The base's rows in the query's order, the nodes sorting their part.
+ */
+void
+fanout_add_ordered_path(PlannerInfo *root, FanoutBase *base)
 {
 	RelOptInfo *rel = base->rel;
 	FanoutPath *path;
-	PathTarget *columns = scan_columns(root, base, NIL);
+	PathTarget *columns = fanout_scan_columns(root, base, NIL);
 	Node *limit = NULL;
-	double rows = remote_rows(base);
+	double rows = fanout_rows_there(base);
 	double limit_tuples = -1;
 	double sorted;
 
@@ -629,7 +657,7 @@ add_ordered_path(PlannerInfo *root, FanoutBase *base)
 		return;
 	if (base->local_quals == NIL &&
 		pathkeys_contained_in(root->sort_pathkeys, root->query_pathkeys))
-		limit = fanout_limit(root, false);
+		limit = fanout_limit(root, base, false);
 	path = fanout_path_create(root, base, rel, rel->reltarget, columns, NULL);
 	if (!fanout_path_sort(root, path, root->query_pathkeys))
 		return;
@@ -644,7 +672,8 @@ add_ordered_path(PlannerInfo *root, FanoutBase *base)
 
 	/* Comparisons of a sort of each node's share, bounded by the limit. */
 	sorted = limit_tuples > 0 ? 2 * limit_tuples : rows / list_length(base->nodes);
-	fanout_path_cost(root, path, limit ? limited_rows(root, base, rows) : rows,
+	fanout_path_cost(root, path,
+					 limit ? fanout_limited_rows(root, base, rows) : rows,
 					 2.0 * cpu_operator_cost * log2(Max(sorted, 2.0)));
 	add_path(rel, &path->custom.path);
 }
@@ -756,6 +785,7 @@ fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	base = palloc0(sizeof(FanoutBase));
 	base->tag = FANOUT_BASE_TAG;
 	base->rel = rel;
+	base->members = list_make1(base);
 	base->is_distributed = true;
 	collect_leaves(root, rel, base);
 	if (base->remote_leaves == NIL)
@@ -770,7 +800,7 @@ fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	if (rel->reloptkind != RELOPT_BASEREL)
 		return;
 	if (bms_is_empty(rel->lateral_relids))
-		add_ordered_path(root, base);
+		fanout_add_ordered_path(root, base);
 	add_parameterized_paths(root, base);
 }
 

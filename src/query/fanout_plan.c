@@ -84,7 +84,8 @@ prune_info(PlannerInfo *root, FanoutPath *path)
 	FanoutBase *base = path->base;
 	List *quals;
 
-	if (!enable_partition_pruning || path->always_ask)
+	if (!enable_partition_pruning || path->always_ask ||
+		!IS_SIMPLE_REL(base->rel))
 		return NULL;
 	quals = extract_actual_clauses(base->rel->baserestrictinfo, false);
 	if (path->custom.path.param_info)
@@ -127,76 +128,124 @@ sort_nulls_first(FanoutPath *path)
 	return flags;
 }
 
+/* What the text calls a member, and what it must know of it. */
+static FragmentTable *
+fragment_table(PlannerInfo *root, FanoutBase *member)
+{
+	FragmentTable *table = palloc0(sizeof(FragmentTable));
+	ListCell *lc;
+
+	table->rti = member->rel->relid;
+	if (!member->is_distributed)
+	{
+		table->stand_in = STAND_IN;
+		return table;
+	}
+	table->over = planner_rt_fetch(member->rel->relid, root)->relid;
+	foreach(lc, member->remote_leaves)
+	{
+		RemoteLeaf *leaf = lfirst(lc);
+
+		table->leaf_oids = lappend_oid(table->leaf_oids, leaf->relid);
+		table->leaf_names =
+			lappend(table->leaf_names,
+					quote_qualified_identifier(leaf->home.schema,
+											   leaf->home.name));
+	}
+	return table;
+}
+
+static char *
+fragment_of_path(PlannerInfo *root, FanoutPath *path, Fragment *fragment,
+				 List **parameters)
+{
+	ListCell *lc;
+
+	fragment->root = root;
+	foreach(lc, path->base->members)
+		fragment->tables = lappend(fragment->tables,
+								   fragment_table(root, lfirst(lc)));
+	fragment->columns = path->columns->exprs;
+	fragment->sortgrouprefs = path->columns->sortgrouprefs;
+	fragment->quals = path->quals;
+	fragment->group_clause = path->group_clause;
+	fragment->having = path->having;
+	fragment->sort_clause = path->sort_clause;
+	fragment->is_grouped = path->is_grouped;
+	fragment->limit = path->limit;
+	return fragment_deparse(fragment, parameters);
+}
+
+static Node *
+leaf_name(PlannerInfo *root, RemoteLeaf *leaf, const Fragment *fragment)
+{
+	RangeTblEntry *rte;
+
+	if (leaf->member->is_distributed)
+		return (Node *) makeString(pstrdup(leaf->home.name));
+	rte = planner_rt_fetch(leaf->member->rel->relid, root);
+	return (Node *)
+		makeString(fragment_branch(leaf->relid, &leaf->home, rte->relid,
+								   fragment_attributes(fragment,
+													   leaf->member->rel->relid)));
+}
+
+static void
+set_leaves(PlannerInfo *root, FanoutBase *base, const Fragment *fragment,
+		   List **private)
+{
+	ListCell *lc;
+
+	foreach(lc, base->members)
+	{
+		FanoutBase *member = lfirst(lc);
+		Oid relid = planner_rt_fetch(member->rel->relid, root)->relid;
+		char *schema = get_namespace_name(get_rel_namespace(relid));
+
+		private[FANOUT_TABLES] =
+			lappend(private[FANOUT_TABLES],
+					list_make2(makeString(schema),
+							   makeString(get_rel_name(relid))));
+	}
+	foreach(lc, base->remote_leaves)
+	{
+		RemoteLeaf *leaf = lfirst(lc);
+		int table = 0;
+
+		while (list_nth(base->members, table) != leaf->member)
+			table++;
+		private[FANOUT_LEAF_TABLES] = lappend_int(private[FANOUT_LEAF_TABLES],
+												  table);
+		private[FANOUT_LEAF_NODES] = lappend_int(private[FANOUT_LEAF_NODES],
+												 leaf->home.node);
+		private[FANOUT_LEAF_NAMES] = lappend(private[FANOUT_LEAF_NAMES],
+											 leaf_name(root, leaf, fragment));
+	}
+}
+
 static Plan *
 fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 			List *tlist, List *clauses, List *custom_plans)
 {
 	FanoutPath *path = (FanoutPath *) best_path;
 	FanoutBase *base = path->base;
-	RangeTblEntry *rte = planner_rt_fetch(base->rel->relid, root);
+	FanoutBase *member = linitial(base->members);
+	RangeTblEntry *rte = planner_rt_fetch(member->rel->relid, root);
 	CustomScan *scan = makeNode(CustomScan);
-	FragmentTable table = {.rti = base->rel->relid};
-	Fragment fragment = {.root = root};
+	Fragment fragment = {0};
 	List *private[FANOUT_N_PRIVATE] = {NULL};
 	List *parameters;
-	List *attributes;
-	List *nodes = NIL;
-	List *names = NIL;
-	ListCell *lc;
-	char *sql;
 
 	/* Pruning needs them, and a MIN/MAX subquery has no last step. */
-	base->rel->boundinfo = base->boundinfo;
+	if (IS_SIMPLE_REL(base->rel))
+		base->rel->boundinfo = base->boundinfo;
 
-	if (base->is_distributed)
-	{
-		table.over = rte->relid;
-		foreach(lc, base->remote_leaves)
-		{
-			RemoteLeaf *leaf = lfirst(lc);
-
-			table.leaf_oids = lappend_oid(table.leaf_oids, leaf->relid);
-			table.leaf_names =
-				lappend(table.leaf_names,
-						quote_qualified_identifier(leaf->home.schema,
-												   leaf->home.name));
-		}
-	}
-	else
-		table.stand_in = STAND_IN;
-	fragment.tables = list_make1(&table);
-	fragment.columns = path->columns->exprs;
-	fragment.sortgrouprefs = path->columns->sortgrouprefs;
-	fragment.quals = path->quals;
-	fragment.group_clause = path->group_clause;
-	fragment.having = path->having;
-	fragment.sort_clause = path->sort_clause;
-	fragment.is_grouped = path->is_grouped;
-	fragment.limit = path->limit;
-	sql = fragment_deparse(&fragment, &parameters);
-
-	attributes = fragment_attributes(&fragment, base->rel->relid);
-	foreach(lc, base->remote_leaves)
-	{
-		RemoteLeaf *leaf = lfirst(lc);
-
-		nodes = lappend_int(nodes, leaf->home.node);
-		names = lappend(names,
-						makeString(base->is_distributed ?
-									   pstrdup(leaf->home.name) :
-									   fragment_branch(leaf->relid, &leaf->home,
-													   rte->relid, attributes)));
-	}
-
+	private[FANOUT_SQL] = (List *)
+		makeString(fragment_of_path(root, path, &fragment, &parameters));
 	private[FANOUT_KIND] = (List *) makeInteger(path->kind);
-	private[FANOUT_SQL] = (List *) makeString(sql);
 	private[FANOUT_STAND_IN] = base->is_distributed ?
 		NULL : (List *) makeString(pstrdup(STAND_IN));
-	private[FANOUT_TABLE] =
-		list_make2(makeString(get_namespace_name(get_rel_namespace(rte->relid))),
-				   makeString(get_rel_name(rte->relid)));
-	private[FANOUT_LEAF_NODES] = nodes;
-	private[FANOUT_LEAF_NAMES] = names;
+	set_leaves(root, base, &fragment, private);
 	private[FANOUT_PRUNE_INFO] = (List *) prune_info(root, path);
 	private[FANOUT_RELATION] = (List *) makeInteger(base->rel->relid);
 	private[FANOUT_USER] = list_make1_oid(rte_check_as_user(root->parse, rte));
@@ -215,6 +264,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	scan->custom_exprs = list_make3(parameters, path->local_quals,
 									path->limit ? list_make1(path->limit) : NIL);
 
+	/* The relation of a join is none of the range table: 0. */
 	scan->scan.scanrelid = base->rel->relid;
 	scan->scan.plan.targetlist = tlist;
 	scan->custom_scan_tlist = make_tlist_from_pathtarget(path->columns);

@@ -87,6 +87,7 @@ prepare_leaves(FanoutScanState *state, List *private)
 {
 	CustomScan *scan = (CustomScan *) state->custom.ss.ps.plan;
 	List *nodes = list_nth(private, FANOUT_LEAF_NODES);
+	List *tables = list_nth(private, FANOUT_LEAF_TABLES);
 	List *names = list_nth(private, FANOUT_LEAF_NAMES);
 	PartitionPruneInfo *info = list_nth(private, FANOUT_PRUNE_INFO);
 	int n_remote = list_length(nodes);
@@ -115,7 +116,8 @@ prepare_leaves(FanoutScanState *state, List *private)
 		valid = bms_add_range(NULL, 0, n_all - 1);
 
 	state->leaf_nodes = palloc(sizeof(int) * n_remote);
-	state->leaf_names = palloc(sizeof(List *) * n_remote);
+	state->leaf_tables = palloc(sizeof(int) * n_remote);
+	state->leaf_names = palloc(sizeof(char *) * n_remote);
 	while ((leaf = bms_next_member(valid, leaf)) >= 0)
 	{
 		if (leaf >= n_remote)
@@ -124,7 +126,8 @@ prepare_leaves(FanoutScanState *state, List *private)
 			continue;
 		}
 		state->leaf_nodes[state->n_leaves] = list_nth_int(nodes, leaf);
-		state->leaf_names[state->n_leaves] = list_nth(names, leaf);
+		state->leaf_tables[state->n_leaves] = list_nth_int(tables, leaf);
+		state->leaf_names[state->n_leaves] = strVal(list_nth(names, leaf));
 		state->n_leaves++;
 	}
 }
@@ -160,7 +163,7 @@ assign_leaves(FanoutScanState *state, Bitmapset *valid, bool all)
 		if (!all && !bms_is_member(i, valid))
 			continue;
 		source = source_of_node(state, state->leaf_nodes[i]);
-		source->leaves = lappend(source->leaves, state->leaf_names[i]);
+		source->leaves = lappend_int(source->leaves, i);
 	}
 }
 
@@ -243,40 +246,66 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 
 /* --- asking ------------------------------------------------------------------ */
 
+/* The fragment, with the relations behind this source's leaves put in. */
+static char *
+text_with_stand_in(FanoutScanState *state, FanoutSource *source)
+{
+	StringInfoData sql;
+	ListCell *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "WITH %s AS (", quote_identifier(state->stand_in));
+	foreach(lc, source->leaves)
+	{
+		if (foreach_current_index(lc) > 0)
+			appendStringInfoString(&sql, " UNION ALL ");
+		appendStringInfoString(&sql, state->leaf_names[lfirst_int(lc)]);
+	}
+	appendStringInfo(&sql, ") %s", state->sql);
+	return sql.data;
+}
+
+/* The tables that the fragment names, with this source's leaves. */
+static List *
+tables_of_source(FanoutScanState *state, FanoutSource *source)
+{
+	List *private = ((CustomScan *) state->custom.ss.ps.plan)->custom_private;
+	List *result = NIL;
+	ListCell *table_cell;
+	ListCell *lc;
+
+	foreach(table_cell, (List *) list_nth(private, FANOUT_TABLES))
+	{
+		List *name = lfirst(table_cell);
+		RemoteTable *table = palloc0(sizeof(RemoteTable));
+
+		table->schema = strVal(linitial(name));
+		table->name = strVal(lsecond(name));
+		foreach(lc, source->leaves)
+		{
+			int leaf = lfirst_int(lc);
+
+			if (state->leaf_tables[leaf] == foreach_current_index(table_cell))
+				table->partitions = lappend(table->partitions,
+											state->leaf_names[leaf]);
+		}
+		result = lappend(result, table);
+	}
+	return result;
+}
+
 static void
 open_source(FanoutScanState *state, FanoutSource *source,
 			const Datum *values, const bool *nulls)
 {
-	List *private = ((CustomScan *) state->custom.ss.ps.plan)->custom_private;
-	List *table_name = list_nth(private, FANOUT_TABLE);
 	RemoteRequest request = {.kind = state->kind};
-	RemoteTable table = {0};
-	ListCell *lc;
 
 	if (state->stand_in)
-	{
-		StringInfoData sql;
-
-		initStringInfo(&sql);
-		appendStringInfo(&sql, "WITH %s AS (",
-						 quote_identifier(state->stand_in));
-		foreach(lc, source->leaves)
-		{
-			if (foreach_current_index(lc) > 0)
-				appendStringInfoString(&sql, " UNION ALL ");
-			appendStringInfoString(&sql, strVal(lfirst(lc)));
-		}
-		appendStringInfo(&sql, ") %s", state->sql);
-		request.sql = sql.data;
-	}
+		request.sql = text_with_stand_in(state, source);
 	else
 	{
 		request.sql = state->sql;
-		table.schema = strVal(linitial(table_name));
-		table.name = strVal(lsecond(table_name));
-		foreach(lc, source->leaves)
-			table.partitions = lappend(table.partitions, strVal(lfirst(lc)));
-		request.tables = list_make1(&table);
+		request.tables = tables_of_source(state, source);
 	}
 	request.n_params = state->n_parameters;
 	request.param_types = state->parameter_types;

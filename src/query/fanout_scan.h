@@ -17,7 +17,7 @@ struct binaryheap;
 typedef struct FanoutSource
 {
 	uint32 node;
-	List *leaves;		  /* Strings, as in FANOUT_LEAF_NAMES */
+	List *leaves;		  /* integers: which of the state's leaves */
 	RemoteStream *stream; /* NULL: not open */
 	TupleTableSlot *slot;
 	bool is_done;
@@ -48,7 +48,8 @@ typedef struct FanoutScanState
 	int n_leaves; /* remote ones */
 	int n_local_leaves;
 	int *leaf_nodes;
-	List **leaf_names; /* each a String */
+	int *leaf_tables;
+	char **leaf_names;
 
 	/* This execution. */
 	MemoryContext request_context; /* reset when it starts anew */

@@ -1,0 +1,309 @@
+/*
+ * fanout_join.c
+ *		Joins that each node can do by itself.
+ *
+ * Two distributed tables that are co-located have the rows of one key on the
+ * same node.  An inner join that compares their partition keys column by
+ * column therefore never matches rows of different nodes: the nodes join
+ * their parts, we join ours, and that is the whole join.  More tables join in
+ * the same way.  What comes of it is a base like any table, so that grouping,
+ * ordering and limits above travel too.
+ *
+ * The local part is a hash join of the members' local leaves, since there is
+ * an equality on the keys at least.
+ */
+#include "postgres.h"
+
+#include "nodes/nodeFuncs.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+
+#include "base/guc.h"
+#include "base/pg_compat.h"
+#include "query/fanout.h"
+
+static set_join_pathlist_hook_type previous_set_join_pathlist;
+
+static Oid
+member_relid(PlannerInfo *root, FanoutBase *member)
+{
+	return planner_rt_fetch(member->rel->relid, root)->relid;
+}
+
+static Node *
+without_relabel(Node *node)
+{
+	while (node && IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node;
+}
+
+static bool
+is_key_column(RelOptInfo *rel, int column, Node *node)
+{
+	ListCell *lc;
+
+	foreach(lc, rel->partexprs[column])
+	{
+		if (equal(without_relabel(lfirst(lc)), without_relabel(node)))
+			return true;
+	}
+	return false;
+}
+
+/* Do these clauses equate the two tables' partition keys? */
+static bool
+keys_are_equated(FanoutBase *one, FanoutBase *two, List *clauses)
+{
+	PartitionScheme scheme = one->rel->part_scheme;
+
+	if (scheme == NULL || scheme != two->rel->part_scheme ||
+		one->rel->partexprs == NULL || two->rel->partexprs == NULL)
+		return false;
+	for (int i = 0; i < scheme->partnatts; i++)
+	{
+		bool found = false;
+		ListCell *lc;
+
+		foreach(lc, clauses)
+		{
+			RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+			OpExpr *operation = (OpExpr *) clause->clause;
+			Node *left;
+			Node *right;
+
+			if (!clause->can_join || !is_opclause(operation) ||
+				get_op_opfamily_strategy(operation->opno,
+										 scheme->partopfamily[i]) == 0 ||
+				operation->inputcollid != scheme->partcollation[i])
+				continue;
+			left = linitial(operation->args);
+			right = lsecond(operation->args);
+			if ((is_key_column(one->rel, i, left) &&
+				 is_key_column(two->rel, i, right)) ||
+				(is_key_column(one->rel, i, right) &&
+				 is_key_column(two->rel, i, left)))
+				found = true;
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static bool
+meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
+				 List *clauses)
+{
+	ListCell *one_cell;
+	ListCell *two_cell;
+
+	foreach(one_cell, one->members)
+	{
+		foreach(two_cell, two->members)
+		{
+			FanoutBase *left = lfirst(one_cell);
+			FanoutBase *right = lfirst(two_cell);
+
+			if (partition_is_colocated(member_relid(root, left),
+									   member_relid(root, right)) &&
+				keys_are_equated(left, right, clauses))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The role that a base's tables are read as must be the same for all. */
+static Oid
+base_user(PlannerInfo *root, FanoutBase *base)
+{
+	FanoutBase *member = linitial(base->members);
+
+	return rte_check_as_user(root->parse,
+							 planner_rt_fetch(member->rel->relid, root));
+}
+
+static bool
+can_be_joined_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
+					FanoutBase *inner, JoinPathExtraData *extra)
+{
+	ListCell *lc;
+
+	if (!outer->is_distributed || !inner->is_distributed ||
+		outer->local_quals != NIL || inner->local_quals != NIL ||
+		outer->has_pseudoconstants || inner->has_pseudoconstants ||
+		root->qual_security_level > 0 ||
+		base_user(root, outer) != base_user(root, inner))
+		return false;
+	foreach(lc, extra->restrictlist)
+	{
+		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+
+		if (clause->pseudoconstant ||
+			!expression_is_shippable(root, joinrel->relids,
+									 (Node *) clause->clause, false, NULL))
+			return false;
+	}
+	foreach(lc, joinrel->reltarget->exprs)
+	{
+		if (!IsA(lfirst(lc), Var))
+			return false;
+	}
+	return meet_on_one_node(root, outer, inner, extra->restrictlist);
+}
+
+/* Where only one side has rows, an inner join has none. */
+static List *
+leaves_on_nodes(List *leaves, List *nodes)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach(lc, leaves)
+	{
+		if (list_member_int(nodes, ((RemoteLeaf *) lfirst(lc))->home.node))
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
+}
+
+static Path *
+join_local_parts(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
+				 FanoutBase *inner, JoinPathExtraData *extra)
+{
+	PathTarget *outer_columns = fanout_scan_columns(root, outer, NIL);
+	PathTarget *inner_columns = fanout_scan_columns(root, inner, NIL);
+	JoinCostWorkspace workspace;
+	List *hash_clauses = NIL;
+	Path *outer_path;
+	Path *inner_path;
+	ListCell *lc;
+
+	if (outer_columns == NULL || inner_columns == NULL)
+		return NULL;
+	outer_path = fanout_local_rows(root, outer, outer_columns, NULL);
+	inner_path = fanout_local_rows(root, inner, inner_columns, NULL);
+	if (outer_path == NULL || inner_path == NULL)
+		return NULL;
+	foreach(lc, extra->restrictlist)
+	{
+		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+
+		if (!clause->can_join || !OidIsValid(clause->hashjoinoperator))
+			continue;
+		if ((bms_is_subset(clause->left_relids, outer->rel->relids) &&
+			 bms_is_subset(clause->right_relids, inner->rel->relids)) ||
+			(bms_is_subset(clause->left_relids, inner->rel->relids) &&
+			 bms_is_subset(clause->right_relids, outer->rel->relids)))
+			hash_clauses = lappend(hash_clauses, clause);
+	}
+	if (hash_clauses == NIL)
+		return NULL;
+	initial_cost_hashjoin(root, &workspace, JOIN_INNER, hash_clauses,
+						  outer_path, inner_path, extra, false);
+	return (Path *) create_hashjoin_path(root, joinrel, JOIN_INNER,
+										 &workspace, extra, outer_path,
+										 inner_path, false,
+										 extra->restrictlist, NULL,
+										 hash_clauses);
+}
+
+static FanoutBase *
+make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
+			   FanoutBase *inner, JoinPathExtraData *extra)
+{
+	FanoutBase *base = palloc0(sizeof(FanoutBase));
+
+	base->tag = FANOUT_BASE_TAG;
+	base->rel = joinrel;
+	base->members = list_concat_copy(outer->members, inner->members);
+	base->is_distributed = true;
+	base->nodes = list_intersection_int(outer->nodes, inner->nodes);
+	base->remote_leaves =
+		list_concat(leaves_on_nodes(outer->remote_leaves, base->nodes),
+					leaves_on_nodes(inner->remote_leaves, base->nodes));
+	base->remote_quals = list_concat_copy(outer->remote_quals,
+										  inner->remote_quals);
+	base->remote_quals = list_concat(base->remote_quals, extra->restrictlist);
+	if (base->nodes == NIL)
+		return NULL;
+	if (outer->local_leaves != NIL && inner->local_leaves != NIL)
+	{
+		base->local_leaves = list_concat_copy(outer->local_leaves,
+											  inner->local_leaves);
+		base->local_join = join_local_parts(root, joinrel, outer, inner,
+											extra);
+		if (base->local_join == NULL)
+			return NULL;
+		/* It was estimated as if it were all of the join. */
+		base->local_join->rows =
+			clamp_row_est(joinrel->rows - fanout_rows_there(base));
+	}
+	return base;
+}
+
+static void
+add_join_path(PlannerInfo *root, FanoutBase *base)
+{
+	PathTarget *columns = fanout_scan_columns(root, base, NIL);
+	double rows = fanout_rows_there(base);
+	FanoutPath *path;
+	Path *local = NULL;
+
+	if (columns == NULL)
+		return;
+	if (base->local_join)
+		local = fanout_local_rows(root, base, columns, NULL);
+	path = fanout_path_create(root, base, base->rel, base->rel->reltarget,
+							  columns, local);
+	if (root->query_pathkeys == NIL)
+		path->limit = fanout_limit(root, base, false);
+	fanout_path_cost(root, path,
+					 path->limit ? fanout_limited_rows(root, base, rows) : rows,
+					 2 * cpu_operator_cost);
+	add_path(base->rel, &path->custom.path);
+	fanout_add_ordered_path(root, base);
+}
+
+static void
+fanout_set_join_pathlist(PlannerInfo *root, RelOptInfo *joinrel,
+						 RelOptInfo *outerrel, RelOptInfo *innerrel,
+						 JoinType jointype, JoinPathExtraData *extra)
+{
+	FanoutBase *outer;
+	FanoutBase *inner;
+	FanoutBase *base;
+
+	if (previous_set_join_pathlist)
+		previous_set_join_pathlist(root, joinrel, outerrel, innerrel,
+								   jointype, extra);
+
+	if (jointype != JOIN_INNER || joinrel->reloptkind != RELOPT_JOINREL ||
+		joinrel->fdw_private != NULL || joinrel->fdwroutine != NULL ||
+		!bms_is_empty(joinrel->lateral_relids) ||
+		!dlog_enable_fanout_scan || remote_is_executing())
+		return;
+	outer = fanout_base(outerrel);
+	inner = fanout_base(innerrel);
+	if (outer == NULL || inner == NULL ||
+		!can_be_joined_there(root, joinrel, outer, inner, extra))
+		return;
+	base = make_join_base(root, joinrel, outer, inner, extra);
+	if (base == NULL)
+		return;
+	joinrel->fdw_private = base;
+	add_join_path(root, base);
+}
+
+void
+fanout_join_init(void)
+{
+	previous_set_join_pathlist = set_join_pathlist_hook;
+	set_join_pathlist_hook = fanout_set_join_pathlist;
+}
