@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "partition/partition_internal.h"
+#include "transport/transport.h"
 
 /*
  * partition_init
@@ -13,5 +14,7 @@
 void
 partition_init(void)
 {
+	transport_joined = sync_joined;
+	transport_leaving = sync_leaving;
 	ddl_init();
 }

@@ -11,6 +11,7 @@
 #include "utils/uuid.h"
 
 #include "partition/partition.h"
+#include "transport/transport.h"
 
 /* Columns of dlog.distributed_table */
 #define Anum_distributed_table_relation 1
@@ -114,7 +115,7 @@ extern void undistribute_table(Oid table);
 extern char *definition_script(Oid table);
 extern int definitions_apply(const char *json, bool is_tolerant);
 extern int definitions_sync(const char *node);
-extern void sync_joined(char *(*ask)(void *sponsor, const char *sql), void *sponsor);
+extern void sync_joined(SponsorAsk ask, void *sponsor);
 extern void sync_leaving(void);
 
 /* ddl.c */

@@ -8,6 +8,10 @@
  * node, with dlog.sync_definitions().  Both read dlog.definitions() there, a
  * JSON array.
  *
+ * A table that another node distributes just while this one joins may be
+ * missed; changing it later names this node, and dlog.sync_definitions()
+ * makes it.
+ *
  * A table cannot be made where a type, role or function that it uses is
  * missing.  That does not keep a node from joining: it is warned, and can
  * call dlog.sync_definitions() when that has been put right.
@@ -224,7 +228,7 @@ definitions_sync(const char *name)
  * Called while this node joins, when all nodes are listed here.
  */
 void
-sync_joined(char *(*ask)(void *sponsor, const char *sql), void *sponsor)
+sync_joined(SponsorAsk ask, void *sponsor)
 {
 	char *json = ask(sponsor, DEFINITIONS_QUERY);
 

@@ -38,6 +38,9 @@ DLOG_FUNCTION(dlog_add_node);
 DLOG_FUNCTION(dlog_remove_node);
 DLOG_FUNCTION(dlog_rotate_key);
 
+void (*transport_joined)(SponsorAsk ask, void *sponsor);
+void (*transport_leaving)(void);
+
 /* For a sponsor to ask all members, twice. */
 #define ADMIT_MS (Max(dlog_connect_timeout, 10000) * 4)
 
@@ -235,6 +238,19 @@ add_members(PGresult *result)
 	}
 }
 
+/* A SponsorAsk. */
+static char *
+ask_sponsor(void *sponsor, const char *sql)
+{
+	PGresult *result = query(sponsor, sql, 0, NULL, ADMIT_MS);
+	char *text = NULL;
+
+	if (PQntuples(result) == 1 && !PQgetisnull(result, 0, 0))
+		text = pstrdup(PQgetvalue(result, 0, 0));
+	PQclear(result);
+	return text;
+}
+
 static void
 join_over(PGconn *connection)
 {
@@ -252,6 +268,8 @@ join_over(PGconn *connection)
 				   ADMIT_MS);
 	add_members(result);
 	PQclear(result);
+	if (transport_joined)
+		transport_joined(ask_sponsor, connection);
 }
 
 /*
@@ -395,6 +413,8 @@ dlog_leave(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database belongs to no other node")));
 	n_databases = member_databases(NODE_NOT_FOUND, force, &databases);
+	if (transport_leaving)
+		transport_leaving();
 	foreach(cell, nodes)
 		member_remove(node_name((uint32) lfirst_int(cell)));
 

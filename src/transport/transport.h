@@ -74,6 +74,15 @@ extern LinkPoll link_poll(LinkWait *wait, ErrorData **error);
 extern void link_watch(void);
 extern void link_unwatch(void);
 
+/*
+ * join.c.  Filled in by a higher layer: called in the transaction in which
+ * this node joins others, when it lists them all, with a way to ask its
+ * sponsor for one text (NULL if it has none); and before this node leaves.
+ */
+typedef char *(*SponsorAsk)(void *sponsor, const char *sql);
+extern void (*transport_joined)(SponsorAsk ask, void *sponsor);
+extern void (*transport_leaving)(void);
+
 /* dlog.c's table of contents */
 extern Size transport_shmem_size(void);
 extern void transport_shmem_init(void);
