@@ -305,6 +305,37 @@ GRANT SELECT ON dlog.network TO pg_monitor;
 
 -- ---------------------------------------------------------------- remote
 
+CREATE FUNCTION dlog.execute(node text, sql text, timeout interval DEFAULT NULL)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_execute';
+COMMENT ON FUNCTION dlog.execute(text, text, interval) IS
+'runs SQL on a node as me, in this transaction, and returns the rows of its last query';
+
+CREATE FUNCTION dlog.execute_command(node text, sql text, timeout interval DEFAULT NULL)
+RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_execute_command';
+COMMENT ON FUNCTION dlog.execute_command(text, text, interval) IS
+'runs SQL on a node as me, in this transaction, and returns the tag of its last command';
+
+CREATE FUNCTION dlog.queries(
+    OUT side text,
+    OUT node text,
+    OUT pid integer,
+    OUT role text,
+    OUT state text,
+    OUT waits_for text,
+    OUT since timestamptz,
+    OUT rows bigint,
+    OUT bytes bigint,
+    OUT text text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_queries';
+COMMENT ON FUNCTION dlog.queries() IS 'for the view dlog.queries';
+CREATE VIEW dlog.queries AS SELECT * FROM dlog.queries();
+COMMENT ON VIEW dlog.queries IS
+'remote statements in flight in this database: those that sessions here ask of other nodes, and those that schedulers here run for them';
+GRANT SELECT ON dlog.queries TO public;
+
 
 -- ------------------------------------------------------------- partition
 

@@ -68,7 +68,9 @@ typedef struct RemoteRequest
 	bool any_search_path;  /* the text is the user's: run it under the asking
 							* session's search_path instead of pg_catalog */
 	int timeout_ms;		   /* 0: none */
-	TupleDesc result_desc; /* columns to expect; others are refused (LG003) */
+	TupleDesc result_desc; /* columns to expect; others are refused (LG003).
+							* REMOTE_COPY: those that are put; they
+							* go as text if it is NULL */
 } RemoteRequest;
 
 typedef struct RemoteStream RemoteStream;
@@ -106,6 +108,8 @@ extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
 extern void remote_close(RemoteStream *stream);
 extern void remote_stats(RemoteStream *stream, RemoteStats *stats);
 extern uint32 remote_node(RemoteStream *stream);
+extern TupleDesc remote_columns(RemoteStream *stream, char ***types);
+extern const char *remote_command_tag(RemoteStream *stream);
 
 /* REMOTE_COPY: rows in the order of copy_columns; finish waits for the answer */
 extern void remote_put(RemoteStream *stream, TupleTableSlot *slot);
