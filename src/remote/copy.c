@@ -175,7 +175,7 @@ tell_credit(Execution *execution)
 
 	if (input->unacknowledged == 0 || input->is_last)
 		return;
-	message = message_create(MESSAGE_CREDIT, credit_size(&credit));
+	message = remote_message(MESSAGE_CREDIT, credit_size(&credit));
 	credit_write(message->payload, message->size, &credit);
 	message->from = execution->writer.from;
 	input->unacknowledged = 0;

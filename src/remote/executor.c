@@ -305,7 +305,7 @@ send_columns(Execution *execution, TupleDesc desc)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the names of %d columns do not fit into a message",
 						desc->natts)));
-	message = message_create(MESSAGE_COLUMNS, columns_size(&columns));
+	message = remote_message(MESSAGE_COLUMNS, columns_size(&columns));
 	columns_write(message->payload, message->size, &columns);
 	message->from = execution->writer.from;
 	if (actor_send(execution->asker, message) != SEND_OK)

@@ -52,7 +52,7 @@ failure_message(const ErrorData *error, uint8 flags, int encoding)
 	failure.datatype = clipped(error->datatype_name, encoding);
 	failure.constraint = clipped(error->constraint_name, encoding);
 
-	message = message_create(MESSAGE_FAILURE, failure_size(&failure));
+	message = remote_message(MESSAGE_FAILURE, failure_size(&failure));
 	failure_write(message->payload, message->size, &failure);
 	return message;
 }

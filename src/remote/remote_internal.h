@@ -211,6 +211,19 @@ typedef enum InputFlags
 /* Messages that an asker may send to an executor before it hears more. */
 #define INPUT_CREDITS 8
 
+/*
+ * All our messages are under the control of credits already: none is refused
+ * because a mailbox is full.
+ */
+static inline Message *
+remote_message(uint16 type, Size size)
+{
+	Message *message = message_create(type, size);
+
+	message->flags = MESSAGE_CONTROL;
+	return message;
+}
+
 static inline char *
 wire_to_cstring(WireBytes text)
 {
@@ -230,6 +243,7 @@ extern void participant_check(Participant *participant);
 extern void participant_prepare(Participant *participant);
 extern ActorAddress participant_address(Participant *participant);
 extern ActorAddress participant_session(Participant *participant);
+extern void participants_forget(bool is_abort);
 extern void participant_sent(Participant *participant, bool writes, int level);
 extern void transaction_init(void);
 

@@ -365,7 +365,7 @@ chunk_begin(RowWriter *writer)
 {
 	if (writer->credits == 0)
 		return false;
-	writer->chunk = message_create(MESSAGE_CHUNK,
+	writer->chunk = remote_message(MESSAGE_CHUNK,
 								   CHUNK_HEADER_SIZE + writer->next_capacity);
 	writer->credits--;
 	writer->used = 0;

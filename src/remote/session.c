@@ -57,6 +57,7 @@ typedef struct Session
 	int level;		  /* nesting of our transaction; 1: no subtransaction */
 	int failed_level; /* 0: nothing failed */
 	int guc_level;
+	Oid outer_role; /* the scheduler's own */
 	int client_encoding;
 	uint32 asker_encoding; /* for errors before a statement was read */
 	uint64 request_id;
@@ -89,7 +90,7 @@ static void
 tell_started(Session *session)
 {
 	StartedMessage started = {.pid = MyProcPid, .credits = INPUT_CREDITS};
-	Message *message = message_create(MESSAGE_STARTED, started_size(&started));
+	Message *message = remote_message(MESSAGE_STARTED, started_size(&started));
 
 	started_write(message->payload, message->size, &started);
 	tell(session, session->peer, message);
@@ -99,7 +100,7 @@ static void
 tell_credit(Session *session, ActorAddress to, uint32 messages)
 {
 	CreditMessage credit = {.messages = messages};
-	Message *message = message_create(MESSAGE_CREDIT, credit_size(&credit));
+	Message *message = remote_message(MESSAGE_CREDIT, credit_size(&credit));
 
 	credit_write(message->payload, message->size, &credit);
 	tell(session, to, message);
@@ -109,7 +110,7 @@ static void
 tell_done(Session *session)
 {
 	DoneMessage done = {0};
-	Message *message = message_create(MESSAGE_DONE, done_size(&done));
+	Message *message = remote_message(MESSAGE_DONE, done_size(&done));
 
 	done_write(message->payload, message->size, &done);
 	tell(session, session->peer, message);
@@ -133,7 +134,7 @@ tell_end(Session *session, Execution *execution)
 	end.stalled_us = execution->stalled_us;
 	end.tag.data = execution->tag;
 	end.tag.size = strlen(execution->tag);
-	message = message_create(MESSAGE_END, end_size(&end));
+	message = remote_message(MESSAGE_END, end_size(&end));
 	end_write(message->payload, message->size, &end);
 	tell(session, execution->asker, message);
 }
@@ -186,8 +187,7 @@ transaction_commit(Session *session)
 	forget_session_state();
 	EndTransactionBlock(false);
 	CommitTransactionCommand();
-	if (IsTransactionState() || IsTransactionBlock())
-		elog(ERROR, "transaction of a remote session is still open");
+	SetUserIdAndSecContext(session->outer_role, 0);
 	session->level = 0;
 	MemoryContextSwitchTo(session->context);
 }
@@ -599,7 +599,37 @@ asker_is_there(Session *session)
 	return !session->peer_is_gone;
 }
 
-/* Take in what has come.  An error is the sender's statement's. */
+/*
+ * Handle a message, or with none the request that has come in whole.  An
+ * error is the statement's that it is about.
+ */
+static void
+session_take(Session *session, Message *message)
+{
+	ActorAddress from = message != NULL ? message->from : session->body_asker;
+	bool is_commit = message != NULL && message->type == MESSAGE_COMMIT;
+
+	PG_TRY();
+	{
+		if (message != NULL)
+			session_handle(session, message);
+		body_end(session);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error = caught_error(session);
+
+		session->body_is_open = false;
+		if (execution_find(session, from.slot, from.incarnation) == NULL)
+			tell_failure(session, is_commit ? session->peer : from, error, 0);
+		session_fail(session, error);
+		FreeErrorData(error);
+		if (is_commit)
+			session->is_ended = true;
+	}
+	PG_END_TRY();
+}
+
 static void
 session_receive(Session *session)
 {
@@ -608,27 +638,7 @@ session_receive(Session *session)
 	while (!session->is_ended &&
 		   (message = bound_actor_receive(session->actor)) != NULL)
 	{
-		ActorAddress from = message->from;
-		bool is_commit = message->type == MESSAGE_COMMIT;
-
-		PG_TRY();
-		{
-			session_handle(session, message);
-			body_end(session);
-		}
-		PG_CATCH();
-		{
-			ErrorData *error = caught_error(session);
-
-			session->body_is_open = false;
-			if (execution_find(session, from.slot, from.incarnation) == NULL)
-				tell_failure(session, is_commit ? session->peer : from, error, 0);
-			session_fail(session, error);
-			FreeErrorData(error);
-			if (is_commit)
-				session->is_ended = true;
-		}
-		PG_END_TRY();
+		session_take(session, message);
 		message_free(message);
 	}
 }
@@ -698,6 +708,7 @@ run_alone(Session *session)
 static void
 run_pinned(Session *session)
 {
+	session_take(session, NULL);
 	for (;;)
 	{
 		Execution *volatile execution = NULL;
@@ -846,6 +857,7 @@ session_run(Message *message)
 	session = palloc0(sizeof(Session));
 	session->context = context;
 	session->client_encoding = pg_get_client_encoding();
+	session->outer_role = GetUserId();
 	session->asker_encoding = GetDatabaseEncoding();
 	session->peer = message->from;
 	dlist_init(&session->executions);

@@ -24,6 +24,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/ipc.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -159,6 +160,32 @@ remote_close(RemoteStream *stream)
 	MemoryContextDelete(stream->context);
 }
 
+/*
+ * This process exits.  Tell the other nodes while it still has its actors;
+ * the end of its transaction comes too late for that.
+ */
+static void
+asker_exit(int code, Datum argument)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &open_streams)
+		stream_deleted(dlist_container(RemoteStream, link, iter.cur));
+	participants_forget(true);
+}
+
+static void
+asker_prepare(void)
+{
+	static bool is_prepared = false;
+
+	runtime_require();
+	process_attach();
+	if (!is_prepared)
+		before_shmem_exit(asker_exit, (Datum) 0);
+	is_prepared = true;
+}
+
 /* --- errors ------------------------------------------------------------------- */
 
 static void
@@ -225,7 +252,7 @@ static void
 stream_tell_credit(RemoteStream *stream)
 {
 	CreditMessage credit = {.messages = stream->unacknowledged};
-	Message *message = message_create(MESSAGE_CREDIT, credit_size(&credit));
+	Message *message = remote_message(MESSAGE_CREDIT, credit_size(&credit));
 
 	credit_write(message->payload, message->size, &credit);
 	message->from = stream->self;
@@ -558,7 +585,7 @@ request_message(RemoteStream *stream)
 	request.body.size = Min(room, stream->body.len);
 	stream->body_sent = request.body.size;
 
-	message = message_create(MESSAGE_REQUEST, request_size(&request));
+	message = remote_message(MESSAGE_REQUEST, request_size(&request));
 	request_write(message->payload, message->size, &request);
 	return message;
 }
@@ -589,7 +616,7 @@ send_rest_of_body(RemoteStream *stream)
 		more.body.data = stream->body.data + stream->body_sent;
 		more.body.size = Min(MESSAGE_MAX_PAYLOAD - empty,
 							 stream->body.len - stream->body_sent);
-		message = message_create(MESSAGE_REQUEST_MORE, request_more_size(&more));
+		message = remote_message(MESSAGE_REQUEST_MORE, request_more_size(&more));
 		request_more_write(message->payload, message->size, &more);
 		message->from = stream->self;
 		stream->input_credits--;
@@ -762,7 +789,7 @@ remote_open(uint32 node, const RemoteRequest *request)
 	RemoteStream *stream;
 	CancelMessage cancel = {0};
 
-	runtime_require();
+	asker_prepare();
 	context = AllocSetContextCreate(CurrentMemoryContext, "dlog stream",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
@@ -804,7 +831,7 @@ remote_open(uint32 node, const RemoteRequest *request)
 	stream->on_delete.func = stream_deleted;
 	stream->on_delete.arg = stream;
 	MemoryContextRegisterResetCallback(context, &stream->on_delete);
-	stream->cancel = message_create(MESSAGE_CANCEL, cancel_size(&cancel));
+	stream->cancel = remote_message(MESSAGE_CANCEL, cancel_size(&cancel));
 	cancel_write(stream->cancel->payload, stream->cancel->size, &cancel);
 	stream->activity = activity_begin(ACTIVITY_ASKER, node, stream->name,
 									  stream->request_id, stream->text);
@@ -1022,7 +1049,7 @@ send_input(RemoteStream *stream, Size size, uint8 last_flags)
 		left -= input.bytes.size;
 		at += input.bytes.size;
 		input.flags = left == 0 ? last_flags : 0;
-		message = message_create(MESSAGE_INPUT, input_size(&input));
+		message = remote_message(MESSAGE_INPUT, input_size(&input));
 		input_write(message->payload, message->size, &input);
 		message->from = stream->self;
 		stream->input_credits--;

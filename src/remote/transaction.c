@@ -58,7 +58,10 @@ rollback_message(int level)
 	Message *message = message_try_create(MESSAGE_ROLLBACK, rollback_size(&rollback));
 
 	if (message != NULL)
+	{
+		message->flags = MESSAGE_CONTROL;
 		rollback_write(message->payload, message->size, &rollback);
+	}
 	return message;
 }
 
@@ -66,7 +69,7 @@ static Message *
 commit_message(int level)
 {
 	CommitMessage commit = {.level = level};
-	Message *message = message_create(MESSAGE_COMMIT, commit_size(&commit));
+	Message *message = remote_message(MESSAGE_COMMIT, commit_size(&commit));
 
 	commit_write(message->payload, message->size, &commit);
 	return message;
@@ -304,7 +307,7 @@ participants_commit(void)
 }
 
 /* Everything ends.  Nothing here can fail. */
-static void
+void
 participants_forget(bool is_abort)
 {
 	dlist_iter iter;
