@@ -39,7 +39,9 @@
 
 #define BACKLOG 4096
 #define RECEIVE_HIGH_WATER 128 /* messages in libzmq, per connection */
-#define STALL_US 10000		   /* between looks whether there is memory again */
+#define MEMORY_BASE (UINT64CONST(1) << 30)
+#define MEMORY_PER_PEER (UINT64CONST(32) << 20)
+#define STALL_US 10000 /* between looks whether there is memory again */
 
 StaticAssertDecl(FRAME_MAX_PAYLOAD == MESSAGE_MAX_PAYLOAD,
 				 "a frame holds what a message holds");
@@ -260,6 +262,7 @@ follow_node_table(void)
 	}
 	network.version = version;
 	network.n_peers = n_nodes;
+	limit_memory();
 
 	for (uint32 node = 1; node < n_nodes; node++)
 	{
@@ -467,6 +470,28 @@ raise_file_limit(void)
 	{
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/*
+ * Limits our memory to far more than all links take when they are full.
+ *
+ * libzmq keeps the parts of a message until its last has come, however many
+ * there are, and no option limits that.  A node that was taken over could so
+ * make this server run out of memory; as it is, libzmq aborts this process
+ * first, and the worker forks another.
+ */
+static void
+limit_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_DATA, &limit) == 0)
+	{
+		limit.rlim_cur = MEMORY_BASE + (rlim_t) network.n_peers * MEMORY_PER_PEER;
+		if (limit.rlim_max != RLIM_INFINITY)
+			limit.rlim_cur = Min(limit.rlim_cur, limit.rlim_max);
+		setrlimit(RLIMIT_DATA, &limit);
 	}
 }
 
