@@ -163,6 +163,28 @@ network_read_event(void *monitor, uint16 *event, int *value)
 	return true;
 }
 
+/*
+ * Limits our memory to far more than all links take when they are full.
+ *
+ * libzmq keeps the parts of a message until its last has come, however many
+ * there are, and no option limits that.  A node that was taken over could so
+ * make this server run out of memory; as it is, libzmq aborts this process
+ * first, and the worker forks another.
+ */
+static void
+limit_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_DATA, &limit) == 0)
+	{
+		limit.rlim_cur = MEMORY_BASE + (rlim_t) network.n_peers * MEMORY_PER_PEER;
+		if (limit.rlim_max != RLIM_INFINITY)
+			limit.rlim_cur = Min(limit.rlim_cur, limit.rlim_max);
+		setrlimit(RLIMIT_DATA, &limit);
+	}
+}
+
 /* ------------------------------------------------------- the node table */
 
 /* Whether an entry still stands for the peer's node under the same address. */
@@ -470,28 +492,6 @@ raise_file_limit(void)
 	{
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
-/*
- * Limits our memory to far more than all links take when they are full.
- *
- * libzmq keeps the parts of a message until its last has come, however many
- * there are, and no option limits that.  A node that was taken over could so
- * make this server run out of memory; as it is, libzmq aborts this process
- * first, and the worker forks another.
- */
-static void
-limit_memory(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_DATA, &limit) == 0)
-	{
-		limit.rlim_cur = MEMORY_BASE + (rlim_t) network.n_peers * MEMORY_PER_PEER;
-		if (limit.rlim_max != RLIM_INFINITY)
-			limit.rlim_cur = Min(limit.rlim_cur, limit.rlim_max);
-		setrlimit(RLIMIT_DATA, &limit);
 	}
 }
 
