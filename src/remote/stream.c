@@ -436,6 +436,7 @@ stream_pump(RemoteStream *stream)
 			stream->is_started = true;
 			stream->input_credits += INPUT_CREDITS;
 			stream->stats.queued_ms = (clock_now_us() - stream->opened_us) / 1000.0;
+			stream->has_moved = true;
 			moved = true;
 		}
 		participant_check(stream->participant);
