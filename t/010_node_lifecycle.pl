@@ -146,7 +146,8 @@ SKIP:
 	}
 	my $from = $switches->();
 	usleep(1_500_000);
-	is($switches->() - $from, 0, 'launcher and schedulers sleep without waking up');
+	# A scheduler may report statistics once.
+	cmp_ok($switches->() - $from, '<=', 2, 'launcher and schedulers sleep without waking up');
 }
 
 # --- stop, start, too few workers

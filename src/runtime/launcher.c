@@ -28,6 +28,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "storage/sinval.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -364,6 +365,8 @@ dlog_launcher_main(Datum argument)
 		if (ProcDiePending)
 			proc_exit(1);
 		CHECK_FOR_INTERRUPTS();
+		if (catchupInterruptPending)
+			ProcessCatchupInterrupt();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

@@ -217,6 +217,7 @@ dlog_stat_runtime(PG_FUNCTION_ARGS)
 {
 	uint64 sent = 0;
 	uint64 received = 0;
+	int64 waiting = 0;
 	uint32 i;
 
 	runtime_require();
@@ -229,6 +230,9 @@ dlog_stat_runtime(PG_FUNCTION_ARGS)
 	put_statistic(fcinfo, "actors", actor_count());
 	put_statistic(fcinfo, "messages sent", sent);
 	put_statistic(fcinfo, "messages received", received);
+	for (i = 0; i < MAX_DATABASES; i++)
+		waiting += database_waiting(i);
+	put_statistic(fcinfo, "work waiting", waiting);
 	put_statistic(fcinfo, "bytes free", arena_bytes_free());
 	for (i = 0; i < DEAD_LETTER_REASONS; i++)
 		put_statistic(fcinfo, psprintf("dead letters: %s", dead_letter_reason_name(i)),

@@ -28,6 +28,7 @@
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "storage/sinval.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -246,6 +247,8 @@ recover_from_error(void)
 	EmitErrorReport();
 	AbortOutOfAnyTransaction();
 	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	pgstat_report_wait_end();
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 }
@@ -325,7 +328,6 @@ run_work(Message *message, MemoryContext work_context)
 
 	set_busy(true);
 	runtime_report_activity(name ? name : "?");
-	pgstat_report_appname("dlog");
 	MemoryContextSwitchTo(work_context);
 	PG_TRY();
 	{
@@ -354,7 +356,6 @@ run_work(Message *message, MemoryContext work_context)
 	my_scheduler->works++;
 	runtime_report_activity(NULL);
 	set_busy(false);
-	pgstat_report_stat(false);
 }
 
 /* Are fewer idle than shall be, so that the launcher should start one? */
@@ -378,8 +379,12 @@ sleep_idle(void)
 {
 	DatabaseSlot *database = database_at(my_database);
 	long timeout = -1;
+	long statistics_ms;
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	int happened = 0;
+
+	/* Statistics that came too soon after the last are reported later. */
+	statistics_ms = pgstat_report_stat(false);
 
 	database_set_idle(my_database, my_number, true);
 	if (!database_has_work(my_database) && pg_atomic_read_u32(&database->refresh) == 0)
@@ -388,6 +393,10 @@ sleep_idle(void)
 			timeout = dlog_scheduler_idle_timeout;
 		if (owes_refresh)
 			timeout = REFRESH_RETRY_MS;
+		if (statistics_ms > 0 && (timeout < 0 || statistics_ms < timeout))
+			timeout = statistics_ms;
+		else
+			statistics_ms = 0;
 		if (timeout >= 0)
 			events |= WL_TIMEOUT;
 		happened = WaitLatch(MyLatch, events, timeout, WaitEventExtensionNew("DlogSchedulerIdle"));
@@ -395,6 +404,12 @@ sleep_idle(void)
 			ResetLatch(MyLatch);
 	}
 	database_set_idle(my_database, my_number, false);
+	if (statistics_ms > 0)
+	{
+		if (happened & WL_TIMEOUT)
+			pgstat_report_stat(true);
+		return true;
+	}
 	if (owes_refresh && (happened & WL_TIMEOUT))
 		pg_atomic_write_u32(&database->refresh, 1);
 	else if ((happened & WL_TIMEOUT) && !database_has_work(my_database) &&
@@ -514,6 +529,8 @@ dlog_scheduler_main(Datum argument)
 		if (ProcDiePending)
 			proc_exit(1);
 		CHECK_FOR_INTERRUPTS();
+		if (catchupInterruptPending)
+			ProcessCatchupInterrupt();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
