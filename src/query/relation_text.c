@@ -18,6 +18,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
 #include "query/query_internal.h"
@@ -37,6 +38,17 @@ relation_text_init(RelationText *text, Relation relation)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("foreign table \"%s\" does not belong to a node",
 						RelationGetRelationName(relation))));
+
+	/* It would ask itself for its rows, which would ask itself for its rows. */
+	if (text->home.node == THIS_NODE &&
+		strcmp(text->home.name, RelationGetRelationName(relation)) == 0 &&
+		strcmp(text->home.schema,
+			   get_namespace_name(RelationGetNamespace(relation))) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
+				 errmsg("foreign table \"%s\" stands for itself",
+						RelationGetRelationName(relation)),
+				 errhint("Name another node, or another relation in schema_name and table_name.")));
 
 	text->name = text->home.parent_name != NULL
 					 ? quote_qualified_identifier(text->home.parent_schema,

@@ -459,6 +459,17 @@ offends_walker(Node *node, void *argument)
 				return true;
 			break;
 
+		case T_RelabelType:
+			/* The planner makes it of COLLATE, and it is printed without. */
+			if (OidIsValid(((RelabelType *) node)->resultcollid) &&
+				((RelabelType *) node)->resultcollid !=
+					exprCollation((Node *) ((RelabelType *) node)->arg))
+			{
+				context->reason = "a collation does not come from a column";
+				return true;
+			}
+			break;
+
 		case T_CollateExpr:
 			if (((CollateExpr *) node)->collOid >= FirstNormalObjectId)
 			{
@@ -496,7 +507,6 @@ offends_walker(Node *node, void *argument)
 		case T_Param:
 		case T_FuncExpr:
 		case T_BoolExpr:
-		case T_RelabelType:
 		case T_CoerceViaIO:
 		case T_ArrayCoerceExpr:
 		case T_CaseExpr:
