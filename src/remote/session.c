@@ -72,7 +72,7 @@ typedef struct Session
 	uint32 body_unacknowledged;
 } Session;
 
-static Session *current;
+static Session *volatile current;
 
 static void session_handle(Session *session, Message *message);
 
@@ -93,6 +93,9 @@ tell_started(Session *session)
 	Message *message = remote_message(MESSAGE_STARTED, started_size(&started));
 
 	started_write(message->payload, message->size, &started);
+
+	/* If it comes back, nobody needs what we are at by then. */
+	message->flags |= MESSAGE_URGENT;
 	tell(session, session->peer, message);
 }
 
@@ -166,15 +169,21 @@ transaction_begin(Session *session, const RequestMessage *request)
 
 /* What a statement may leave behind in a process goes with its session. */
 static void
-forget_session_state(void)
+forget_transactional_state(void)
 {
-	DropAllPreparedStatements();
-	LockReleaseAll(USER_LOCKMETHOD, true);
+	PortalHashTableDeleteAll();
 	if (!XactReadOnly)
 	{
 		Async_UnlistenAll();
 		ResetTempTableNamespace();
 	}
+}
+
+static void
+forget_process_state(void)
+{
+	DropAllPreparedStatements();
+	LockReleaseAll(USER_LOCKMETHOD, true);
 	ResetSequenceCaches();
 }
 
@@ -184,7 +193,7 @@ transaction_commit(Session *session)
 	/* Deferred triggers run as the role and under the settings of the asker. */
 	AfterTriggerFireDeferred();
 	AtEOXact_GUC(false, session->guc_level);
-	forget_session_state();
+	forget_transactional_state();
 	EndTransactionBlock(false);
 	CommitTransactionCommand();
 	SetUserIdAndSecContext(session->outer_role, 0);
@@ -782,10 +791,10 @@ session_begin(Session *session, Message *message)
 	}
 	session->request_id = request.request_id;
 	session->node = wire_to_cstring(request.asker);
-	session->actor = bound_actor_spawn(session->context, "remote statement");
-	session->self = bound_actor_address(session->actor);
 	if (session->peer.node != THIS_NODE)
 		session->epoch = link_epoch(session->peer.node);
+	session->actor = bound_actor_spawn(session->context, "remote statement");
+	session->self = bound_actor_address(session->actor);
 	tell_started(session);
 	session->name = psprintf("dlog: session %u on %s", request.asker_pid,
 							 session->node);
@@ -827,6 +836,19 @@ session_abandon(int code, Datum argument)
 	PG_END_TRY();
 }
 
+/* In a signal handler: has the asker ended, or the way to it? */
+static bool
+session_is_interrupted(void)
+{
+	Session *session = current;
+
+	if (session == NULL || session->actor == NULL)
+		return false;
+	return bound_actor_is_interrupted(session->actor) ||
+		   (session->peer.node != THIS_NODE &&
+			link_epoch(session->peer.node) != session->epoch);
+}
+
 /* Once in the life of a scheduler that runs others' statements. */
 static void
 scheduler_prepare(void)
@@ -838,6 +860,7 @@ scheduler_prepare(void)
 	is_prepared = true;
 	plans_init();
 	before_shmem_exit(session_abandon, (Datum) 0);
+	process_take_interrupts(session_is_interrupted);
 }
 
 /*
@@ -881,7 +904,7 @@ session_run(Message *message)
 	{
 		ErrorData *error = caught_error(session);
 
-		if (asker_is_there(session))
+		if (!session_is_interrupted())
 			tell_failure(session, session->peer, error, 0);
 		transaction_abort(session, NULL);
 	}
@@ -889,6 +912,7 @@ session_run(Message *message)
 
 	if (IsTransactionOrTransactionBlock())
 		transaction_abort(session, NULL);
+	forget_process_state();
 	SetClientEncoding(session->client_encoding);
 	debug_query_string = NULL;
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -896,6 +920,7 @@ session_run(Message *message)
 	pgstat_report_stat(false);
 	link_unwatch();
 	current = NULL;
+	QueryCancelPending = false;
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(context);
 }

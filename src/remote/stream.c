@@ -834,6 +834,10 @@ remote_open(uint32 node, const RemoteRequest *request)
 	MemoryContextRegisterResetCallback(context, &stream->on_delete);
 	stream->cancel = remote_message(MESSAGE_CANCEL, cancel_size(&cancel));
 	cancel_write(stream->cancel->payload, stream->cancel->size, &cancel);
+
+	/* What runs alone is to stop; a transaction may want its other statements. */
+	if (stream->participant == NULL)
+		stream->cancel->flags |= MESSAGE_URGENT;
 	stream->activity = activity_begin(ACTIVITY_ASKER, node, stream->name,
 									  stream->request_id, stream->text);
 

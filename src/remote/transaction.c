@@ -59,7 +59,7 @@ rollback_message(int level)
 
 	if (message != NULL)
 	{
-		message->flags = MESSAGE_CONTROL;
+		message->flags = MESSAGE_CONTROL | (level == 1 ? MESSAGE_URGENT : 0);
 		rollback_write(message->payload, message->size, &rollback);
 	}
 	return message;

@@ -135,6 +135,7 @@ actor_claim(const char *behavior, void *bound)
 	slot->bound = bound;
 	strlcpy(slot->behavior, behavior, NAMEDATALEN);
 	pg_atomic_write_u64(&slot->monitors, 0);
+	pg_atomic_write_u32(&slot->interrupted, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_ALIVE));
 	pg_atomic_fetch_add_u32(&actors->alive, 1);
@@ -237,6 +238,7 @@ actor_send(ActorAddress to, Message *message)
 {
 	ActorSlot *slot;
 	uint16 process;
+	bool is_urgent = (message->flags & MESSAGE_URGENT) != 0;
 
 	message->to = to;
 	process_count_sent();
@@ -271,8 +273,12 @@ actor_send(ActorAddress to, Message *message)
 		return refuse(message, DEAD_LETTER_MAILBOX_FULL, SEND_MAILBOX_FULL);
 
 	/* Should it exit right now, that process answers for it. */
+	if (is_urgent)
+		pg_atomic_write_u32(&slot->interrupted, to.incarnation);
 	if (!process_push(process, message))
 		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
+	if (is_urgent)
+		process_signal(process);
 	return SEND_OK;
 }
 
@@ -306,7 +312,7 @@ actor_send_undelivered(Message *message, SendResult reason)
 	}
 	message->from = message->to;
 	message->type = MESSAGE_UNDELIVERED;
-	message->flags = MESSAGE_CONTROL;
+	message->flags = MESSAGE_CONTROL | (message->flags & MESSAGE_URGENT);
 	message->size = undelivered_size(&undelivered);
 	undelivered_write(message->payload, message->size, &undelivered);
 	(void) actor_send(sender, message);
@@ -463,5 +469,6 @@ actor_shmem_init(void)
 	{
 		pg_atomic_init_u64(&actors->slot[i].identity, IDENTITY(actors->first_incarnation, ACTOR_FREE));
 		pg_atomic_init_u64(&actors->slot[i].monitors, MONITORS_CLOSED);
+		pg_atomic_init_u32(&actors->slot[i].interrupted, 0);
 	}
 }

@@ -98,6 +98,18 @@ bound_actor_address(BoundActor *actor)
 }
 
 /*
+ * bound_actor_is_interrupted
+ *		Has an urgent message for this actor come, received or not?
+ *
+ * A signal handler may call it.
+ */
+bool
+bound_actor_is_interrupted(BoundActor *actor)
+{
+	return pg_atomic_read_u32(&actor->slot->interrupted) == actor->address.incarnation;
+}
+
+/*
  * bound_sort_mail
  *		Move what came into this process's inbox to its actors.
  *

@@ -19,9 +19,11 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -65,6 +67,54 @@ process_wake(uint16 slot)
 
 	if (latch != NULL)
 		SetLatch(latch);
+}
+
+/*
+ * process_signal
+ *		Interrupt what a process does, if it takes interrupts.  Any process.
+ */
+void
+process_signal(uint16 slot)
+{
+	ProcessSlot *process = &processes[slot];
+
+	if (process->takes_interrupts && process->pid != 0)
+		(void) kill(process->pid, SIGUSR2);
+}
+
+void
+process_interrupt(int proc_number)
+{
+	process_signal(PROCESS_NETWORK + 1 + proc_number);
+}
+
+static bool (*interrupt_is_ours)(void);
+
+static void
+handle_interrupt(SIGNAL_ARGS)
+{
+	int save_errno = errno;
+
+	if (interrupt_is_ours())
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/*
+ * process_take_interrupts
+ *		From now on, interrupts that concern this process cancel its query.
+ */
+void
+process_take_interrupts(bool (*is_concerned)(void))
+{
+	process_attach();
+	interrupt_is_ours = is_concerned;
+	pqsignal(SIGUSR2, handle_interrupt);
+	my_process->takes_interrupts = true;
 }
 
 static void
@@ -192,6 +242,7 @@ process_detach(int code, Datum arg)
 		actor_send_undelivered(message, SEND_NO_ACTOR);
 		message = next;
 	}
+	my_process->takes_interrupts = false;
 	my_process = NULL;
 	my_process_slot = PROCESS_NONE;
 	arena_detach();
@@ -213,6 +264,7 @@ process_attach(void)
 	my_process = &processes[my_process_slot];
 	my_process->latch = &MyProc->procLatch;
 	my_process->pid = MyProcPid;
+	my_process->takes_interrupts = false;
 	pg_atomic_write_u32(&my_process->is_signalled, 0);
 	arena_attach(my_process_slot);
 	Assert(pg_atomic_read_u64(&my_process->inbox) == INBOX_CLOSED);

@@ -58,6 +58,8 @@ typedef struct Message
 
 /* Flags of a message. */
 #define MESSAGE_CONTROL 1 /* is never refused because a mailbox is full */
+#define MESSAGE_URGENT 2  /* interrupts what its receiver's process does, if
+						   * that takes interrupts */
 
 #define MESSAGE_MAX_PAYLOAD (64 * 1024 - 8 - offsetof(Message, payload))
 
@@ -129,6 +131,16 @@ extern bool runtime_wait(long timeout_ms, uint32 wait_event_info);
  */
 extern void process_attach(void);
 extern uint16 process_slot(void);
+
+/*
+ * Interrupts (process.c).  A process that runs long statements may let urgent
+ * messages and changes of links cancel them as pg_cancel_backend() does.  The
+ * function says whether what has happened concerns the statement at work; it
+ * is called in a signal handler.
+ */
+extern void process_take_interrupts(bool (*is_concerned)(void));
+extern void process_interrupt(int proc_number);
+extern bool bound_actor_is_interrupted(BoundActor *actor); /* by a message */
 
 /*
  * The network process (process.c).  It is forked by the transport worker,

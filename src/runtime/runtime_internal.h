@@ -31,6 +31,7 @@ typedef struct ProcessSlot
 	pg_atomic_uint32 queued;						 /* messages not yet received by an actor */
 	Latch *latch;									 /* never changes while attached */
 	int pid;										 /* same */
+	bool takes_interrupts;							 /* written by the process alone */
 	pg_atomic_uint64 sent;							 /* written by the process alone */
 	pg_atomic_uint64 received;
 } ProcessSlot;
@@ -42,6 +43,7 @@ extern ProcessSlot *process_at(uint16 slot);
 extern bool process_push(uint16 slot, Message *message);
 extern bool process_has_room(uint16 slot);
 extern void process_wake(uint16 slot);
+extern void process_signal(uint16 slot);
 extern Message *process_take(void);
 extern bool process_has_mail(void);
 extern void process_count_sent(void);
@@ -68,6 +70,7 @@ typedef struct ActorSlot
 	/* incarnation in the high half, ActorState in the low half */
 	pg_atomic_uint64 identity;
 	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
+	pg_atomic_uint32 interrupted; /* incarnation that an urgent message was for */
 	uint32 next_free;		   /* while it is free */
 	/* the rest never changes while alive, or is written by its process alone */
 	uint16 process;

@@ -221,7 +221,8 @@ peer_flush(Peer *peer)
 	{
 		Message *message = peer->first;
 		FrameHead head = {
-			.flags = (message->flags & MESSAGE_CONTROL) ? FRAME_CONTROL : 0,
+			.flags = ((message->flags & MESSAGE_CONTROL) ? FRAME_CONTROL : 0) |
+					 ((message->flags & MESSAGE_URGENT) ? FRAME_URGENT : 0),
 			.type = message->type,
 			.to_slot = message->to.slot,
 			.to_incarnation = message->to.incarnation,
@@ -310,7 +311,7 @@ peer_answer_undelivered(Peer *peer, const FrameHead *head, SendResult reason)
 	};
 	FrameHead answer = {
 		.type = MESSAGE_UNDELIVERED,
-		.flags = FRAME_CONTROL,
+		.flags = FRAME_CONTROL | (head->flags & FRAME_URGENT),
 		.to_slot = head->from_slot,
 		.to_incarnation = head->from_incarnation,
 	};

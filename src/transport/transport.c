@@ -165,7 +165,10 @@ transport_tell_watchers(void)
 		for (int bit = 0; bits != 0; bit++, bits >>= 1)
 		{
 			if (bits & 1)
+			{
 				SetLatch(&ProcGlobal->allProcs[word * 32 + bit].procLatch);
+				process_interrupt(word * 32 + bit);
+			}
 		}
 	}
 }

@@ -6,7 +6,7 @@
  * and behind it the payload of the message that "type" names.
  *
  *		byte 0	version		protocol version that both sides agreed on
- *		byte 1	flags		FRAME_CONTROL or 0
+ *		byte 1	flags		FRAME_CONTROL, FRAME_URGENT
  *		2..3	type		MessageType
  *		4..11	sequence	1 for the first frame of an epoch, then counting
  *		12..19	to			slot and incarnation of the receiver
@@ -23,6 +23,7 @@
 
 /* The message overtakes others in its receiver's mailbox. */
 #define FRAME_CONTROL 0x01
+#define FRAME_URGENT 0x02
 
 /* Bytes of payload that a receiver has room for. */
 #define FRAME_MAX_PAYLOAD (64 * 1024 - 48)
