@@ -423,7 +423,6 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 		if (there_us > 0)
 			answer->elapsed_us = Min(answer->elapsed_us, there_us);
 	}
-	attempt_end(asked);
 
 	if (error)
 	{
@@ -442,6 +441,7 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 	asking->receiver(asking->receiver_state, answer);
 	asked->state = ASK_DONE;
 	asking->n_open--;
+	attempt_end(asked); /* the error was the stream's */
 	MemoryContextReset(asked->context);
 }
 

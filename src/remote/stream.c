@@ -41,6 +41,9 @@
 /* Ours is the message that a timeout should give; the other node's comes later. */
 #define TIMEOUT_GRACE_MS 200
 
+/* How long a wait lasts at most while another stream has unread news. */
+#define RESTING_STREAM_MS 10
+
 /* Rows to be put are gathered up to this size. */
 #define COPY_RUN_SIZE (MESSAGE_MAX_PAYLOAD - 1024)
 
@@ -92,9 +95,13 @@ struct RemoteStream
 	StringInfoData rows;
 
 	bool is_open; /* in open_streams */
+	bool awaits_link; /* the request has not been sent yet */
+	LinkWait link_wait;
 	bool is_started;
 	bool is_ended;
-	bool has_moved; /* since remote_next() returned REMOTE_PENDING */
+	bool is_over_there; /* nothing is at work for us any more */
+	bool has_moved;		/* since remote_next() returned REMOTE_PENDING */
+	bool is_news_known; /* a wait has returned because it moved */
 	bool is_delivered; /* a row has been given away */
 	ErrorData *error;
 	char *tag;
@@ -106,7 +113,8 @@ struct RemoteStream
 
 static dlist_head open_streams = DLIST_STATIC_INIT(open_streams);
 
-static void stream_send(RemoteStream *stream);
+static void stream_begin(RemoteStream *stream);
+static bool stream_go_on(RemoteStream *stream);
 
 /* --- the end of a stream ---------------------------------------------------- */
 
@@ -139,7 +147,7 @@ stream_deleted(void *argument)
 	stream_forget_chunks(stream);
 	if (stream->cancel != NULL)
 	{
-		if (stream->is_started && !stream->is_ended)
+		if (stream->is_started && !stream->is_over_there)
 		{
 			stream->cancel->from = stream->self;
 			(void) actor_send(stream->executor, stream->cancel);
@@ -232,9 +240,10 @@ stream_lost(RemoteStream *stream, int sqlstate, const char *message, const char 
 	{
 		stream_forget_chunks(stream);
 		stream->has_moved = true;
-		stream_send(stream);
+		stream_begin(stream);
 		return;
 	}
+	stream->is_over_there = true;
 	old = MemoryContextSwitchTo(stream->context);
 	error = palloc0(sizeof(ErrorData));
 	error->elevel = ERROR;
@@ -307,6 +316,7 @@ handle_end(RemoteStream *stream, const Message *message)
 	stream->stats.stalled_ms = end.stalled_us / 1000.0;
 	stream->tag = wire_to_cstring(end.tag);
 	stream->is_ended = true;
+	stream->is_over_there = true;
 }
 
 static void
@@ -321,7 +331,30 @@ handle_failure(RemoteStream *stream, const Message *message)
 		stream_lost(stream, ERRCODE_CONNECTION_FAILURE,
 					"lost the statement on node \"%s\"", error->message);
 	else
+	{
+		stream->is_over_there = true;
 		stream_set_error(stream, error);
+	}
+}
+
+/* No scheduler will ever take the request. */
+static void
+stream_set_no_database(RemoteStream *stream)
+{
+	MemoryContext old = MemoryContextSwitchTo(stream->context);
+	ErrorData *error = palloc0(sizeof(ErrorData));
+
+	error->elevel = ERROR;
+	error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
+	error->message = psprintf("node \"%s\" does not run dlog in database \"%s\"",
+							  stream->name,
+							  stream->node == THIS_NODE ?
+								  get_database_name(MyDatabaseId) :
+								  node_database(stream->node));
+	error->assoc_context = stream->context;
+	MemoryContextSwitchTo(old);
+	stream->is_over_there = true;
+	stream_set_error(stream, error);
 }
 
 static void
@@ -334,19 +367,7 @@ handle_undelivered(RemoteStream *stream, const Message *message)
 	if (undelivered.type == MESSAGE_REQUEST && undelivered.slot == 0 &&
 		undelivered.reason == SEND_NO_ACTOR)
 	{
-		MemoryContext old = MemoryContextSwitchTo(stream->context);
-		ErrorData *error = palloc0(sizeof(ErrorData));
-
-		error->elevel = ERROR;
-		error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
-		error->message = psprintf("node \"%s\" does not run dlog in database \"%s\"",
-								  stream->name,
-								  stream->node == THIS_NODE ?
-									  get_database_name(MyDatabaseId) :
-									  node_database(stream->node));
-		error->assoc_context = stream->context;
-		MemoryContextSwitchTo(old);
-		stream_set_error(stream, error);
+		stream_set_no_database(stream);
 		return;
 	}
 
@@ -412,6 +433,22 @@ stream_handle(RemoteStream *stream, Message *message)
 	MemoryContextSwitchTo(old);
 }
 
+/* Its time is over.  What is at work there is called off with the stream. */
+static void
+stream_set_overdue(RemoteStream *stream)
+{
+	MemoryContext old = MemoryContextSwitchTo(stream->context);
+	ErrorData *error = palloc0(sizeof(ErrorData));
+
+	error->elevel = ERROR;
+	error->sqlerrcode = ERRCODE_QUERY_CANCELED;
+	error->message = psprintf("node \"%s\" did not answer in time", stream->name);
+	error->assoc_context = stream->context;
+	MemoryContextSwitchTo(old);
+	stream->error = error;
+	stream->has_moved = true;
+}
+
 /* Take in what has come; true if there was anything. */
 static bool
 stream_pump(RemoteStream *stream)
@@ -425,8 +462,15 @@ stream_pump(RemoteStream *stream)
 		stream_handle(stream, message);
 		moved = true;
 	}
-	if (stream->is_ended)
+	if (stream->is_ended || stream->error != NULL)
 		return moved;
+	if (stream->deadline != 0 && GetCurrentTimestamp() >= stream->deadline)
+	{
+		stream_set_overdue(stream);
+		return true;
+	}
+	if (stream->awaits_link)
+		return stream_go_on(stream) || moved;
 	if (stream->participant != NULL && !stream->is_started)
 	{
 		(void) participant_pump(stream->participant);
@@ -447,11 +491,7 @@ stream_pump(RemoteStream *stream)
 					"lost the link to node \"%s\"", NULL);
 		return true;
 	}
-	if (stream->deadline != 0 && GetCurrentTimestamp() >= stream->deadline)
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("node \"%s\" did not answer in time", stream->name)));
-	return moved;
+	return stream_go_on(stream) || moved;
 }
 
 /* --- waiting ------------------------------------------------------------------- */
@@ -472,6 +512,7 @@ remote_wait_until(TimestampTz deadline)
 		TimestampTz soonest = deadline;
 		long timeout_ms = -1;
 		bool moved = false;
+		bool moved_before = false;
 		dlist_iter iter;
 
 		CHECK_FOR_INTERRUPTS();
@@ -480,12 +521,32 @@ remote_wait_until(TimestampTz deadline)
 			RemoteStream *stream = dlist_container(RemoteStream, link, iter.cur);
 
 			(void) stream_pump(stream);
-			moved |= stream->has_moved;
+			if (stream->has_moved)
+			{
+				if (stream->is_news_known)
+					moved_before = true;
+				else
+					moved = stream->is_news_known = true;
+			}
 			if (stream->deadline != 0 && (soonest == 0 || stream->deadline < soonest))
 				soonest = stream->deadline;
+			if (stream->awaits_link && (soonest == 0 || stream->link_wait.deadline < soonest))
+				soonest = stream->link_wait.deadline;
 		}
 		if (moved)
 			break;
+
+		/*
+		 * What has moved before and was not looked at since may belong to a
+		 * portal that rests, while the caller waits for another stream.  It
+		 * may be the caller's as well, so do not wait for long; but do not
+		 * turn in circles.
+		 */
+		if (moved_before)
+		{
+			(void) runtime_wait(RESTING_STREAM_MS, PG_WAIT_EXTENSION);
+			break;
+		}
 		if (soonest != 0)
 		{
 			TimestampTz now = GetCurrentTimestamp();
@@ -591,27 +652,22 @@ request_message(RemoteStream *stream)
 	return message;
 }
 
-/* What did not fit into the request follows, as the executor takes it. */
-static void
-send_rest_of_body(RemoteStream *stream)
+/*
+ * Send more of a request that does not fit into one message, as far as the
+ * credits go.  Returns whether anything was sent.
+ */
+static bool
+send_more_of_body(RemoteStream *stream)
 {
-	int attempt = stream->stats.attempts;
+	bool moved = false;
 
-	while (stream->body_sent < stream->body.len && !stream->is_ended)
+	while (stream->body_sent < stream->body.len && stream->is_started &&
+		   stream->input_credits > 0)
 	{
 		RequestMoreMessage more;
 		Message *message;
 		Size empty;
 
-		(void) stream_pump(stream);
-		if (stream->is_ended || stream->stats.attempts != attempt)
-			return;
-		if (!stream->is_started || stream->input_credits == 0)
-		{
-			stream->has_moved = false;
-			remote_wait();
-			continue;
-		}
 		more.body.size = 0;
 		empty = request_more_size(&more);
 		more.body.data = stream->body.data + stream->body_sent;
@@ -622,8 +678,12 @@ send_rest_of_body(RemoteStream *stream)
 		message->from = stream->self;
 		stream->input_credits--;
 		stream->body_sent += more.body.size;
+		moved = true;
+
+		/* If it reaches nobody, that is told, or the epoch tells. */
 		(void) actor_send(stream->executor, message);
 	}
+	return moved;
 }
 
 /* The request's way to the other node: its session there, or any scheduler. */
@@ -643,18 +703,72 @@ stream_target(RemoteStream *stream)
 								node_database(stream->node));
 }
 
-/* Send the request, for the first time or again. */
+/* The link is up: send the request. */
 static void
-stream_send(RemoteStream *stream)
+send_request(RemoteStream *stream)
 {
+	ActorAddress target = stream_target(stream);
 	Message *message;
-	ActorAddress target;
 	SendResult result;
 
+	stream->awaits_link = false;
+	activity_set(stream->activity, ACTIVITY_WAITS_FOR_SCHEDULER, 0, 0);
+	if (stream->node != THIS_NODE)
+		stream->epoch = link_epoch(stream->node);
+	message = request_message(stream);
+	message->from = stream->self;
+	result = actor_send(target, message);
+	if (stream->participant != NULL)
+		participant_sent(stream->participant, stream->writes, stream->level);
+	if (result == SEND_NODE_DOWN)
+		stream_lost(stream, ERRCODE_CONNECTION_FAILURE,
+					"lost the link to node \"%s\"", NULL);
+	else if (result != SEND_OK)
+		stream_set_no_database(stream);
+}
+
+/*
+ * Go on with sending the request, as far as it goes without waiting.  Returns
+ * whether there was anything to do.
+ */
+static bool
+stream_go_on(RemoteStream *stream)
+{
+	MemoryContext old;
+	ErrorData *error;
+	LinkPoll poll;
+
+	if (!stream->awaits_link)
+		return send_more_of_body(stream);
+
+	old = MemoryContextSwitchTo(stream->context);
+	poll = link_poll(&stream->link_wait, &error);
+	MemoryContextSwitchTo(old);
+	switch (poll)
+	{
+		case LINK_POLL_UP:
+			send_request(stream);
+			return true;
+		case LINK_POLL_FAILED:
+			stream->is_over_there = true;
+			stream_set_error(stream, error);
+			return true;
+		case LINK_POLL_PENDING:
+			break;
+	}
+	return false;
+}
+
+/* Begin an attempt: ask for the link, and send the request if it is up. */
+static void
+stream_begin(RemoteStream *stream)
+{
 	stream->is_started = false;
 	stream->is_ended = false;
+	stream->is_over_there = false;
 	stream->input_credits = 0;
 	stream->unacknowledged = 0;
+	stream->body_sent = 0;
 	stream->stats.attempts++;
 	stream->stats.chunks = stream->stats.bytes = 0;
 	if (stream->has_reader && stream->forms != NULL)
@@ -675,27 +789,9 @@ stream_send(RemoteStream *stream)
 	stream->self = bound_actor_address(stream->actor);
 
 	activity_set(stream->activity, ACTIVITY_WAITS_FOR_LINK, 0, 0);
-	if (stream->node != THIS_NODE)
-		link_require(stream->node);
-	activity_set(stream->activity, ACTIVITY_WAITS_FOR_SCHEDULER, 0, 0);
-	target = stream_target(stream);
-	if (stream->node != THIS_NODE)
-		stream->epoch = link_epoch(stream->node);
-	message = request_message(stream);
-	message->from = stream->self;
-	result = actor_send(target, message);
-	if (stream->participant != NULL)
-		participant_sent(stream->participant, stream->writes, stream->level);
-	if (result == SEND_NODE_DOWN)
-		stream_lost(stream, ERRCODE_CONNECTION_FAILURE,
-					"lost the link to node \"%s\"", NULL);
-	else if (result != SEND_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("node \"%s\" does not run dlog in this database",
-						stream->name)));
-	else
-		send_rest_of_body(stream);
+	stream->awaits_link = true;
+	link_await(&stream->link_wait, stream->node);
+	(void) stream_go_on(stream);
 }
 
 static const char *
@@ -779,8 +875,8 @@ stream_prepare_rows(RemoteStream *stream, const RemoteRequest *request)
  * remote_open
  *		Start a statement on another node.
  *
- * Waits for the link if it is not up, not for the statement.  The stream
- * ends with the current memory context, or by remote_close().
+ * Waits for nothing, not even for the link: what fails is found out when the
+ * stream is read.  The stream ends with the current memory context, or by remote_close().
  */
 RemoteStream *
 remote_open(uint32 node, const RemoteRequest *request)
@@ -841,7 +937,7 @@ remote_open(uint32 node, const RemoteRequest *request)
 	stream->activity = activity_begin(ACTIVITY_ASKER, node, stream->name,
 									  stream->request_id, stream->text);
 
-	stream_send(stream);
+	stream_begin(stream);
 	MemoryContextSwitchTo(old);
 	return stream;
 }
@@ -956,7 +1052,7 @@ remote_next_or_error(RemoteStream *stream, TupleTableSlot *slot, ErrorData **err
 					 stream->is_started ? ACTIVITY_WAITS_FOR_ROWS :
 										  ACTIVITY_WAITS_FOR_SCHEDULER,
 					 stream->stats.rows, stream->stats.bytes);
-		stream->has_moved = false;
+		stream->has_moved = stream->is_news_known = false;
 		return REMOTE_PENDING;
 	}
 }
@@ -1001,11 +1097,11 @@ remote_stats(RemoteStream *stream, RemoteStats *stats)
 TupleDesc
 remote_columns(RemoteStream *stream, char ***types)
 {
-	while (stream->desc == NULL && !stream->is_ended)
+	while (stream->desc == NULL && !stream->is_ended && stream->error == NULL)
 	{
 		if (stream_pump(stream))
 			continue;
-		stream->has_moved = false;
+		stream->has_moved = stream->is_news_known = false;
 		remote_wait();
 	}
 	if (stream->error != NULL)
@@ -1037,13 +1133,14 @@ send_input(RemoteStream *stream, Size size, uint8 last_flags)
 		Size room = MESSAGE_MAX_PAYLOAD - input_size(&input);
 		Message *message;
 
-		while (!stream->is_started || stream->input_credits == 0)
+		while (!stream->is_started || stream->input_credits == 0 ||
+			   stream->body_sent < stream->body.len)
 		{
 			if (stream->error != NULL)
 				stream_throw(stream, stream->error);
 			if (stream_pump(stream))
 				continue;
-			stream->has_moved = false;
+			stream->has_moved = stream->is_news_known = false;
 			remote_wait();
 		}
 		if (stream->error != NULL)
