@@ -1,7 +1,7 @@
 
 
 # Any query over a distributed table, or over partitions that were made by
-# hand on other nodes, is answered as if the table were here: for some 140
+# hand on other nodes, is answered as if the table were here: for some 120
 # queries, with each way to answer them switched on and off.
 
 use strict;
@@ -20,10 +20,12 @@ CREATE TABLE r ($columns);
 SELECT setseed(0.5);
 INSERT INTO r SELECT i, (random() * 50)::int, round((random() * 1000)::numeric, 2),
 	'x' || (i % 17), timestamptz '2024-01-01' + i * interval '17 min', i % 3 = 0
-FROM generate_series(1, 3000) i;
+FROM generate_series(1, 1500) i;
 UPDATE r SET k = NULL WHERE id % 41 = 0;
 UPDATE r SET s = NULL WHERE id % 37 = 0;
 CREATE TABLE p AS TABLE r;
+CREATE TABLE same AS TABLE r;
+CREATE TABLE lacking AS SELECT * FROM r WHERE id <> 1000;
 ANALYZE r, p;
 SQL
 
@@ -70,7 +72,22 @@ while (<$file>)
 }
 close $file;
 
-# Answers are compared as bags of rows, in one session for all questions.
+# A digest of the answer, as a bag of rows.
+sub digest
+{
+	my ($name, $table) = @_;
+	(my $query = $questions{$name}) =~ s/\bT\b/$table/g;
+
+	return 'SELECT count(*) || \' \' || md5(string_agg(row, \',\' ORDER BY row)) '
+	  . "FROM (SELECT q::text AS row FROM ($query) q) rows";
+}
+
+# The right ones are kept.
+$cluster->sql(1, join "\n",
+	'CREATE TABLE answers (name text, digest text);',
+	map { "INSERT INTO answers SELECT '$_', (" . digest($_, 'r') . ');' } @names);
+
+# All questions about one table, in one session; returns what went wrong.
 sub answers_differ
 {
 	my ($table, $settings) = @_;
@@ -78,16 +95,15 @@ sub answers_differ
 
 	foreach my $name (@names)
 	{
-		(my $asked = $questions{$name}) =~ s/\bT\b/$table/g;
-		(my $right = $questions{$name}) =~ s/\bT\b/r/g;
+		my $digest = digest($name, $table);
+
 		$script .= <<"SQL";
 DO \$do\$
 DECLARE
-	answer text; expected text; state text;
-	digest text := 'SELECT count(*) || '' '' || md5(string_agg(row, '','' ORDER BY row)) FROM (SELECT q::text AS row FROM (';
+	expected text := (SELECT digest FROM answers WHERE name = '$name');
+	answer text;
 BEGIN
-	EXECUTE digest || \$q\$$asked\$q\$ || ') q) rows' INTO answer;
-	EXECUTE digest || \$q\$$right\$q\$ || ') q) rows' INTO expected;
+	EXECUTE \$q\$$digest\$q\$ INTO answer;
 	IF answer IS DISTINCT FROM expected THEN
 		RAISE WARNING '$name: % and not %', answer, expected;
 	END IF;
@@ -103,11 +119,11 @@ SQL
 	return join "\n", grep { /WARNING|ERROR|FATAL|connection/ } split /\n/, $error;
 }
 
-cmp_ok(scalar @names, '>', 130, 'there are questions');
-is(answers_differ('p', ''),
+cmp_ok(scalar @names, '>', 120, 'there are questions');
+is(answers_differ('same', ''),
 	'', 'a table that is the same gives the same answers');
-like(answers_differ('(SELECT * FROM r WHERE id <> 2000)', ''),
-	qr/WARNING/, 'one that lacks a row does not');
+like(answers_differ('lacking', ''),
+	qr/agg: .* and not /, 'one that lacks a row does not');
 
 foreach my $case (
 	[ 'd', '' ],
