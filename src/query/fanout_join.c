@@ -5,8 +5,8 @@
  * Two distributed tables that are co-located have the rows of one key on the
  * same node.  An inner join that compares their partition keys column by
  * column therefore never matches rows of different nodes: the nodes join
- * their parts, we join ours, and that is the whole join.  More tables join in
- * the same way.  What comes of it is a base like any table, so that grouping,
+ * their parts, we join ours, and that is the whole join.  So do tables, any
+ * tables, all of whose rows are on one node.  More tables join in the same way.  What comes of it is a base like any table, so that grouping,
  * ordering and limits above travel too.
  *
  * The local part is a hash join of the members' local leaves, since there is
@@ -102,6 +102,11 @@ meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
 {
 	ListCell *one_cell;
 	ListCell *two_cell;
+
+	/* Nothing to compare if all rows of both are on the same node. */
+	if (one->local_leaves == NIL && two->local_leaves == NIL &&
+		list_length(one->nodes) == 1 && equal(one->nodes, two->nodes))
+		return true;
 
 	foreach(one_cell, one->members)
 	{
