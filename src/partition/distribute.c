@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/pg_compat.h"
+#include "base/stop_point.h"
 #include "partition/partition_internal.h"
 #include "remote/remote.h"
 #include "transport/transport.h"
@@ -323,6 +324,7 @@ distribute_table(Oid table, List *columns, int n_partitions, Oid colocate_with, 
 
 	rows = move_rows(definition->qualified, old, definition);
 	run_here(psprintf("DROP TABLE %s", old));
+	STOP_POINT("distribute-rows-moved");
 
 	run_here(definition_finish_script(definition, placement, node_this_name()));
 	foreach (cell, others)
