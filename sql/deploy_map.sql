@@ -1,5 +1,5 @@
 -- deploy_map runs a query on every node and gives one row per node, with its
--- result or its error.  Here the flock has one node; t/050_deploy.pl has more.
+-- result or its error.  Here the flock has one node; t/060_deploy.pl has more.
 \set VERBOSITY terse
 CREATE FUNCTION test.map(query text, timeout interval DEFAULT '30 s', writes boolean DEFAULT false)
 RETURNS TABLE (node text, result jsonb, error text, sqlstate text, rows bigint, attempts int)

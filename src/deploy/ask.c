@@ -431,6 +431,10 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 	}
 	if (error && asking->question->fail)
 	{
+		const char *where = psprintf("deployed query on node \"%s\"", answer->node);
+
+		error->context = error->context ? psprintf("%s\n%s", error->context, where) : unconstify(char *, where);
+
 		/* Ours knows where it comes from; the others' arise here. */
 		if (asked->node == THIS_NODE)
 			ReThrowError(error);
