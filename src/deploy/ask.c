@@ -419,7 +419,7 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 		uint64 there_us;
 
 		remote_stats(asked->stream, &stats);
-		there_us = (stats.queued_ms + stats.run_ms) * 1000;
+		there_us = stats.run_ms * 1000;
 		if (there_us > 0)
 			answer->elapsed_us = Min(answer->elapsed_us, there_us);
 	}

@@ -175,7 +175,9 @@ forget_transactional_state(void)
 	if (!XactReadOnly)
 	{
 		Async_UnlistenAll();
+		PushActiveSnapshot(GetTransactionSnapshot());
 		ResetTempTableNamespace();
+		PopActiveSnapshot();
 	}
 }
 

@@ -123,6 +123,10 @@ participant_get(uint32 node)
 				 errmsg("out of memory for messages"),
 				 errhint("Increase dlog.shared_memory_size.")));
 	MemoryContextSwitchTo(old);
+
+	/* Whoever waits for a participant has to hear of the end of its link. */
+	if (dlist_is_empty(&participants))
+		link_watch();
 	dlist_push_tail(&participants, &participant->link);
 	return participant;
 }
@@ -315,6 +319,9 @@ participants_forget(bool is_abort)
 {
 	dlist_iter iter;
 
+	if (dlist_is_empty(&participants))
+		return;
+	link_unwatch();
 	dlist_foreach(iter, &participants)
 	{
 		Participant *participant = dlist_container(Participant, link, iter.cur);
