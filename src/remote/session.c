@@ -174,10 +174,17 @@ forget_transactional_state(void)
 	PortalHashTableDeleteAll();
 	if (!XactReadOnly)
 	{
+		Oid schema;
+		Oid toast_schema;
+
 		Async_UnlistenAll();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		ResetTempTableNamespace();
-		PopActiveSnapshot();
+		GetTempNamespaceState(&schema, &toast_schema);
+		if (OidIsValid(schema))
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			ResetTempTableNamespace();
+			PopActiveSnapshot();
+		}
 	}
 }
 

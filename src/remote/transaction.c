@@ -222,11 +222,25 @@ participant_pump(Participant *participant)
 	return moved;
 }
 
+static void
+commit_error_context(void *argument)
+{
+	errcontext("remote transaction on node \"%s\"", ((Participant *) argument)->name);
+}
+
+/* Raise what has happened to it. */
 void
 participant_check(Participant *participant)
 {
 	if (participant->error != NULL && !participant->is_done)
+	{
+		ErrorContextCallback callback = {error_context_stack, commit_error_context,
+										 participant};
+
+		error_context_stack = &callback;
 		ThrowErrorData(participant->error);
+		error_context_stack = callback.previous;
+	}
 	if (participant->is_lost)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
