@@ -241,6 +241,9 @@ dlog_transport_main(Datum argument)
 	pqsignal(SIGCHLD, on_child_exit);
 	BackgroundWorkerUnblockSignals();
 
+	/* To no database; so that it is seen in pg_stat_activity. */
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
 	node_key_ensure(&key);
 	publish_key(&key);
 	process_attach();
@@ -318,7 +321,7 @@ void
 worker_init(void)
 {
 	BackgroundWorker worker = {
-		.bgw_flags = BGWORKER_SHMEM_ACCESS,
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = 1,
 		.bgw_library_name = "dlog",
