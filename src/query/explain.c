@@ -51,9 +51,9 @@ explain_stats_text(const RemoteStats *stats, StringInfo line)
 static void
 explain_source(FanoutSource *source, ExplainState *es)
 {
-	RemoteStats stats = source->stats;
+	RemoteStats stats;
 
-	/* Streams are closed by now, unless a cursor is looked at in mid-way. */
+	fanout_source_stats(source, &stats);
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{
 		StringInfoData line;

@@ -8,8 +8,9 @@
  * order, or merged when the plan says that all parts come sorted.
  *
  * A restart asks anew: the values that travel may have changed, and keeping
- * all rows here is what Materialize is for.  Shutting down closes the streams,
- * which cancels the work of the nodes.
+ * all rows here is what Materialize is for.  Ending closes the streams, which
+ * cancels the work of the nodes.  The server's call to shut down does not: it
+ * comes after each FETCH of a cursor too.
  */
 #include "postgres.h"
 
@@ -30,7 +31,6 @@ static void fanout_begin(CustomScanState *node, EState *estate, int eflags);
 static TupleTableSlot *fanout_exec(CustomScanState *node);
 static void fanout_end(CustomScanState *node);
 static void fanout_rescan(CustomScanState *node);
-static void fanout_shutdown(CustomScanState *node);
 
 const CustomScanMethods fanout_scan_methods = {
 	.CustomName = "DLog Fanout",
@@ -43,7 +43,6 @@ static const CustomExecMethods fanout_exec_methods = {
 	.ExecCustomScan = fanout_exec,
 	.EndCustomScan = fanout_end,
 	.ReScanCustomScan = fanout_rescan,
-	.ShutdownCustomScan = fanout_shutdown,
 	.ExplainCustomScan = fanout_explain,
 };
 
@@ -387,6 +386,29 @@ fanout_start(FanoutScanState *state)
 	state->is_started = true;
 }
 
+/*
+ * fanout_source_stats
+ *		What a node has done for this scan, by all of its streams so far.
+ */
+void
+fanout_source_stats(const FanoutSource *source, RemoteStats *stats)
+{
+	RemoteStats current;
+
+	*stats = source->stats;
+	if (source->stream == NULL)
+		return;
+	remote_stats(source->stream, &current);
+	stats->rows += current.rows;
+	stats->bytes += current.bytes;
+	stats->chunks += current.chunks;
+	stats->queued_ms += current.queued_ms;
+	stats->run_ms += current.run_ms;
+	stats->stalled_ms += current.stalled_ms;
+	stats->waited_ms += current.waited_ms;
+	stats->attempts += current.attempts;
+}
+
 static void
 close_source(FanoutSource *source)
 {
@@ -394,15 +416,8 @@ close_source(FanoutSource *source)
 
 	if (source->stream == NULL)
 		return;
-	remote_stats(source->stream, &stats);
-	source->stats.rows += stats.rows;
-	source->stats.bytes += stats.bytes;
-	source->stats.chunks += stats.chunks;
-	source->stats.queued_ms += stats.queued_ms;
-	source->stats.run_ms += stats.run_ms;
-	source->stats.stalled_ms += stats.stalled_ms;
-	source->stats.waited_ms += stats.waited_ms;
-	source->stats.attempts += stats.attempts;
+	fanout_source_stats(source, &stats);
+	source->stats = stats;
 	remote_close(source->stream);
 	source->stream = NULL;
 	ExecClearTuple(source->slot);
@@ -444,7 +459,10 @@ try_source(FanoutScanState *state, FanoutSource *source)
 		status = remote_next(source->stream, source->slot);
 	} while (status == REMOTE_ROW && !passes_here(state, source->slot));
 	if (status == REMOTE_DONE)
+	{
 		source->is_done = true;
+		close_source(source);
+	}
 	return status;
 }
 
@@ -675,15 +693,6 @@ fanout_rescan(CustomScanState *node)
 		if (state->local->chgParam == NULL)
 			ExecReScan(state->local);
 	}
-}
-
-static void
-fanout_shutdown(CustomScanState *node)
-{
-	FanoutScanState *state = (FanoutScanState *) node;
-
-	close_sources(state);
-	state->is_finished = true;
 }
 
 static void

@@ -65,4 +65,8 @@ typedef struct FanoutScanState
 	int last_returned;		 /* merging: whose head was returned, or -1 */
 } FanoutScanState;
 
+/* fanout_scan.c */
+extern void fanout_source_stats(const FanoutSource *source,
+								RemoteStats *stats);
+
 #endif
