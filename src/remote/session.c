@@ -827,6 +827,16 @@ session_abandon(int code, Datum argument)
 	error.elevel = ERROR;
 	error.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
 	error.message = "the scheduler that ran the statement was terminated";
+
+	/* Shared memory does not go away with the process. */
+	dlist_foreach(iter, &session->executions)
+	{
+		Execution *execution = dlist_container(Execution, node, iter.cur);
+
+		row_writer_end(&execution->writer);
+		activity_end(execution->activity);
+		execution->activity = NULL;
+	}
 	PG_TRY();
 	{
 		dlist_foreach(iter, &session->executions)
