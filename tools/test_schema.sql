@@ -59,3 +59,12 @@ CREATE FUNCTION test.arena_fill(size integer) RETURNS bigint
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_fill';
 CREATE FUNCTION test.arena_lost() RETURNS bigint
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_lost';
+
+-- native actors in a ring, which check the order of what they pass on; the
+-- session's actor is told when a token arrives
+CREATE FUNCTION test.ring_create(master integer, actors integer) RETURNS text[]
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_create';
+CREATE FUNCTION test.ring_start(actor text, hops integer, bytes integer) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_start';
+CREATE FUNCTION test.ring_send(actor text, what text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_send';

@@ -103,12 +103,9 @@ slot_push(uint32 slot)
 	while (!pg_atomic_compare_exchange_u64(&actors->free, &top, ((top >> 32) + 1) << 32 | slot));
 }
 
-/*
- * actor_claim
- *		A new actor, bound to this process.
- */
-ActorAddress
-actor_claim(const char *behavior, void *bound)
+/* A slot that is filled in as far as all kinds of actors have in common. */
+static ActorAddress
+slot_claim(const char *behavior)
 {
 	ActorAddress address = {THIS_NODE};
 	ActorSlot *slot;
@@ -125,20 +122,58 @@ actor_claim(const char *behavior, void *bound)
 	if (address.incarnation == 0)
 		address.incarnation = 1;
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_STARTING));
-	slot->process = my_process_slot;
 	slot->database = MyDatabaseId;
 	slot->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;
 	slot->depth = 0;
 	slot->high_water = 0;
 	slot->received = 0;
 	slot->spawned_at = GetCurrentTimestamp();
-	slot->bound = bound;
 	strlcpy(slot->behavior, behavior, NAMEDATALEN);
+	return address;
+}
+
+static void
+slot_is_alive(ActorAddress address)
+{
+	ActorSlot *slot = &actors->slot[address.slot];
+
 	pg_atomic_write_u64(&slot->monitors, 0);
 	pg_atomic_write_u32(&slot->interrupted, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_ALIVE));
 	pg_atomic_fetch_add_u32(&actors->alive, 1);
+}
+
+/*
+ * actor_claim_bound, actor_claim_native
+ *		A new actor, bound to this process; or run by schedulers.
+ */
+ActorAddress
+actor_claim_bound(const char *behavior, void *bound)
+{
+	ActorAddress address = slot_claim(behavior);
+	ActorSlot *slot = &actors->slot[address.slot];
+
+	slot->process = my_process_slot;
+	slot->behavior_number = 0;
+	slot->bound = bound;
+	slot_is_alive(address);
+	return address;
+}
+
+ActorAddress
+actor_claim_native(const char *behavior, int number, const void *state, Size size)
+{
+	ActorAddress address = slot_claim(behavior);
+	ActorSlot *slot = &actors->slot[address.slot];
+
+	slot->process = PROCESS_NONE;
+	slot->behavior_number = number;
+	slot->bound = NULL;
+	memset(slot->state, 0, NATIVE_STATE_SIZE);
+	if (size > 0)
+		memcpy(slot->state, state, size);
+	slot_is_alive(address);
 	return address;
 }
 
@@ -178,7 +213,7 @@ send_down(Monitor *monitor, uint32 slot, const char *reason)
 
 /*
  * actor_exit
- *		End an actor of this process and tell who monitors it.
+ *		End an actor of this process, or of a shard that it holds, and tell who monitors it.
  */
 void
 actor_exit(ActorAddress address, const char *reason)
@@ -268,6 +303,12 @@ actor_send(ActorAddress to, Message *message)
 		pg_atomic_read_u64(&slot->identity) != IDENTITY(to.incarnation, ACTOR_ALIVE))
 		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
 	pg_read_barrier();
+	if (slot->behavior_number != 0)
+	{
+		if (shard_send(to, message) != SEND_OK)
+			return refuse(message, DEAD_LETTER_MAILBOX_FULL, SEND_MAILBOX_FULL);
+		return SEND_OK;
+	}
 	process = slot->process;
 	if ((message->flags & MESSAGE_CONTROL) == 0 && !process_has_room(process))
 		return refuse(message, DEAD_LETTER_MAILBOX_FULL, SEND_MAILBOX_FULL);
@@ -347,6 +388,13 @@ actor_database(ActorAddress address)
 	database = slot->database;
 	pg_read_barrier();
 	return actor_exists(address) ? database : InvalidOid;
+}
+
+/* Whether it is one whose messages go to a shard. */
+bool
+actor_is_native(ActorAddress address)
+{
+	return actor_exists(address) && actors->slot[address.slot].behavior_number != 0;
 }
 
 ActorAddress

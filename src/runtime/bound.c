@@ -70,7 +70,7 @@ bound_actor_spawn(MemoryContext context, const char *behavior)
 
 	process_attach();
 	actor = MemoryContextAllocZero(context, sizeof(BoundActor));
-	actor->address = actor_claim(behavior, actor);
+	actor->address = actor_claim_bound(behavior, actor);
 	actor->slot = actor_slot(actor->address.slot);
 	dlist_push_tail(&living, &actor->node);
 	actor->at_reset.func = exit_at_reset;
@@ -178,7 +178,7 @@ bound_actor_receive(BoundActor *actor)
 	actor->slot->depth--;
 	actor->slot->received++;
 	pg_atomic_fetch_sub_u32(&my_process->queued, 1);
-	pg_atomic_write_u64(&my_process->received, pg_atomic_read_u64(&my_process->received) + 1);
+	process_count_received(1);
 	return message;
 }
 

@@ -430,6 +430,31 @@ database_wake_idle(int database)
 	return false;
 }
 
+/*
+ * database_any_idle
+ *		An idle scheduler of any database, or -1.
+ */
+int
+database_any_idle(void)
+{
+	int database;
+	int i;
+
+	for (database = 0; database < MAX_DATABASES; database++)
+	{
+		if (state_of(&databases[database]) != DATABASE_ACTIVE)
+			continue;
+		for (i = 0; i < (scheduler_pool->n_slots + 63) / 64; i++)
+		{
+			uint64 word = pg_atomic_read_u64(&databases[database].idle[i]);
+
+			if (word != 0)
+				return i * 64 + pg_rightmost_one_pos64(word);
+		}
+	}
+	return -1;
+}
+
 /* See to it that somebody looks at all work that waits. */
 void
 database_wake_waiting(void)
@@ -439,6 +464,7 @@ database_wake_waiting(void)
 	for (i = 0; i < MAX_DATABASES; i++)
 		if (database_has_work(i) && !database_wake_idle(i))
 			launcher_wake();
+	shards_wake_waiting();
 }
 
 /*

@@ -222,6 +222,12 @@ process_count_sent(void)
 		pg_atomic_write_u64(&my_process->sent, pg_atomic_read_u64(&my_process->sent) + 1);
 }
 
+void
+process_count_received(uint32 n)
+{
+	pg_atomic_write_u64(&my_process->received, pg_atomic_read_u64(&my_process->received) + n);
+}
+
 /* ------------------------------------------------- attaching, detaching */
 
 /* Leave in good order: what nobody will receive any more is answered. */

@@ -53,6 +53,7 @@ runtime_shmem_size(void)
 	size = add_size(size, actor_shmem_size());
 	size = add_size(size, database_shmem_size());
 	size = add_size(size, scheduler_shmem_size());
+	size = add_size(size, shards_shmem_size());
 	size = add_size(size, dead_letter_shmem_size());
 	return add_size(size, sizeof(int));
 }
@@ -72,6 +73,7 @@ runtime_shmem_init(void)
 	actor_shmem_init();
 	database_shmem_init();
 	scheduler_shmem_init();
+	shards_shmem_init();
 	dead_letter_shmem_init();
 	is_preloaded = true;
 }

@@ -13,6 +13,9 @@
  * scheduler runs in SQL).  Messages for a bound actor go to its process's
  * inbox; those for a sharded one to its shard's.
  *
+ * Sharded actors are *native*: their handlers are C functions that run
+ * without a transaction.
+ *
  * A message always has one owner: whoever created it, the queue it is in, or
  * whoever took it out.  Sending gives it away, whatever the result.
  */
@@ -123,6 +126,34 @@ extern Message *bound_actor_receive(BoundActor *actor); /* NULL: none now */
  * False: the timeout has passed (negative: none).
  */
 extern bool runtime_wait(long timeout_ms, uint32 wait_event_info);
+
+/*
+ * Native actors (shard.c).  A handler gets one message at a time, with the
+ * actor's state, and must not block; an ERROR in it ends its actor.  Memory
+ * that it allocates is gone when a turn of messages is over.  The payload is
+ * good until it returns.
+ */
+typedef struct NativeActor NativeActor;
+
+typedef struct NativeMessage
+{
+	uint16 type;
+	ActorAddress from;
+	uint32 size;
+	const char *payload;
+} NativeMessage;
+
+typedef void (*NativeHandler)(NativeActor *self, void *state, const NativeMessage *message);
+
+#define NATIVE_STATE_SIZE 96
+
+extern void runtime_register_behavior(const char *name, NativeHandler handler);
+extern ActorAddress native_actor_spawn(const char *behavior, const void *state, Size size);
+/* in its handler only */
+extern ActorAddress native_actor_address(NativeActor *self);
+extern SendResult native_send(NativeActor *self, ActorAddress to, uint16 type,
+							  const void *payload, Size size);
+extern void native_actor_exit(NativeActor *self);
 
 /*
  * Processes (process.c).  Any server process is attached when it first sends

@@ -47,6 +47,7 @@ extern void process_signal(uint16 slot);
 extern Message *process_take(void);
 extern bool process_has_mail(void);
 extern void process_count_sent(void);
+extern void process_count_received(uint32 n);
 
 extern Size process_shmem_size(void);
 extern void process_shmem_init(void);
@@ -65,6 +66,9 @@ typedef enum ActorState
 /* Set in an actor's list of monitors while it is not alive. */
 #define MONITORS_CLOSED ((uint64) 1)
 
+/*
+ * The first two cache lines are what running a native actor touches.
+ */
 typedef struct ActorSlot
 {
 	/* incarnation in the high half, ActorState in the low half */
@@ -73,20 +77,26 @@ typedef struct ActorSlot
 	pg_atomic_uint32 interrupted; /* incarnation that an urgent message was for */
 	uint32 next_free;		   /* while it is free */
 	/* the rest never changes while alive, or is written by its process alone */
-	uint16 process;
+	uint16 process;			/* PROCESS_NONE: a native actor */
+	uint16 behavior_number; /* 0: bound */
+	uint64 received;
+	char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
+	/* bound actors, and the views */
 	Oid database;
 	Oid role;
 	uint32 depth;	   /* messages waiting, as far as its process has looked */
 	uint32 high_water; /* most that ever waited */
-	uint64 received;
 	TimestampTz spawned_at;
 	void *bound; /* BoundActor, an address in its process */
 	char behavior[NAMEDATALEN];
 } ActorSlot;
 
+StaticAssertDecl(offsetof(ActorSlot, database) == 128, "the hot part of an actor is two cache lines");
 StaticAssertDecl(sizeof(ActorSlot) <= 256, "actors are small");
 
-extern ActorAddress actor_claim(const char *behavior, void *bound);
+extern ActorAddress actor_claim_bound(const char *behavior, void *bound);
+extern ActorAddress actor_claim_native(const char *behavior, int number, const void *state, Size size);
+extern bool actor_is_native(ActorAddress address);
 extern void actor_exit(ActorAddress address, const char *reason);
 extern ActorSlot *actor_slot(uint32 slot);
 extern uint32 actor_slots_used(void);
@@ -100,6 +110,18 @@ extern void actor_shmem_init(void);
 extern bool bound_sort_mail(void);
 extern void bound_exit_all(const char *reason);
 extern void bound_forget_all(void);
+
+/* --- shard.c -------------------------------------------------------------- */
+
+extern SendResult shard_send(ActorAddress to, Message *message);
+extern void shards_accept(int scheduler);
+extern void shards_leave(void);
+extern bool shards_have_work(void);
+extern void shards_run(bool (*is_interrupted)(void));
+extern void shards_wake_waiting(void);
+extern int shard_holder(uint32 slot);
+extern Size shards_shmem_size(void);
+extern void shards_shmem_init(void);
 
 /* --- dead_letter.c -------------------------------------------------------- */
 
@@ -178,6 +200,7 @@ extern uint32 database_waiting(int database);
 extern void database_set_idle(int database, int scheduler, bool is_idle);
 extern uint32 database_idle_count(int database);
 extern bool database_wake_idle(int database);
+extern int database_any_idle(void);
 extern void database_wake_waiting(void);
 extern void database_keep_away(int database);
 extern void database_let_back(int database);
@@ -237,6 +260,7 @@ extern SchedulerCount scheduler_count(int database);
 extern int scheduler_claim(int database, uint32 *generation);
 extern bool scheduler_unclaim(int scheduler, uint32 generation);
 extern void scheduler_terminate_all(int database);
+extern void recover_from_error(void);
 extern void launcher_wake(void);
 extern void launcher_rescan(void);
 

@@ -59,6 +59,18 @@ dlog_start(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The process that runs it now, or 0. */
+static int
+actor_pid(uint32 number, const ActorSlot *slot)
+{
+	int scheduler;
+
+	if (slot->behavior_number == 0)
+		return process_at(slot->process)->pid;
+	scheduler = shard_holder(number);
+	return scheduler < 0 ? 0 : scheduler_pool->slot[scheduler].pid;
+}
+
 Datum
 dlog_actors(PG_FUNCTION_ARGS)
 {
@@ -74,6 +86,7 @@ dlog_actors(PG_FUNCTION_ARGS)
 		ActorAddress address = {THIS_NODE, i, (uint32) (identity >> 32)};
 		Datum values[10];
 		bool nulls[10] = {false};
+		int pid;
 
 		if ((uint32) identity != ACTOR_ALIVE)
 			continue;
@@ -94,9 +107,12 @@ dlog_actors(PG_FUNCTION_ARGS)
 			nulls[3] = role == NULL;
 			values[3] = role ? CStringGetTextDatum(role) : (Datum) 0;
 		}
-		values[4] = Int32GetDatum(process_at(copy.process)->pid);
+		pid = actor_pid(i, &copy);
+		values[4] = Int32GetDatum(pid);
+		nulls[4] = pid == 0;
 		values[5] = Int32GetDatum(copy.depth);
 		values[6] = Int32GetDatum(copy.high_water);
+		nulls[5] = nulls[6] = copy.behavior_number != 0;
 		values[7] = Int64GetDatum(copy.received);
 		values[8] = TimestampTzGetDatum(copy.spawned_at);
 		put_row(fcinfo, values, nulls);

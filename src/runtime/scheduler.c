@@ -238,7 +238,7 @@ runtime_report_activity(const char *activity)
 }
 
 /* After an ERROR: as in a session's main loop. */
-static void
+void
 recover_from_error(void)
 {
 	HOLD_INTERRUPTS();
@@ -358,6 +358,27 @@ run_work(Message *message, MemoryContext work_context)
 	set_busy(false);
 }
 
+/* Is there something that the main loop should look at? */
+static bool
+is_wanted_elsewhere(void)
+{
+	return InterruptPending || ConfigReloadPending || database_has_work(my_database) ||
+		   pg_atomic_read_u32(&database_at(my_database)->refresh) != 0;
+}
+
+static void
+run_native(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	set_busy(true);
+	runtime_report_activity("native actors");
+	shards_run(is_wanted_elsewhere);
+	MemoryContextSwitchTo(context);
+	runtime_report_activity(NULL);
+	set_busy(false);
+}
+
 /* Are fewer idle than shall be, so that the launcher should start one? */
 static void
 call_for_more(void)
@@ -387,7 +408,8 @@ sleep_idle(void)
 	statistics_ms = pgstat_report_stat(false);
 
 	database_set_idle(my_database, my_number, true);
-	if (!database_has_work(my_database) && pg_atomic_read_u32(&database->refresh) == 0)
+	if (!database_has_work(my_database) && !shards_have_work() &&
+		pg_atomic_read_u32(&database->refresh) == 0)
 	{
 		if (database_idle_count(my_database) > dlog_min_schedulers)
 			timeout = dlog_scheduler_idle_timeout;
@@ -412,7 +434,7 @@ sleep_idle(void)
 	}
 	if (owes_refresh && (happened & WL_TIMEOUT))
 		pg_atomic_write_u32(&database->refresh, 1);
-	else if ((happened & WL_TIMEOUT) && !database_has_work(my_database) &&
+	else if ((happened & WL_TIMEOUT) && !database_has_work(my_database) && !shards_have_work() &&
 			 database_idle_count(my_database) >= dlog_min_schedulers)
 		return false;
 	return true;
@@ -426,6 +448,7 @@ scheduler_exit(int code, Datum argument)
 	bool was_ready = my_scheduler->is_ready;
 
 	database_set_idle(my_database, my_number, false);
+	shards_leave();
 	if (current_work != NULL)
 	{
 		work_is_down(current_work, "process exited");
@@ -519,6 +542,7 @@ dlog_scheduler_main(Datum argument)
 	CurrentMemoryContext = AllocSetContextCreate(TopMemoryContext, "dlog scheduler", ALLOCSET_DEFAULT_SIZES);
 	work_context = AllocSetContextCreate(TopMemoryContext, "dlog work", ALLOCSET_DEFAULT_SIZES);
 	runtime_report_activity(NULL);
+	shards_accept(my_number);
 
 	for (;;)
 	{
@@ -537,11 +561,21 @@ dlog_scheduler_main(Datum argument)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		if (pg_atomic_exchange_u32(&database->refresh, 0) != 0)
+		{
+			shards_leave();
 			run_refresh();
+			shards_accept(my_number);
+		}
 
 		/* mail for actors of works that are over is answered */
 		if (process_has_mail())
 			bound_sort_mail();
+
+		if (shards_have_work() && !database_has_work(my_database))
+		{
+			run_native();
+			continue;
+		}
 
 		message = database_take(my_database, &more);
 		if (message == NULL)
@@ -555,7 +589,11 @@ dlog_scheduler_main(Datum argument)
 			launcher_wake();
 		else
 			call_for_more();
+
+		/* Native actors shall not wait until it is done. */
+		shards_leave();
 		run_work(message, work_context);
+		shards_accept(my_number);
 	}
 }
 

@@ -17,10 +17,12 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -31,6 +33,13 @@
 
 #define TEST_WORK 65000
 #define TEST_ANSWER 65001
+
+/* of the ring's native actors */
+#define RING_LINK 65002	 /* here is your neighbor; answered with "linked" */
+#define RING_START 65003 /* send a token on its way */
+#define RING_TOKEN 65004
+#define RING_STOP 65005 /* answered with the number of violations */
+#define RING_FAIL 65006 /* raise an error */
 
 #define MAX_TEST_ACTORS 64
 static BoundActor *test_actors[MAX_TEST_ACTORS];
@@ -47,6 +56,9 @@ DLOG_FUNCTION(dlog_test_arena_churn);
 DLOG_FUNCTION(dlog_test_arena_crash);
 DLOG_FUNCTION(dlog_test_arena_fill);
 DLOG_FUNCTION(dlog_test_arena_lost);
+DLOG_FUNCTION(dlog_test_ring_create);
+DLOG_FUNCTION(dlog_test_ring_start);
+DLOG_FUNCTION(dlog_test_ring_send);
 
 /* ---------------------------------------------------------------- actors */
 
@@ -225,6 +237,141 @@ test_work(Message *message)
 	(void) actor_send(message->from, text_message(TEST_ANSWER, nobody, answer));
 }
 
+/* ------------------------------------------------------------------ ring */
+
+/*
+ * Actors in a ring, each of which numbers what it sends to its neighbor and
+ * checks the numbers of what it gets.
+ */
+typedef struct RingState
+{
+	ActorAddress neighbor;
+	ActorAddress master;
+	uint32 sent;
+	uint32 received;
+	uint32 violations;
+} RingState;
+
+typedef struct RingToken
+{
+	uint32 number;
+	uint32 hops;
+	uint32 bytes; /* that follow, all of them the same as the low byte of number */
+} RingToken;
+
+static void
+ring_answer(NativeActor *self, RingState *ring, const char *text)
+{
+	(void) native_send(self, ring->master, TEST_ANSWER, text, strlen(text));
+}
+
+static void
+ring_pass_on(NativeActor *self, RingState *ring, uint32 hops, uint32 bytes)
+{
+	char buffer[sizeof(RingToken) + 512];
+	RingToken token = {++ring->sent, hops, bytes};
+
+	memcpy(buffer, &token, sizeof(token));
+	memset(buffer + sizeof(token), (unsigned char) token.number, bytes);
+	if (native_send(self, ring->neighbor, RING_TOKEN, buffer, sizeof(token) + bytes) != SEND_OK)
+		elog(ERROR, "could not pass on a token");
+}
+
+static void
+ring_handle(NativeActor *self, void *state, const NativeMessage *message)
+{
+	RingState *ring = state;
+	RingToken token;
+	uint32 i;
+
+	switch (message->type)
+	{
+		case RING_LINK:
+			memcpy(&ring->neighbor, message->payload, sizeof(ActorAddress));
+			ring_answer(self, ring, "linked");
+			break;
+		case RING_START:
+			memcpy(&token, message->payload, sizeof(token));
+			ring_pass_on(self, ring, token.hops, token.bytes);
+			break;
+		case RING_TOKEN:
+			memcpy(&token, message->payload, sizeof(token));
+			if (token.number != ++ring->received || message->size != sizeof(token) + token.bytes)
+				ring->violations++;
+			for (i = 0; i < token.bytes; i++)
+				if ((unsigned char) message->payload[sizeof(token) + i] != (unsigned char) token.number)
+					ring->violations++;
+			if (token.hops > 0)
+				ring_pass_on(self, ring, token.hops - 1, token.bytes);
+			else
+				ring_answer(self, ring, "arrived");
+			break;
+		case RING_STOP:
+			ring_answer(self, ring, psprintf("%u violations", ring->violations));
+			native_actor_exit(self);
+			break;
+		case RING_FAIL:
+			elog(ERROR, "ring actor failed");
+		default:
+			break;
+	}
+}
+
+/* ring_create(master, n): n linked actors; returns the address of each */
+Datum
+dlog_test_ring_create(PG_FUNCTION_ARGS)
+{
+	BoundActor *master = test_actor(PG_GETARG_INT32(0));
+	int n = PG_GETARG_INT32(1);
+	ActorAddress *actors = palloc(sizeof(ActorAddress) * n);
+	Datum *texts = palloc(sizeof(Datum) * n);
+	RingState ring = {.master = bound_actor_address(master)};
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		actors[i] = native_actor_spawn("test ring", &ring, sizeof(ring));
+		texts[i] = CStringGetTextDatum(address_text(actors[i]));
+	}
+	for (i = 0; i < n; i++)
+	{
+		Message *message = message_create(RING_LINK, sizeof(ActorAddress));
+
+		memcpy(message->payload, &actors[(i + 1) % n], sizeof(ActorAddress));
+		(void) actor_send(actors[i], message);
+	}
+	for (i = 0; i < n; i++)
+	{
+		Message *message;
+
+		while ((message = bound_actor_receive(master)) == NULL)
+			runtime_wait(-1, PG_WAIT_EXTENSION);
+		message_free(message);
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* ring_start(address, hops, bytes) */
+Datum
+dlog_test_ring_start(PG_FUNCTION_ARGS)
+{
+	RingToken token = {0, PG_GETARG_INT32(1), PG_GETARG_INT32(2)};
+	Message *message = message_create(RING_START, sizeof(token));
+
+	memcpy(message->payload, &token, sizeof(token));
+	PG_RETURN_BOOL(actor_send(parse_address(text_to_cstring(PG_GETARG_TEXT_PP(0))), message) == SEND_OK);
+}
+
+/* ring_send(address, 'stop' | 'fail') */
+Datum
+dlog_test_ring_send(PG_FUNCTION_ARGS)
+{
+	bool stops = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(1)), "stop") == 0;
+	Message *message = message_create(stops ? RING_STOP : RING_FAIL, 0);
+
+	PG_RETURN_BOOL(actor_send(parse_address(text_to_cstring(PG_GETARG_TEXT_PP(0))), message) == SEND_OK);
+}
+
 /* ----------------------------------------------------------------- arena */
 
 #define CHURN_BLOCKS 512
@@ -382,6 +529,7 @@ void
 testfuncs_init(void)
 {
 	runtime_register_work(TEST_WORK, test_work);
+	runtime_register_behavior("test ring", ring_handle);
 }
 
 #endif
