@@ -36,4 +36,4 @@ SELECT test.ring_send((:'ring'::text[])[1], 'stop');
 -- none of them saw a message out of order
 SELECT bool_and(test.ring_send(actor, 'stop')) FROM unnest((:'ring'::text[])[2:]) actor;
 SELECT test.actor_receive(:m), count(*) FROM generate_series(1, 49) GROUP BY 1;
-SELECT count(*) FROM dlog.actors WHERE behavior = 'test ring';
+SELECT test.wait_until($$(SELECT count(*) = 0 FROM dlog.actors WHERE behavior = 'test ring')$$);

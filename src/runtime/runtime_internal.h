@@ -74,7 +74,6 @@ typedef struct ActorSlot
 	/* incarnation in the high half, ActorState in the low half */
 	pg_atomic_uint64 identity;
 	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
-	pg_atomic_uint32 interrupted; /* incarnation that an urgent message was for */
 	uint32 next_free;		   /* while it is free */
 	/* the rest never changes while alive, or is written by its process alone */
 	uint16 process;			/* PROCESS_NONE: a native actor */
@@ -82,6 +81,7 @@ typedef struct ActorSlot
 	uint64 received;
 	char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
 	/* bound actors, and the views */
+	pg_atomic_uint32 interrupted; /* incarnation that an urgent message was for */
 	Oid database;
 	Oid role;
 	uint32 depth;	   /* messages waiting, as far as its process has looked */
@@ -91,7 +91,7 @@ typedef struct ActorSlot
 	char behavior[NAMEDATALEN];
 } ActorSlot;
 
-StaticAssertDecl(offsetof(ActorSlot, database) == 128, "the hot part of an actor is two cache lines");
+StaticAssertDecl(offsetof(ActorSlot, interrupted) == 128, "the hot part of an actor is two cache lines");
 StaticAssertDecl(sizeof(ActorSlot) <= 256, "actors are small");
 
 extern ActorAddress actor_claim_bound(const char *behavior, void *bound);
