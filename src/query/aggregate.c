@@ -518,6 +518,7 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 	ListCell *lc;
 	const char *reason = rows_not_there(base);
 	bool whole;
+	bool having_travels;
 
 	if (parse->groupingSets != NIL)
 		reason = "it has grouping sets";
@@ -529,7 +530,14 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 		return;
 	}
 
-	columns = grouped_columns(root, grouped_rel->reltarget, having);
+	expressions = get_sortgrouplist_exprs(parse->groupClause,
+										  parse->targetList);
+	whole = groups_are_whole(root, base, expressions, parse->groupClause);
+	having_travels = whole &&
+		expression_is_shippable(root, base->rel->relids, (Node *) having,
+								true, NULL);
+	columns = grouped_columns(root, grouped_rel->reltarget,
+							  having_travels ? NIL : having);
 	if (columns->sortgrouprefs == NULL)
 		columns->sortgrouprefs = palloc0(sizeof(Index) *
 										 Max(list_length(columns->exprs), 1));
@@ -544,16 +552,10 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 		}
 	}
 
-	expressions = get_sortgrouplist_exprs(parse->groupClause,
-										  parse->targetList);
-	whole = groups_are_whole(root, base, expressions, parse->groupClause);
 	if (whole)
 	{
-		bool travels = expression_is_shippable(root, base->rel->relids,
-											   (Node *) having, true, NULL);
-
 		add_whole_groups(root, base, input_rel, grouped_rel, columns,
-						 having, travels);
+						 having, having_travels);
 		return;
 	}
 
