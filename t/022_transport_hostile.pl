@@ -89,8 +89,11 @@ unharmed('strangers');
 
 # --- a node that has gone mad: its key is known
 
+# It has a port, at which nobody ever answers.
+my $silent = IO::Socket::INET->new(Listen => 100, LocalAddr => '127.0.0.1', Proto => 'tcp')
+  // die "could not listen: $!";
 $cluster->sql(1, 'SELECT dlog.add_node(' . join(', ',
-	"'mad'", "'127.0.0.1'", 1, DlogCluster::quote($nobody[0]), "'postgres'", 4242) . ')');
+	"'mad'", "'127.0.0.1'", $silent->sockport, DlogCluster::quote($nobody[0]), "'postgres'", 4242) . ')');
 
 foreach my $case (
 	[ 'other-id', 'its number is 4243, but its key belongs to node 4242' ],
