@@ -845,7 +845,8 @@ session_abandon(int code, Datum argument)
 
 			tell_failure(session, execution->asker, &error, FAILURE_RETRYABLE);
 		}
-		tell_failure(session, session->peer, &error, FAILURE_RETRYABLE);
+		if (session->is_pinned || dlist_is_empty(&session->executions))
+			tell_failure(session, session->peer, &error, FAILURE_RETRYABLE);
 	}
 	PG_CATCH();
 	{
