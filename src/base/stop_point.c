@@ -27,6 +27,7 @@ stop_point_shmem_init(void)
 #else
 
 #include "storage/condition_variable.h"
+#include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
@@ -79,6 +80,34 @@ point_find(const char *name)
 	return NULL;
 }
 
+/* Where this process is held. */
+static struct
+{
+	StopPoint *point;
+	uint32 passed; /* what it was when we came */
+} held;
+
+static bool
+is_released(void)
+{
+	bool is_released;
+
+	SpinLockAcquire(&points->lock);
+	is_released = held.point->passed != held.passed;
+	SpinLockRelease(&points->lock);
+	return is_released;
+}
+
+/* An error or the end of the process takes it away from there. */
+static void
+stop_waiting(int code, Datum argument)
+{
+	SpinLockAcquire(&points->lock);
+	if (held.point->passed == held.passed)
+		held.point->waiting--;
+	SpinLockRelease(&points->lock);
+}
+
 /*
  * stop_point_reached
  *		Do what a test asked for at this place, if it did.
@@ -88,7 +117,7 @@ stop_point_reached(const char *name)
 {
 	StopPoint *point;
 	StopAction action = STOP_DISARMED;
-	volatile uint32 passed = 0;
+	uint32 passed = 0;
 
 	if (points == NULL || pg_atomic_read_u32(&points->n_armed) == 0)
 		return;
@@ -112,30 +141,16 @@ stop_point_reached(const char *name)
 	if (action != STOP_WAIT)
 		return;
 
-	PG_TRY();
+	held.point = point;
+	held.passed = passed;
+	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	{
 		ConditionVariablePrepareToSleep(&point->released);
-		for (;;)
-		{
-			bool is_released;
-
-			SpinLockAcquire(&points->lock);
-			is_released = point->passed != passed;
-			SpinLockRelease(&points->lock);
-			if (is_released)
-				break;
+		while (!is_released())
 			ConditionVariableSleep(&point->released, PG_WAIT_EXTENSION);
-		}
 	}
-	PG_FINALLY();
-	{
-		ConditionVariableCancelSleep();
-		SpinLockAcquire(&points->lock);
-		if (point->passed == passed)
-			point->waiting--;
-		SpinLockRelease(&points->lock);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
+	ConditionVariableCancelSleep();
 }
 
 Datum

@@ -332,8 +332,8 @@ run_work(Message *message, MemoryContext work_context)
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();
-		STOP_POINT("scheduler-work");
 		current_work = message;
+		STOP_POINT("scheduler-work");
 		handler(message);
 		if (IsTransactionOrTransactionBlock())
 		{
