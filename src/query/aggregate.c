@@ -393,7 +393,7 @@ add_whole_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	if (base->local_leaves != NIL)
 	{
 		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
-										   NULL);
+										 NULL);
 
 		if (append == NULL)
 			return;
@@ -433,7 +433,7 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	if (base->local_leaves != NIL)
 	{
 		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
-										   NULL);
+										 NULL);
 
 		if (append == NULL)
 			return;
@@ -446,7 +446,7 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	path->group_clause = fragment_group_clause(root, columns);
 	path->is_grouped = true;
 	groups_there = groups_of_rows(root, input_rel, clamp_row_est(per_node)) *
-		list_length(base->nodes);
+				   list_length(base->nodes);
 	fanout_path_cost(root, path, groups_there,
 					 work_per_row(root, AGGSPLIT_INITIAL_SERIAL));
 	add_path(grouped_rel,
@@ -484,7 +484,7 @@ add_counts(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	if (base->local_leaves != NIL)
 	{
 		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
-										   NULL);
+										 NULL);
 
 		if (append == NULL)
 			return;
@@ -534,8 +534,8 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 										  parse->targetList);
 	whole = groups_are_whole(root, base, expressions, parse->groupClause);
 	having_travels = whole &&
-		expression_is_shippable(root, base->rel->relids, (Node *) having,
-								true, NULL);
+					 expression_is_shippable(root, base->rel->relids, (Node *) having,
+											 true, NULL);
 	columns = grouped_columns(root, grouped_rel->reltarget,
 							  having_travels ? NIL : having);
 	if (columns->sortgrouprefs == NULL)
@@ -648,7 +648,7 @@ fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 	groups_there = estimate_num_groups(root, expressions,
 									   clamp_row_est(rows / list_length(base->nodes)),
 									   NULL, NULL) *
-		list_length(base->nodes);
+				   list_length(base->nodes);
 
 	path = fanout_path_create(root, base, distinct_rel, columns, columns,
 							  local);
@@ -657,9 +657,9 @@ fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 	fanout_path_cost(root, path, groups_there,
 					 cpu_operator_cost * list_length(parse->distinctClause));
 	add_path(distinct_rel, (Path *)
-			 create_agg_path(root, distinct_rel, &path->custom.path, columns,
-							 AGG_HASHED, AGGSPLIT_SIMPLE,
-							 parse->distinctClause, NIL, NULL, groups));
+							   create_agg_path(root, distinct_rel, &path->custom.path, columns,
+											   AGG_HASHED, AGGSPLIT_SIMPLE,
+											   parse->distinctClause, NIL, NULL, groups));
 }
 
 /* --- ORDER BY ... LIMIT over whole groups ------------------------------------- */
@@ -697,7 +697,7 @@ fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
 	if (grouped->custom.custom_paths != NIL)
 	{
 		Path *append = fanout_local_rows(root, base,
-										   base->rel->reltarget, NULL);
+										 base->rel->reltarget, NULL);
 
 		if (append == NULL)
 			return;

@@ -43,8 +43,7 @@ explain_counts(FanoutScanState *state, ExplainState *es)
 static void
 explain_stats_text(const RemoteStats *stats, StringInfo line)
 {
-	appendStringInfo(line, ", rows=" UINT64_FORMAT " chunks=" UINT64_FORMAT
-						   " bytes=" UINT64_FORMAT,
+	appendStringInfo(line, ", rows=" UINT64_FORMAT " chunks=" UINT64_FORMAT " bytes=" UINT64_FORMAT,
 					 stats->rows, stats->chunks, stats->bytes);
 }
 

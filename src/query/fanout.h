@@ -69,9 +69,9 @@ typedef struct FanoutPath
 	List *group_clause;	 /* SortGroupClauses over the columns' sortgrouprefs */
 	List *having;
 	bool is_grouped;
-	bool always_ask;   /* it returns a row even if no partition matches */
-	bool adds_up;	   /* its columns are counts, to be summed into one row */
-	List *sort_clause; /* SortGroupClauses, and what merging needs besides: */
+	bool always_ask;	   /* it returns a row even if no partition matches */
+	bool adds_up;		   /* its columns are counts, to be summed into one row */
+	List *sort_clause;	   /* SortGroupClauses, and what merging needs besides: */
 	List *sort_columns;	   /* integers, from 1 */
 	List *sort_collations; /* oids */
 	Node *limit;		   /* int8: no node needs to send more rows */
@@ -80,23 +80,23 @@ typedef struct FanoutPath
 /* The members of a plan's custom_private. */
 typedef enum FanoutPrivate
 {
-	FANOUT_KIND,		 /* Integer, RemoteKind */
-	FANOUT_SQL,			 /* String */
-	FANOUT_STAND_IN,	 /* String, or NULL: the table's own name is used */
-	FANOUT_TABLES,		 /* per member a list of two Strings, schema and name */
-	FANOUT_LEAF_TABLES,	 /* integers: which member each remote leaf is of */
-	FANOUT_LEAF_NODES,	 /* integers */
-	FANOUT_LEAF_NAMES,	 /* Strings: names, or branches of the stand-in */
-	FANOUT_PRUNE_INFO,	 /* PartitionPruneInfo or NULL */
-	FANOUT_RELATION,	 /* Integer: a table's index before flattening */
-	FANOUT_USER,		 /* oid list: whom to ask as, or InvalidOid */
-	FANOUT_SORT_COLUMNS, /* integers, from 1 */
-	FANOUT_SORT_OPERATORS, /* oids */
-	FANOUT_SORT_COLLATIONS, /* oids */
+	FANOUT_KIND,			 /* Integer, RemoteKind */
+	FANOUT_SQL,				 /* String */
+	FANOUT_STAND_IN,		 /* String, or NULL: the table's own name is used */
+	FANOUT_TABLES,			 /* per member a list of two Strings, schema and name */
+	FANOUT_LEAF_TABLES,		 /* integers: which member each remote leaf is of */
+	FANOUT_LEAF_NODES,		 /* integers */
+	FANOUT_LEAF_NAMES,		 /* Strings: names, or branches of the stand-in */
+	FANOUT_PRUNE_INFO,		 /* PartitionPruneInfo or NULL */
+	FANOUT_RELATION,		 /* Integer: a table's index before flattening */
+	FANOUT_USER,			 /* oid list: whom to ask as, or InvalidOid */
+	FANOUT_SORT_COLUMNS,	 /* integers, from 1 */
+	FANOUT_SORT_OPERATORS,	 /* oids */
+	FANOUT_SORT_COLLATIONS,	 /* oids */
 	FANOUT_SORT_NULLS_FIRST, /* integers */
-	FANOUT_LOCAL_COUNT,	 /* Integer: local partitions */
-	FANOUT_ADDS_UP,		 /* Integer, 0 or 1 */
-	FANOUT_NOT_PUSHED,	 /* String or NULL */
+	FANOUT_LOCAL_COUNT,		 /* Integer: local partitions */
+	FANOUT_ADDS_UP,			 /* Integer, 0 or 1 */
+	FANOUT_NOT_PUSHED,		 /* String or NULL */
 	FANOUT_N_PRIVATE
 } FanoutPrivate;
 
@@ -117,7 +117,7 @@ extern double fanout_rows_there(FanoutBase *base);
 extern PathTarget *fanout_scan_columns(PlannerInfo *root, FanoutBase *base,
 									   List *more);
 extern Path *fanout_local_rows(PlannerInfo *root, FanoutBase *base,
-								 PathTarget *target, Relids required_outer);
+							   PathTarget *target, Relids required_outer);
 extern FanoutPath *fanout_path_create(PlannerInfo *root, FanoutBase *base,
 									  RelOptInfo *parent, PathTarget *target,
 									  PathTarget *columns, Path *local);

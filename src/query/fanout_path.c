@@ -216,7 +216,7 @@ leaf_projected(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
  */
 Path *
 fanout_local_rows(PlannerInfo *root, FanoutBase *base, PathTarget *target,
-					Relids required_outer)
+				  Relids required_outer)
 {
 	List *paths = NIL;
 	AppendPath *append;
@@ -281,8 +281,8 @@ local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 	if (limit_tuples > 0 && merged->rows > limit_tuples)
 	{
 		Cost until_limit = merged->startup_cost +
-			(merged->total_cost - merged->startup_cost) *
-				limit_tuples / merged->rows;
+						   (merged->total_cost - merged->startup_cost) *
+							   limit_tuples / merged->rows;
 
 		return until_limit < sorted->total_cost ? merged : sorted;
 	}
@@ -362,8 +362,8 @@ fanout_path_cost(PlannerInfo *root, FanoutPath *path, double rows_there,
 	/* The nodes and this process work at the same time. */
 	generic->startup_cost = FANOUT_REQUEST_COST;
 	generic->total_cost = FANOUT_REQUEST_COST + Max(there, here_total) +
-		rows_there * FANOUT_ROW_COST +
-		generic->rows * generic->pathtarget->cost.per_tuple;
+						  rows_there * FANOUT_ROW_COST +
+						  generic->rows * generic->pathtarget->cost.per_tuple;
 	if (path->is_grouped || path->sort_clause != NIL)
 		generic->startup_cost += Max(there, here_startup);
 }
@@ -435,9 +435,9 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 			columns->sortgrouprefs[column] = 0;
 		}
 
-		operator = get_opfamily_member(key->pk_opfamily, member->em_datatype,
-									   member->em_datatype, key->pk_strategy);
-		if (!OidIsValid(operator) || operator >= FirstGenbkiObjectId)
+		operator= get_opfamily_member(key->pk_opfamily, member->em_datatype,
+									  member->em_datatype, key->pk_strategy);
+		if (!OidIsValid(operator) || operator>= FirstGenbkiObjectId)
 			return false;
 		equality = get_equality_op_for_ordering_op(operator, NULL);
 		if (!OidIsValid(equality))

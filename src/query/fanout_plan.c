@@ -217,7 +217,7 @@ set_leaves(PlannerInfo *root, FanoutBase *base, const Fragment *fragment,
 		private[FANOUT_LEAF_TABLES] = lappend_int(private[FANOUT_LEAF_TABLES],
 												  table);
 		private[FANOUT_LEAF_NODES] = lappend_int(private[FANOUT_LEAF_NODES],
-												 leaf->home.node);
+												 leaf -> home.node);
 		private[FANOUT_LEAF_NAMES] = lappend(private[FANOUT_LEAF_NAMES],
 											 leaf_name(root, leaf, fragment));
 	}
@@ -244,7 +244,8 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 		makeString(fragment_of_path(root, path, &fragment, &parameters));
 	private[FANOUT_KIND] = (List *) makeInteger(path->kind);
 	private[FANOUT_STAND_IN] = base->is_distributed ?
-		NULL : (List *) makeString(pstrdup(STAND_IN));
+								   NULL :
+								   (List *) makeString(pstrdup(STAND_IN));
 	set_leaves(root, base, &fragment, private);
 	private[FANOUT_PRUNE_INFO] = (List *) prune_info(root, path);
 	private[FANOUT_RELATION] = (List *) makeInteger(base->rel->relid);
@@ -257,7 +258,8 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 		(List *) makeInteger(list_length(base->local_leaves));
 	private[FANOUT_ADDS_UP] = (List *) makeInteger(path->adds_up);
 	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped ?
-		(List *) makeString(pstrdup(base->not_pushed)) : NULL;
+									 (List *) makeString(pstrdup(base->not_pushed)) :
+									 NULL;
 	for (int i = 0; i < FANOUT_N_PRIVATE; i++)
 		scan->custom_private = lappend(scan->custom_private, private[i]);
 

@@ -97,7 +97,7 @@ prepare_leaves(FanoutScanState *state, List *private)
 	if (info)
 	{
 		Index offset = scan->scan.scanrelid -
-			intVal(list_nth(private, FANOUT_RELATION));
+					   intVal(list_nth(private, FANOUT_RELATION));
 		ListCell *hierarchy;
 
 		info = copyObject(info);
@@ -326,7 +326,7 @@ open_sources(FanoutScanState *state, const Datum *values, const bool *nulls)
 	GetUserIdAndSecContext(&user, &security_context);
 	if (OidIsValid(state->user))
 		SetUserIdAndSecContext(state->user, security_context |
-								   SECURITY_LOCAL_USERID_CHANGE);
+												SECURITY_LOCAL_USERID_CHANGE);
 	for (int i = 0; i < state->n_sources; i++)
 	{
 		FanoutSource *source = &state->sources[i];

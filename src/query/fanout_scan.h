@@ -45,7 +45,7 @@ typedef struct FanoutScanState
 
 	/* The leaves that initial pruning left. */
 	PartitionPruneState *prune_state; /* or NULL */
-	int n_leaves; /* remote ones */
+	int n_leaves;					  /* remote ones */
 	int n_local_leaves;
 	int *leaf_nodes;
 	int *leaf_tables;
@@ -56,9 +56,9 @@ typedef struct FanoutScanState
 	bool is_started;
 	bool is_finished;
 	int n_sources;
-	FanoutSource *sources;	 /* one per node of the leaves */
-	int next_source;		 /* whom to try first */
-	PlanState *local;		 /* or NULL */
+	FanoutSource *sources; /* one per node of the leaves */
+	int next_source;	   /* whom to try first */
+	PlanState *local;	   /* or NULL */
 	bool local_is_done;
 	struct binaryheap *heap; /* merging: sources and, as n_sources, local */
 	TupleTableSlot **heads;	 /* merging: their next rows */

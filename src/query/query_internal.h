@@ -33,8 +33,8 @@ typedef struct RelationText
 	char *name;		/* of the relation in the text, qualified */
 	char **columns; /* names over there by attno - 1; NULL: dropped */
 	int n_columns;
-	List *context;	/* for ruleutils */
-	List *values;	/* expressions, of which $1 to $n are the values */
+	List *context; /* for ruleutils */
+	List *values;  /* expressions, of which $1 to $n are the values */
 } RelationText;
 
 extern void relation_text_init(RelationText *text, Relation relation);
@@ -115,15 +115,15 @@ typedef struct FragmentTable
 typedef struct Fragment
 {
 	PlannerInfo *root;
-	List *tables;		/* of FragmentTable */
-	List *columns;		/* expressions, the rows' columns */
-	List *quals;		/* expressions, implicitly ANDed */
-	List *group_clause; /* SortGroupClause, refer to sortgrouprefs */
-	List *having;		/* expressions, implicitly ANDed */
-	List *sort_clause;	/* SortGroupClause, refer to sortgrouprefs */
+	List *tables;		  /* of FragmentTable */
+	List *columns;		  /* expressions, the rows' columns */
+	List *quals;		  /* expressions, implicitly ANDed */
+	List *group_clause;	  /* SortGroupClause, refer to sortgrouprefs */
+	List *having;		  /* expressions, implicitly ANDed */
+	List *sort_clause;	  /* SortGroupClause, refer to sortgrouprefs */
 	Index *sortgrouprefs; /* one per column, or NULL */
-	bool is_grouped;	/* aggregates, or a GROUP BY */
-	Node *limit;		/* an int8 expression, or NULL */
+	bool is_grouped;	  /* aggregates, or a GROUP BY */
+	Node *limit;		  /* an int8 expression, or NULL */
 } Fragment;
 
 /*
