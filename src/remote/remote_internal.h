@@ -213,7 +213,8 @@ typedef enum InputFlags
 
 /*
  * All our messages are under the control of credits already: none is refused
- * because a mailbox is full.
+ * because a mailbox is full.  And all but those that must be heard belong to
+ * a statement that may have been given up on when they arrive.
  */
 static inline Message *
 remote_message(uint16 type, Size size)
@@ -221,6 +222,8 @@ remote_message(uint16 type, Size size)
 	Message *message = message_create(type, size);
 
 	message->flags = MESSAGE_CONTROL;
+	if (type != MESSAGE_REQUEST && type != MESSAGE_COMMIT)
+		message->flags |= MESSAGE_EPHEMERAL;
 	return message;
 }
 

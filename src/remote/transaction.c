@@ -59,7 +59,8 @@ rollback_message(int level)
 
 	if (message != NULL)
 	{
-		message->flags = MESSAGE_CONTROL | (level == 1 ? MESSAGE_URGENT : 0);
+		message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL |
+			(level == 1 ? MESSAGE_URGENT : 0);
 		rollback_write(message->payload, message->size, &rollback);
 	}
 	return message;

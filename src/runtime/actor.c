@@ -253,10 +253,19 @@ dead_letter_reason(SendResult result)
 	}
 }
 
+/* Does anybody want to know that this message reached nobody? */
+static bool
+is_missed(const Message *message)
+{
+	return message->type != MESSAGE_UNDELIVERED &&
+		   message->type != MESSAGE_DOWN &&
+		   (message->flags & MESSAGE_EPHEMERAL) == 0;
+}
+
 static SendResult
 refuse(Message *message, DeadLetterReason reason, SendResult result)
 {
-	if (message->type != MESSAGE_UNDELIVERED && message->type != MESSAGE_DOWN)
+	if (is_missed(message))
 		dead_letter_record(message, reason);
 	message_free(message);
 	return result;
@@ -286,7 +295,7 @@ actor_send(ActorAddress to, Message *message)
 			return refuse(message, DEAD_LETTER_NODE_DOWN, SEND_NODE_DOWN);
 		memcpy(&head, message, offsetof(Message, payload));
 		result = runtime_gateway(to, message);
-		if (result != SEND_OK && head.type != MESSAGE_UNDELIVERED && head.type != MESSAGE_DOWN)
+		if (result != SEND_OK && is_missed(&head))
 			dead_letter_record(&head, dead_letter_reason(result));
 		return result;
 	}
@@ -345,7 +354,8 @@ actor_send_undelivered(Message *message, SendResult reason)
 		message_free(message);
 		return;
 	}
-	dead_letter_record(message, dead_letter_reason(reason));
+	if (is_missed(message))
+		dead_letter_record(message, dead_letter_reason(reason));
 	if (sender.slot == 0)
 	{
 		message_free(message);

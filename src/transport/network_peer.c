@@ -222,7 +222,8 @@ peer_flush(Peer *peer)
 		Message *message = peer->first;
 		FrameHead head = {
 			.flags = ((message->flags & MESSAGE_CONTROL) ? FRAME_CONTROL : 0) |
-					 ((message->flags & MESSAGE_URGENT) ? FRAME_URGENT : 0),
+					 ((message->flags & MESSAGE_URGENT) ? FRAME_URGENT : 0) |
+					 ((message->flags & MESSAGE_EPHEMERAL) ? FRAME_EPHEMERAL : 0),
 			.type = message->type,
 			.to_slot = message->to.slot,
 			.to_incarnation = message->to.incarnation,

@@ -451,7 +451,8 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 
 	memcpy(message->payload, payload, size);
 	message->flags = ((head.flags & FRAME_CONTROL) ? MESSAGE_CONTROL : 0) |
-					 ((head.flags & FRAME_URGENT) ? MESSAGE_URGENT : 0);
+					 ((head.flags & FRAME_URGENT) ? MESSAGE_URGENT : 0) |
+					 ((head.flags & FRAME_EPHEMERAL) ? MESSAGE_EPHEMERAL : 0);
 	to = (ActorAddress){THIS_NODE, head.to_slot, head.to_incarnation};
 	message->from = (ActorAddress){peer->node, head.from_slot, head.from_incarnation};
 	result = actor_send(to, message);

@@ -104,7 +104,7 @@ frame_read(const char *buffer, Size size, FrameHead *head)
 		(head->version < PROTOCOL_LOWEST || head->version > PROTOCOL_HIGHEST))
 		return FRAME_WRONG_VERSION;
 	if (message_type_name(head->type) == NULL ||
-		(head->flags & ~(FRAME_CONTROL | FRAME_URGENT)) != 0)
+		(head->flags & ~(FRAME_CONTROL | FRAME_URGENT | FRAME_EPHEMERAL)) != 0)
 		return FRAME_UNKNOWN_TYPE;
 	return FRAME_OK;
 }

@@ -6,7 +6,7 @@
  * and behind it the payload of the message that "type" names.
  *
  *		byte 0	version		protocol version that both sides agreed on
- *		byte 1	flags		FRAME_CONTROL, FRAME_URGENT
+ *		byte 1	flags		FRAME_CONTROL, FRAME_URGENT, FRAME_EPHEMERAL
  *		2..3	type		MessageType
  *		4..11	sequence	1 for the first frame of an epoch, then counting
  *		12..19	to			slot and incarnation of the receiver
@@ -24,6 +24,9 @@
 /* The message overtakes others in its receiver's mailbox. */
 #define FRAME_CONTROL 0x01
 #define FRAME_URGENT 0x02
+
+/* That it reaches nobody is no news. */
+#define FRAME_EPHEMERAL 0x04
 
 /* Bytes of payload that a receiver has room for. */
 #define FRAME_MAX_PAYLOAD (64 * 1024 - 48)
