@@ -232,23 +232,22 @@ row_is_needed(ModifyTableState *mtstate, bool has_after_row_trigger)
 							 plan->withCheckOptionLists != NIL));
 }
 
-/* Does anybody look at the rows before the statement ends? */
+/* Do triggers here look at the rows before the statement ends? */
 static bool
-rows_are_awaited(ModifyTableState *mtstate, ResultRelInfo *rinfo)
+triggers_await_rows(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 {
 	ResultRelInfo *root = mtstate->rootResultRelInfo;
 	TriggerDesc *triggers = rinfo->ri_TrigDesc;
 	TriggerDesc *root_triggers = root != NULL ? root->ri_TrigDesc : NULL;
 
-	return row_is_needed(mtstate, false) ||
-		   (triggers != NULL && (triggers->trig_insert_before_row ||
+	return (triggers != NULL && (triggers->trig_insert_before_row ||
 								 triggers->trig_insert_after_row)) ||
 		   (root_triggers != NULL && (root_triggers->trig_insert_after_statement ||
 									  root_triggers->trig_update_after_statement));
 }
 
 static Insertion *
-insertion_create(ModifyTableState *mtstate, ResultRelInfo *rinfo)
+insertion_create(ModifyTableState *mtstate, ResultRelInfo *rinfo, bool is_deferred)
 {
 	EState *estate = mtstate->ps.state;
 	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
@@ -262,12 +261,14 @@ insertion_create(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 
 	target_init(target, rinfo, estate);
 	insertion->columns = target_settable_columns(target);
+	insertion->is_deferred = is_deferred;
 	insertion->skips_conflicts = on_conflict == ONCONFLICT_NOTHING;
 	insertion->request.kind = REMOTE_QUERY;
 	insertion->request.writes = true;
 	insertion->is_streamed = !insertion->skips_conflicts &&
-							 !rows_are_awaited(mtstate, rinfo) &&
-							 insertion->columns != NIL;
+							 insertion->columns != NIL &&
+							 !triggers_await_rows(mtstate, rinfo) &&
+							 (is_deferred || !row_is_needed(mtstate, false));
 	if (insertion->is_streamed)
 	{
 		if (list_length(insertion->columns) < RelationGetNumberOfAttributes(target->relation))
@@ -482,23 +483,21 @@ static void
 begin_insert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 {
 	ForeignModify *modify = foreign_modify(rinfo);
-
-	modify->insertion = insertion_create(mtstate, rinfo);
+	bool is_deferred;
 
 	/*
 	 * Rows that move into a table which the same UPDATE reads must not be
-	 * seen by it.
+	 * seen by it: they wait until it ends.  What it returns of them is what
+	 * was sent.
 	 */
-	if (mtstate->operation == CMD_UPDATE && rinfo->ri_RangeTableIndex > 0)
-	{
-		if (!modify->insertion->is_streamed)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot move rows into foreign table \"%s\", which is being updated",
-							RelationGetRelationName(rinfo->ri_RelationDesc)),
-					 errdetail("With RETURNING, triggers or checks the rows cannot wait until the update has read the table.")));
-		modify->insertion->is_deferred = true;
-	}
+	is_deferred = mtstate->operation == CMD_UPDATE && rinfo->ri_RangeTableIndex > 0;
+	modify->insertion = insertion_create(mtstate, rinfo, is_deferred);
+	if (is_deferred && !modify->insertion->is_streamed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot move rows into foreign table \"%s\", which is being updated",
+						RelationGetRelationName(rinfo->ri_RelationDesc)),
+				 errdetail("A trigger would look at the rows before the update has read the table.")));
 }
 
 static void
@@ -756,7 +755,7 @@ begin_modify(ModifyTableState *mtstate, ResultRelInfo *rinfo, List *fdw_private,
 	ForeignModify *modify = foreign_modify(rinfo);
 
 	if (mtstate->operation == CMD_INSERT)
-		modify->insertion = insertion_create(mtstate, rinfo);
+		modify->insertion = insertion_create(mtstate, rinfo, false);
 	else
 		modify->change = row_change_create(mtstate, rinfo);
 }
