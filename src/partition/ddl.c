@@ -228,7 +228,7 @@ carry_owner(Statement *statement, Oid table, const RoleSpec *role)
 	const char *owner = quote_identifier(get_rolespec_name(role));
 	ListCell *cell;
 
-	foreach (cell, find_inheritance_children(table, NoLock))
+	foreach(cell, find_inheritance_children(table, NoLock))
 	{
 		char *change = psprintf("ALTER TABLE %s OWNER TO %s;\n",
 								qualified_name(lfirst_oid(cell)), owner);
@@ -244,7 +244,7 @@ check_new_column(Oid table, const ColumnDef *column)
 {
 	ListCell *cell;
 
-	foreach (cell, column->constraints)
+	foreach(cell, column->constraints)
 	{
 		Constraint *constraint = lfirst_node(Constraint, cell);
 
@@ -280,17 +280,17 @@ check_alteration(Oid table, const AlterTableCmd *command)
 				refuse(table, "add a constraint other than CHECK to", UNDISTRIBUTE_HINT);
 			break;
 		case AT_DropConstraint:
-			{
-				pg_uuid_t colocation;
-				List *keys;
-				ListCell *cell;
+		{
+			pg_uuid_t colocation;
+			List *keys;
+			ListCell *cell;
 
-				distributed_table_read(table, &colocation, &keys);
-				foreach (cell, keys)
-					if (strcmp(lfirst(cell), command->name) == 0)
-						refuse(table, "drop a key of", UNDISTRIBUTE_HINT);
-			}
-			break;
+			distributed_table_read(table, &colocation, &keys);
+			foreach(cell, keys)
+				if (strcmp(lfirst(cell), command->name) == 0)
+					refuse(table, "drop a key of", UNDISTRIBUTE_HINT);
+		}
+		break;
 		case AT_DropColumn:
 		case AT_ColumnDefault:
 		case AT_SetNotNull:
@@ -350,7 +350,7 @@ prepare_alter_table(Statement *statement, const AlterTableStmt *alter,
 	Oid table = find_range(alter->relation, &is_partition);
 	ListCell *cell;
 
-	foreach (cell, alter->cmds)
+	foreach(cell, alter->cmds)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
 
@@ -379,7 +379,7 @@ prepare_alter_table(Statement *statement, const AlterTableStmt *alter,
 		return;
 
 	carry_text(statement, table, planned, query);
-	foreach (cell, alter->cmds)
+	foreach(cell, alter->cmds)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
 
@@ -400,7 +400,7 @@ prepare_rename(Statement *statement, const RenameStmt *rename,
 	{
 		Oid schema = get_namespace_oid(rename->subname, true);
 
-		foreach (cell, distributed_table_list())
+		foreach(cell, distributed_table_list())
 			if (get_rel_namespace(lfirst_oid(cell)) == schema)
 				refuse(lfirst_oid(cell), "rename the schema of", UNDISTRIBUTE_HINT);
 		return;
@@ -467,7 +467,7 @@ append_names(StringInfo text, List *names)
 {
 	ListCell *cell;
 
-	foreach (cell, names)
+	foreach(cell, names)
 		appendStringInfo(text, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
 						 (char *) lfirst(cell));
 }
@@ -479,14 +479,14 @@ append_privileges(StringInfo text, List *privileges)
 
 	if (privileges == NIL)
 		appendStringInfoString(text, "ALL");
-	foreach (cell, privileges)
+	foreach(cell, privileges)
 	{
 		AccessPriv *privilege = lfirst_node(AccessPriv, cell);
 		ListCell *column;
 
 		appendStringInfo(text, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
 						 privilege->priv_name != NULL ? privilege->priv_name : "ALL");
-		foreach (column, privilege->cols)
+		foreach(column, privilege->cols)
 			appendStringInfo(text, "%s%s%s", foreach_current_index(column) > 0 ? ", " : " (",
 							 quote_identifier(strVal(lfirst(column))),
 							 lnext(privilege->cols, column) == NULL ? ")" : "");
@@ -504,7 +504,7 @@ granted_relations(const GrantStmt *grant)
 		return NIL;
 	if (grant->targtype == ACL_TARGET_OBJECT)
 	{
-		foreach (cell, grant->objects)
+		foreach(cell, grant->objects)
 		{
 			Oid relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
 
@@ -514,13 +514,13 @@ granted_relations(const GrantStmt *grant)
 	}
 	else if (grant->targtype == ACL_TARGET_ALL_IN_SCHEMA)
 	{
-		foreach (cell, distributed_table_list())
+		foreach(cell, distributed_table_list())
 		{
 			Oid table = lfirst_oid(cell);
 			const char *schema = get_namespace_name(get_rel_namespace(table));
 			ListCell *name;
 
-			foreach (name, grant->objects)
+			foreach(name, grant->objects)
 				if (strcmp(strVal(lfirst(name)), schema) == 0)
 					relations = list_concat(lappend_oid(relations, table),
 											find_inheritance_children(table, NoLock));
@@ -541,16 +541,17 @@ prepare_grant(Statement *statement, const GrantStmt *grant)
 
 	if (relations == NIL)
 		return;
-	foreach (cell, relations)
+	foreach(cell, relations)
 	{
 		carry(statement, find_table(lfirst_oid(cell), &is_partition));
 		names = lappend(names, qualified_name(lfirst_oid(cell)));
 	}
-	foreach (cell, grant->grantees)
+	foreach(cell, grant->grantees)
 		roles = lappend(roles, role_name(lfirst_node(RoleSpec, cell)));
 
-	appendStringInfoString(text, grant->is_grant ? "GRANT " :
-						   grant->grant_option ? "REVOKE GRANT OPTION FOR " : "REVOKE ");
+	appendStringInfoString(text, grant->is_grant	 ? "GRANT " :
+								 grant->grant_option ? "REVOKE GRANT OPTION FOR " :
+													   "REVOKE ");
 	append_privileges(text, grant->privileges);
 	appendStringInfoString(text, " ON TABLE ");
 	append_names(text, names);
@@ -611,7 +612,7 @@ prepare_drop(Statement *statement, const DropStmt *drop)
 	ListCell *cell;
 
 	statement->behavior = drop->behavior;
-	foreach (cell, drop->objects)
+	foreach(cell, drop->objects)
 	{
 		bool is_partition;
 		Oid table;
@@ -646,24 +647,24 @@ prepare_drop(Statement *statement, const DropStmt *drop)
 				}
 				break;
 			case OBJECT_STATISTIC_EXT:
-				{
-					Oid statistics = get_statistics_object_oid(lfirst_node(List, cell), true);
-					HeapTuple tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(statistics));
-					Form_pg_statistic_ext form;
+			{
+				Oid statistics = get_statistics_object_oid(lfirst_node(List, cell), true);
+				HeapTuple tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(statistics));
+				Form_pg_statistic_ext form;
 
-					if (!HeapTupleIsValid(tuple))
-						break;
-					form = (Form_pg_statistic_ext) GETSTRUCT(tuple);
-					if (partition_is_distributed(form->stxrelid))
-					{
-						carry(statement, form->stxrelid);
-						appendStringInfo(&statement->elsewhere, "DROP STATISTICS IF EXISTS %s;\n",
-										 quote_qualified_identifier(get_namespace_name(form->stxnamespace),
-																	NameStr(form->stxname)));
-					}
-					ReleaseSysCache(tuple);
+				if (!HeapTupleIsValid(tuple))
+					break;
+				form = (Form_pg_statistic_ext) GETSTRUCT(tuple);
+				if (partition_is_distributed(form->stxrelid))
+				{
+					carry(statement, form->stxrelid);
+					appendStringInfo(&statement->elsewhere, "DROP STATISTICS IF EXISTS %s;\n",
+									 quote_qualified_identifier(get_namespace_name(form->stxnamespace),
+																NameStr(form->stxname)));
 				}
-				break;
+				ReleaseSysCache(tuple);
+			}
+			break;
 			default:
 				break;
 		}
@@ -718,7 +719,7 @@ check_roles(List *roles, bool is_drop)
 {
 	ListCell *cell;
 
-	foreach (cell, roles)
+	foreach(cell, roles)
 	{
 		Oid role = get_rolespec_oid(lfirst_node(RoleSpec, cell), true);
 
@@ -816,14 +817,14 @@ prepare(Statement *statement, PlannedStmt *planned, const char *query)
 			break;
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
-			{
-				ListCell *cell;
+		{
+			ListCell *cell;
 
-				foreach (cell, ((CreateStmt *) node)->inhRelations)
-					check_not_ours(lfirst_node(RangeVar, cell), "add a partition to",
-								   UNDISTRIBUTE_HINT);
-			}
-			break;
+			foreach(cell, ((CreateStmt *) node)->inhRelations)
+				check_not_ours(lfirst_node(RangeVar, cell), "add a partition to",
+							   UNDISTRIBUTE_HINT);
+		}
+		break;
 		case T_DropStmt:
 			prepare_drop(statement, (DropStmt *) node);
 			break;
@@ -845,22 +846,22 @@ carry_made(Statement *statement, NodeTag tag)
 {
 	Relation relation = table_open(statement->made_on, AccessShareLock);
 	List *now = tag == T_IndexStmt ? RelationGetIndexList(relation) :
-		RelationGetStatExtList(relation);
+									 RelationGetStatExtList(relation);
 	int settings = fixed_settings_begin();
 	ListCell *cell;
 
-	foreach (cell, now)
+	foreach(cell, now)
 	{
 		List *made;
 
 		if (list_member_oid(statement->known, lfirst_oid(cell)))
 			continue;
 		made = definition_query(tag == T_IndexStmt ?
-								"SELECT pg_catalog.format('CREATE INDEX %I ON %s', relname,"
-								" pg_catalog.substr(pg_catalog.pg_get_indexdef(oid),"
-								" pg_catalog.length(pg_catalog.format('CREATE INDEX %I ON ONLY ', relname)) + 1))"
-								" FROM pg_catalog.pg_class WHERE oid = $1" :
-								"SELECT pg_catalog.pg_get_statisticsobjdef($1)",
+									"SELECT pg_catalog.format('CREATE INDEX %I ON %s', relname,"
+									" pg_catalog.substr(pg_catalog.pg_get_indexdef(oid),"
+									" pg_catalog.length(pg_catalog.format('CREATE INDEX %I ON ONLY ', relname)) + 1))"
+									" FROM pg_catalog.pg_class WHERE oid = $1" :
+									"SELECT pg_catalog.pg_get_statisticsobjdef($1)",
 								lfirst_oid(cell));
 		appendStringInfo(&statement->elsewhere, "%s;\n", (char *) linitial(made));
 	}
@@ -878,7 +879,7 @@ check_losses(Statement *statement)
 	if (!OidIsValid(distributed_table_relation()))
 		return;
 
-	foreach (cell, statement->lost)
+	foreach(cell, statement->lost)
 	{
 		LostPart *part = lfirst(cell);
 
@@ -912,7 +913,7 @@ check_defaults(Statement *statement)
 {
 	ListCell *cell;
 
-	foreach (cell, statement->carried)
+	foreach(cell, statement->carried)
 		if (OidIsValid(get_rel_type_id(lfirst_oid(cell))) &&
 			table_sequence_columns(lfirst_oid(cell)) != NIL)
 			refuse(lfirst_oid(cell), "use a sequence for a column of",

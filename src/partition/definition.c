@@ -155,7 +155,7 @@ append_statements(StringInfo script, List *statements)
 {
 	ListCell *cell;
 
-	foreach (cell, statements)
+	foreach(cell, statements)
 		appendStringInfo(script, "%s;\n", (char *) lfirst(cell));
 }
 
@@ -210,7 +210,7 @@ definition_create_script(const TableDefinition *definition,
 					 quote_literal_cstr(definition->qualified),
 					 DatumGetCString(DirectFunctionCall1(uuid_out,
 														 UUIDPGetDatum(&definition->colocation))));
-	foreach (cell, definition->keys)
+	foreach(cell, definition->keys)
 	{
 		appendStringInfo(&script, "%s%s", separator,
 						 quote_literal_cstr(((TableKey *) lfirst(cell))->name));
@@ -266,7 +266,7 @@ definition_key_script(Oid table, const char *key, const char *schema,
 {
 	ListCell *cell;
 
-	foreach (cell, read_keys(table))
+	foreach(cell, read_keys(table))
 	{
 		TableKey *found = lfirst(cell);
 
@@ -294,7 +294,7 @@ definition_finish_script(const TableDefinition *definition,
 
 		if (strcmp(placement->homes[i], node) == 0)
 		{
-			foreach (cell, definition->keys)
+			foreach(cell, definition->keys)
 			{
 				TableKey *key = lfirst(cell);
 

@@ -109,7 +109,7 @@ colocated_placement(Relation relation, List *columns, int n_partitions, Oid colo
 						RelationGetRelationName(relation), RelationGetRelationName(other)),
 				 errdetail("It is distributed by another number of columns: %d.",
 						   get_partition_natts(key))));
-	foreach (cell, columns)
+	foreach(cell, columns)
 	{
 		AttrNumber number = get_attnum(RelationGetRelid(relation), lfirst(cell));
 		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), number - 1);
@@ -153,20 +153,20 @@ chosen_nodes(List *named)
 	if (named == NIL)
 	{
 		nodes = list_make1(pstrdup(node_this_name()));
-		foreach (cell, node_list(false))
+		foreach(cell, node_list(false))
 			nodes = lappend(nodes, pstrdup(node_name((uint32) lfirst_int(cell))));
 		list_sort(nodes, compare_names);
 		return nodes;
 	}
 
-	foreach (cell, named)
+	foreach(cell, named)
 	{
 		const char *name = lfirst(cell);
 		ListCell *other;
 
 		if (strcmp(name, node_this_name()) != 0)
 			(void) node_find(name, false);
-		foreach (other, nodes)
+		foreach(other, nodes)
 			if (strcmp(lfirst(other), name) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -214,7 +214,7 @@ run_statements(List *statements)
 {
 	ListCell *cell;
 
-	foreach (cell, statements)
+	foreach(cell, statements)
 		run_here(lfirst(cell));
 }
 
@@ -259,7 +259,7 @@ hash_by(List *columns)
 	ListCell *cell;
 
 	initStringInfo(&key);
-	foreach (cell, columns)
+	foreach(cell, columns)
 		appendStringInfo(&key, "%s%s", key.len == 0 ? "HASH (" : ", ",
 						 quote_identifier(lfirst(cell)));
 	appendStringInfoChar(&key, ')');
@@ -309,12 +309,12 @@ distribute_table(Oid table, List *columns, int n_partitions, Oid colocate_with, 
 		distributed_table_read(colocate_with, &definition->colocation, NULL);
 	else
 		definition->colocation = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
-	foreach (cell, others)
+	foreach(cell, others)
 		beginnings = lappend(beginnings, ask_node((uint32) lfirst_int(cell), definition));
 
 	old = set_aside(table, definition);
 	run_here(definition_create_script(definition, placement, node_this_name()));
-	forboth (cell, others, beginning, beginnings)
+	forboth(cell, others, beginning, beginnings)
 	{
 		uint32 node = (uint32) lfirst_int(cell);
 
@@ -327,7 +327,7 @@ distribute_table(Oid table, List *columns, int n_partitions, Oid colocate_with, 
 	STOP_POINT("distribute-rows-moved");
 
 	run_here(definition_finish_script(definition, placement, node_this_name()));
-	foreach (cell, others)
+	foreach(cell, others)
 	{
 		uint32 node = (uint32) lfirst_int(cell);
 
@@ -372,7 +372,7 @@ read_key_scripts(Oid table, const TableDefinition *definition, const Placement *
 	ListCell *cell;
 
 	distributed_table_read(table, &colocation, &keys);
-	foreach (cell, keys)
+	foreach(cell, keys)
 	{
 		const char *key = lfirst(cell);
 		char *script = ask_home(placement,

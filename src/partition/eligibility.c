@@ -110,7 +110,7 @@ joined(List *strings)
 	ListCell *cell;
 
 	initStringInfo(&text);
-	foreach (cell, strings)
+	foreach(cell, strings)
 		appendStringInfo(&text, "%s%s", text.len > 0 ? "\n" : "", (char *) lfirst(cell));
 	return text.data;
 }
@@ -249,20 +249,20 @@ hash_is_portable(Oid type)
 			contained = get_multirange_range(base);
 			return hash_is_portable(contained);
 		case TYPTYPE_COMPOSITE:
+		{
+			TupleDesc columns = lookup_rowtype_tupdesc(base, -1);
+			bool is_portable = true;
+
+			for (int i = 0; i < columns->natts; i++)
 			{
-				TupleDesc columns = lookup_rowtype_tupdesc(base, -1);
-				bool is_portable = true;
+				Form_pg_attribute column = TupleDescAttr(columns, i);
 
-				for (int i = 0; i < columns->natts; i++)
-				{
-					Form_pg_attribute column = TupleDescAttr(columns, i);
-
-					if (!column->attisdropped && !hash_is_portable(column->atttypid))
-						is_portable = false;
-				}
-				ReleaseTupleDesc(columns);
-				return is_portable;
+				if (!column->attisdropped && !hash_is_portable(column->atttypid))
+					is_portable = false;
 			}
+			ReleaseTupleDesc(columns);
+			return is_portable;
+		}
 		default:
 			break;
 	}
@@ -339,7 +339,7 @@ check_keys(Relation relation, const AttrNumber *columns, int n_columns)
 {
 	ListCell *cell;
 
-	foreach (cell, RelationGetIndexList(relation))
+	foreach(cell, RelationGetIndexList(relation))
 	{
 		HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
 		Form_pg_index index;
@@ -391,7 +391,7 @@ check_distributable(Relation relation, List *columns)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a table is distributed by 1 to %d columns", PARTITION_MAX_KEYS)));
-	foreach (cell, columns)
+	foreach(cell, columns)
 	{
 		AttrNumber number = check_column(relation, lfirst(cell));
 

@@ -37,7 +37,7 @@ everywhere_require(void)
 {
 	ListCell *cell;
 
-	foreach (cell, node_list(false))
+	foreach(cell, node_list(false))
 		link_require((uint32) lfirst_int(cell));
 }
 
@@ -54,7 +54,7 @@ everywhere_lock(const char *schema, const char *name)
 	const char *first_name = node_this_name();
 	ListCell *cell;
 
-	foreach (cell, node_list(false))
+	foreach(cell, node_list(false))
 	{
 		uint32 node = (uint32) lfirst_int(cell);
 
@@ -142,6 +142,6 @@ run_elsewhere(const char *script)
 {
 	ListCell *cell;
 
-	foreach (cell, node_list(false))
+	foreach(cell, node_list(false))
 		run_there((uint32) lfirst_int(cell), script);
 }

@@ -113,8 +113,7 @@ server_invalidated(Datum argument, int cache, uint32 hash)
 static HTAB *
 create_cache(const char *name, Size entry_size)
 {
-	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = entry_size,
-		.hcxt = CacheMemoryContext};
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = entry_size, .hcxt = CacheMemoryContext};
 
 	return hash_create(name, 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
@@ -159,7 +158,7 @@ server_lookup(Oid server, ServerEntry *entry)
 	entry->is_ours = strcmp(GetForeignDataWrapper(definition->fdwid)->fdwname,
 							WRAPPER_NAME) == 0;
 	namestrcpy(&entry->node, definition->servername);
-	foreach (cell, definition->options)
+	foreach(cell, definition->options)
 	{
 		DefElem *option = lfirst_node(DefElem, cell);
 
@@ -318,7 +317,7 @@ read_options(RelationEntry *entry, List *options)
 {
 	ListCell *cell;
 
-	foreach (cell, options)
+	foreach(cell, options)
 	{
 		DefElem *option = lfirst_node(DefElem, cell);
 
@@ -458,8 +457,8 @@ partition_is_colocated(Oid table, Oid other)
 	RelationEntry two;
 
 	return relation_lookup(table, &one) && one.is_distributed &&
-		relation_lookup(other, &two) && two.is_distributed &&
-		memcmp(&one.colocation, &two.colocation, sizeof(pg_uuid_t)) == 0;
+		   relation_lookup(other, &two) && two.is_distributed &&
+		   memcmp(&one.colocation, &two.colocation, sizeof(pg_uuid_t)) == 0;
 }
 
 /*

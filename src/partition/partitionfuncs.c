@@ -205,5 +205,5 @@ dlog_sync_definitions(PG_FUNCTION_ARGS)
 {
 	runtime_require();
 	PG_RETURN_INT32(definitions_sync(PG_ARGISNULL(0) ? NULL :
-									 text_to_cstring(PG_GETARG_TEXT_PP(0))));
+													   text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

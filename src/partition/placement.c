@@ -113,7 +113,8 @@ placement_of(Oid table)
 
 		placement->names[i] = get_rel_name(partitions->oids[i]);
 		placement->homes[i] = pstrdup(partition_home(partitions->oids[i], &home) ?
-									  node_name(home.node) : node_this_name());
+										  node_name(home.node) :
+										  node_this_name());
 	}
 	table_close(relation, AccessShareLock);
 	return placement;
@@ -133,7 +134,7 @@ placement_nodes(const Placement *placement)
 		ListCell *cell;
 		bool is_known = false;
 
-		foreach (cell, nodes)
+		foreach(cell, nodes)
 			is_known |= strcmp(lfirst(cell), placement->homes[i]) == 0;
 		if (!is_known)
 			nodes = lappend(nodes, placement->homes[i]);
@@ -156,7 +157,7 @@ placement_sizes(Oid table)
 																	   get_rel_name(table))));
 
 	initStringInfo(&json);
-	foreach (cell, placement_nodes(placement_of(table)))
+	foreach(cell, placement_nodes(placement_of(table)))
 	{
 		const char *node = lfirst(cell);
 		char *sizes;

@@ -59,7 +59,7 @@ definition_script(Oid table)
 	ListCell *cell;
 
 	distributed_table_read(table, &definition->colocation, &keys);
-	foreach (cell, keys)
+	foreach(cell, keys)
 	{
 		/* Their names are all that a node without rows needs. */
 		TableKey *key = palloc0(sizeof(TableKey));
@@ -178,7 +178,7 @@ definitions_apply(const char *json, bool is_tolerant)
 	int n_made = 0;
 	ListCell *cell;
 
-	foreach (cell, parse_definitions(json))
+	foreach(cell, parse_definitions(json))
 	{
 		ForeignDefinition *definition = lfirst(cell);
 
@@ -206,7 +206,7 @@ definitions_sync(const char *name)
 		node = node_find(name, false);
 	else
 	{
-		foreach (cell, node_list(false))
+		foreach(cell, node_list(false))
 		{
 			node = (uint32) lfirst_int(cell);
 			if (link_state(node) == LINK_UP)
@@ -247,13 +247,13 @@ sync_leaving(void)
 	int settings = fixed_settings_begin();
 	ListCell *cell;
 
-	foreach (cell, distributed_table_list())
+	foreach(cell, distributed_table_list())
 	{
 		Oid table = lfirst_oid(cell);
 		Placement *placement = placement_of(table);
 		ListCell *home;
 
-		foreach (home, placement_nodes(placement))
+		foreach(home, placement_nodes(placement))
 			if (strcmp(lfirst(home), this_name) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
