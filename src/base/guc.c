@@ -16,6 +16,7 @@
 
 char *dlog_advertise_address;
 int dlog_connect_timeout;
+int dlog_ddl_lock_timeout;
 bool dlog_enable_fanout_scan;
 bool dlog_enable_partial_aggregate;
 bool dlog_enable_raw_rows;
@@ -66,6 +67,15 @@ guc_init(void)
 		"Higher: a statement waits longer before it says so.  A node whose "
 		"port is closed is reported at once.",
 		&dlog_connect_timeout, 5000, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.ddl_lock_timeout",
+		"How long a change of a distributed table waits for a lock on another node.",
+		"A transaction there may in turn wait for what the change has locked "
+		"here, which neither node can see.  Lower: a change gives up sooner "
+		"when the table is in use.  0: it waits for ever.",
+		&dlog_ddl_lock_timeout, 10000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
 		NULL, NULL, NULL);
 
 	DefineCustomBoolVariable(

@@ -10,12 +10,17 @@
  * whoever changes a table first takes an advisory lock named for it on the
  * node whose name sorts first: the second waits there, before it has locked
  * anything else.
+ *
+ * A change and a transaction that writes rows can wait for each other in the
+ * same way, each for what the other has locked on another node.  A change
+ * therefore waits no longer than dlog.ddl_lock_timeout for a lock over there.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -39,6 +44,25 @@ everywhere_require(void)
 
 	foreach(cell, node_list(false))
 		link_require((uint32) lfirst_int(cell));
+}
+
+/*
+ * Until the script has ended, it changes that node alone.  A longer wait for
+ * a lock than lock_timeout_ms ends it; 0 is for ever.
+ */
+static void
+run_script(uint32 node, const char *script, int lock_timeout_ms)
+{
+	RemoteRequest request = {.kind = REMOTE_SCRIPT, .writes = true};
+
+	request.sql = psprintf("SET LOCAL dlog.propagate_ddl = off;\n"
+						   "SET LOCAL lock_timeout = %d;\n"
+						   "%s;\n"
+						   "SET LOCAL lock_timeout TO DEFAULT;\n"
+						   "SET LOCAL dlog.propagate_ddl TO DEFAULT",
+						   lock_timeout_ms, script);
+	remote_run(node, &request);
+	pfree((char *) request.sql);
 }
 
 /*
@@ -69,8 +93,9 @@ everywhere_lock(const char *schema, const char *name)
 		DirectFunctionCall2(pg_advisory_xact_lock_int4,
 							Int32GetDatum(ADVISORY_LOCK_CLASS), Int32GetDatum(key));
 	else
-		run_there(first, psprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d, %d)",
-								  ADVISORY_LOCK_CLASS, key));
+		run_script(first, psprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d, %d)",
+								   ADVISORY_LOCK_CLASS, key),
+				   LockTimeout);
 }
 
 /*
@@ -126,11 +151,7 @@ run_here(const char *script)
 void
 run_there(uint32 node, const char *script)
 {
-	RemoteRequest request = {.kind = REMOTE_SCRIPT, .writes = true};
-
-	request.sql = psprintf("SET LOCAL dlog.propagate_ddl = off;\n%s", script);
-	remote_run(node, &request);
-	pfree((char *) request.sql);
+	run_script(node, script, dlog_ddl_lock_timeout);
 }
 
 /*
