@@ -247,6 +247,14 @@ $_->quit foreach ($first, $second);
 is(same_everywhere("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'app.happened'::regclass AND attname IN ('one', 'two')", 'changes of two nodes'),
 	'one two', 'one after the other');
 
+# What waits for each other across nodes is told apart by a timeout.
+$first = $cluster->node(2)->background_psql('postgres');
+$first->query_safe('BEGIN; LOCK TABLE app.happened IN ROW EXCLUSIVE MODE');
+like($cluster->sql_error(1, "SET dlog.ddl_lock_timeout = '50ms'; ALTER TABLE app.happened ADD COLUMN three int"),
+	qr/55P03.*node "n2"/s, 'a change does not wait for ever for a lock on another node');
+$first->query_safe('COMMIT');
+$first->quit;
+
 # --- TRUNCATE
 
 $cluster->sql(2, 'BEGIN; TRUNCATE app.happened; ROLLBACK');

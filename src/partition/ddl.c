@@ -73,6 +73,7 @@ typedef struct Statement
 {
 	struct Statement *outer;
 	MemoryContext context; /* of what is noted about it */
+	List *others;		   /* oids of the relations it names that are not ours */
 	List *carried;		   /* oids of the tables whose change it carries */
 	List *dropped;		   /* names of distributed tables, for DROP TABLE */
 	List *dropped_oids;
@@ -116,23 +117,34 @@ find_table(Oid relation, bool *is_partition)
 	return distributed_parent(table);
 }
 
+/* The same for a relation that a statement names. */
 static Oid
-find_range(const RangeVar *range, bool *is_partition)
+find_named(Statement *statement, Oid relation, bool *is_partition)
 {
-	return find_table(range != NULL ? RangeVarGetRelid(range, NoLock, true) : InvalidOid,
+	Oid table = find_table(relation, is_partition);
+
+	if (OidIsValid(relation) && !OidIsValid(table))
+		statement->others = lappend_oid(statement->others, relation);
+	return table;
+}
+
+static Oid
+find_range(Statement *statement, const RangeVar *range, bool *is_partition)
+{
+	return find_named(statement, range != NULL ? RangeVarGetRelid(range, NoLock, true) : InvalidOid,
 					  is_partition);
 }
 
 /* The same for a list of names, of which the last "omit" are not its own. */
 static Oid
-find_names(List *names, int omit, bool *is_partition)
+find_names(Statement *statement, List *names, int omit, bool *is_partition)
 {
 	List *own = list_copy_head(names, list_length(names) - omit);
 
 	*is_partition = false;
 	if (own == NIL || list_length(own) > 3)
 		return InvalidOid;
-	return find_range(makeRangeVarFromNameList(own), is_partition);
+	return find_range(statement, makeRangeVarFromNameList(own), is_partition);
 }
 
 static Oid
@@ -347,7 +359,7 @@ prepare_alter_table(Statement *statement, const AlterTableStmt *alter,
 					const PlannedStmt *planned, const char *query)
 {
 	bool is_partition;
-	Oid table = find_range(alter->relation, &is_partition);
+	Oid table = find_range(statement, alter->relation, &is_partition);
 	ListCell *cell;
 
 	foreach(cell, alter->cmds)
@@ -358,7 +370,7 @@ prepare_alter_table(Statement *statement, const AlterTableStmt *alter,
 		if (command->subtype == AT_AttachPartition && alter->objtype == OBJECT_TABLE)
 		{
 			bool is_ours;
-			Oid attached = find_range(castNode(PartitionCmd, command->def)->name, &is_ours);
+			Oid attached = find_range(statement, castNode(PartitionCmd, command->def)->name, &is_ours);
 
 			if (OidIsValid(attached))
 				refuse(attached, "attach", NULL);
@@ -405,7 +417,7 @@ prepare_rename(Statement *statement, const RenameStmt *rename,
 				refuse(lfirst_oid(cell), "rename the schema of", UNDISTRIBUTE_HINT);
 		return;
 	}
-	table = find_range(rename->relation, &is_partition);
+	table = find_range(statement, rename->relation, &is_partition);
 	if (!OidIsValid(table))
 		return;
 	if (is_partition)
@@ -417,7 +429,7 @@ static void
 prepare_index(Statement *statement, const IndexStmt *index)
 {
 	bool is_partition;
-	Oid table = find_range(index->relation, &is_partition);
+	Oid table = find_range(statement, index->relation, &is_partition);
 	Relation relation;
 
 	/* An index of one partition is its node's affair. */
@@ -444,7 +456,7 @@ prepare_statistics(Statement *statement, const CreateStatsStmt *create)
 	Relation relation;
 
 	if (list_length(create->relations) == 1 && IsA(linitial(create->relations), RangeVar))
-		table = find_range(linitial_node(RangeVar, create->relations), &is_partition);
+		table = find_range(statement, linitial_node(RangeVar, create->relations), &is_partition);
 	if (!OidIsValid(table) || is_partition)
 		return;
 	carry(statement, table);
@@ -494,7 +506,7 @@ append_privileges(StringInfo text, List *privileges)
 }
 
 static List *
-granted_relations(const GrantStmt *grant)
+granted_relations(Statement *statement, const GrantStmt *grant)
 {
 	List *relations = NIL;
 	ListCell *cell;
@@ -508,7 +520,7 @@ granted_relations(const GrantStmt *grant)
 		{
 			Oid relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
 
-			if (OidIsValid(find_table(relation, &is_partition)))
+			if (OidIsValid(find_named(statement, relation, &is_partition)))
 				relations = lappend_oid(relations, relation);
 		}
 	}
@@ -532,7 +544,7 @@ granted_relations(const GrantStmt *grant)
 static void
 prepare_grant(Statement *statement, const GrantStmt *grant)
 {
-	List *relations = granted_relations(grant);
+	List *relations = granted_relations(statement, grant);
 	List *names = NIL;
 	List *roles = NIL;
 	StringInfo text = &statement->elsewhere;
@@ -578,12 +590,12 @@ prepare_description(Statement *statement, ObjectType type, Node *object,
 	{
 		case OBJECT_TABLE:
 		case OBJECT_INDEX:
-			table = find_names(castNode(List, object), 0, &is_partition);
+			table = find_names(statement, castNode(List, object), 0, &is_partition);
 			break;
 		case OBJECT_COLUMN:
 		case OBJECT_TABCONSTRAINT:
 		case OBJECT_POLICY:
-			table = find_names(castNode(List, object), 1, &is_partition);
+			table = find_names(statement, castNode(List, object), 1, &is_partition);
 			break;
 		default:
 			break;
@@ -597,7 +609,7 @@ prepare_policy(Statement *statement, const RangeVar *range,
 			   const PlannedStmt *planned, const char *query)
 {
 	bool is_partition;
-	Oid table = find_range(range, &is_partition);
+	Oid table = find_range(statement, range, &is_partition);
 
 	if (!OidIsValid(table))
 		return;
@@ -620,12 +632,12 @@ prepare_drop(Statement *statement, const DropStmt *drop)
 		switch (drop->removeType)
 		{
 			case OBJECT_TABLE:
-				table = find_names(lfirst_node(List, cell), 0, &is_partition);
+				table = find_names(statement, lfirst_node(List, cell), 0, &is_partition);
 				if (OidIsValid(table) && !is_partition)
 					carry(statement, table);
 				break;
 			case OBJECT_INDEX:
-				table = find_names(lfirst_node(List, cell), 0, &is_partition);
+				table = find_names(statement, lfirst_node(List, cell), 0, &is_partition);
 				if (OidIsValid(table) && !is_partition)
 				{
 					Oid index = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(cell)), NoLock, true);
@@ -637,7 +649,7 @@ prepare_drop(Statement *statement, const DropStmt *drop)
 				}
 				break;
 			case OBJECT_POLICY:
-				table = find_names(lfirst_node(List, cell), 1, &is_partition);
+				table = find_names(statement, lfirst_node(List, cell), 1, &is_partition);
 				if (OidIsValid(table) && !is_partition)
 				{
 					carry(statement, table);
@@ -729,10 +741,10 @@ check_roles(List *roles, bool is_drop)
 }
 
 static void
-check_not_ours(const RangeVar *range, const char *what, const char *hint)
+check_not_ours(Statement *statement, const RangeVar *range, const char *what, const char *hint)
 {
 	bool is_partition;
-	Oid table = find_range(range, &is_partition);
+	Oid table = find_range(statement, range, &is_partition);
 
 	if (OidIsValid(table))
 		refuse(table, what, hint);
@@ -782,7 +794,7 @@ prepare(Statement *statement, PlannedStmt *planned, const char *query)
 			prepare_rename(statement, (RenameStmt *) node, planned, query);
 			break;
 		case T_AlterObjectSchemaStmt:
-			check_not_ours(((AlterObjectSchemaStmt *) node)->relation,
+			check_not_ours(statement, ((AlterObjectSchemaStmt *) node)->relation,
 						   "change the schema of", UNDISTRIBUTE_HINT);
 			break;
 		case T_IndexStmt:
@@ -809,11 +821,11 @@ prepare(Statement *statement, PlannedStmt *planned, const char *query)
 			prepare_policy(statement, ((AlterPolicyStmt *) node)->table, planned, query);
 			break;
 		case T_CreateTrigStmt:
-			check_not_ours(((CreateTrigStmt *) node)->relation, "create a trigger on",
+			check_not_ours(statement, ((CreateTrigStmt *) node)->relation, "create a trigger on",
 						   "It would run on the node of the statement, of the row, or on both.");
 			break;
 		case T_RuleStmt:
-			check_not_ours(((RuleStmt *) node)->relation, "create a rule on", NULL);
+			check_not_ours(statement, ((RuleStmt *) node)->relation, "create a rule on", NULL);
 			break;
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
@@ -821,7 +833,7 @@ prepare(Statement *statement, PlannedStmt *planned, const char *query)
 			ListCell *cell;
 
 			foreach(cell, ((CreateStmt *) node)->inhRelations)
-				check_not_ours(lfirst_node(RangeVar, cell), "add a partition to",
+				check_not_ours(statement, lfirst_node(RangeVar, cell), "add a partition to",
 							   UNDISTRIBUTE_HINT);
 		}
 		break;
@@ -920,11 +932,31 @@ check_defaults(Statement *statement)
 				   "Its numbers are unique on one node only: let gen_random_uuid() or the application make the values.");
 }
 
+/*
+ * A table that the statement named was not distributed when we looked.  If
+ * it was while the statement waited for its lock, then the statement has
+ * changed the distributed table that took its name, here alone.
+ */
+static void
+check_others(Statement *statement)
+{
+	ListCell *cell;
+
+	foreach(cell, statement->others)
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("the table was distributed or dropped by another session while the statement waited"),
+					 errhint("Run the statement again.")));
+}
+
 /* The statement has run here: let it run elsewhere. */
 static void
 finish(Statement *statement, NodeTag tag)
 {
 	check_losses(statement);
+	if (tag != T_DropStmt && tag != T_DropOwnedStmt)
+		check_others(statement);
 	if (OidIsValid(statement->made_on))
 		carry_made(statement, tag);
 	if (tag == T_AlterTableStmt)

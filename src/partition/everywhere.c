@@ -93,8 +93,7 @@ everywhere_lock(const char *schema, const char *name)
 		DirectFunctionCall2(pg_advisory_xact_lock_int4,
 							Int32GetDatum(ADVISORY_LOCK_CLASS), Int32GetDatum(key));
 	else
-		run_script(first, psprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d, %d)",
-								   ADVISORY_LOCK_CLASS, key),
+		run_script(first, psprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d, %d)", ADVISORY_LOCK_CLASS, key),
 				   LockTimeout);
 }
 
