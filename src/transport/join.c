@@ -179,23 +179,26 @@ check_sponsor(PGconn *connection, const NodeInfo *self)
 {
 	PGresult *result;
 	const char *encoding;
+	bool has_extension;
+	bool is_self;
 	int version;
 
 	result = query(connection,
 				   "SELECT pg_catalog.pg_encoding_to_char(d.encoding),"
-				   " e.extversion, pg_catalog.current_database()"
+				   " e.extversion"
 				   " FROM pg_catalog.pg_database d"
 				   " LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'dlog'"
 				   " WHERE d.datname = pg_catalog.current_database()",
 				   0, NULL, dlog_connect_timeout);
 	encoding = pstrdup(PQgetvalue(result, 0, 0));
-	if (PQgetisnull(result, 0, 1))
+	has_extension = !PQgetisnull(result, 0, 1);
+	PQclear(result);
+	if (!has_extension)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("database \"%s\" of the server to join does not have the extension dlog",
-						PQgetvalue(result, 0, 2)),
+						PQdb(connection)),
 				 errhint("Run CREATE EXTENSION dlog in it first.")));
-	PQclear(result);
 
 	if (strcmp(encoding, GetDatabaseEncodingName()) != 0)
 		ereport(ERROR,
@@ -205,12 +208,13 @@ check_sponsor(PGconn *connection, const NodeInfo *self)
 				 errhint("Create this database anew with the other's encoding.")));
 
 	result = query(connection, "SELECT name, node_id FROM dlog.this_node()", 0, NULL, dlog_connect_timeout);
-	if (strtou64(PQgetvalue(result, 0, 1), NULL, 10) == self->node_id)
+	is_self = strtou64(PQgetvalue(result, 0, 1), NULL, 10) == self->node_id;
+	PQclear(result);
+	if (is_self)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("node \"%s\" cannot join itself", self->name),
 				 errhint("Connect to another member.  If the other server is a copy of this one, remove the file dlog_node_key from the copy's data directory and restart it.")));
-	PQclear(result);
 
 	version = PQserverVersion(connection);
 	if (version / 10000 != PG_VERSION_NUM / 10000)

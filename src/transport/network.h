@@ -65,6 +65,7 @@ typedef struct Peer
 	uint64 last_ping_us;
 	uint64 timer_us; /* end of the attempt, or start of the next; or 0 */
 	uint64 backoff_us;
+	char refusal[REASON_SIZE]; /* why either side refused the other, until up */
 
 	/* their direction */
 	uint64 peer_epoch; /* 0: none heard of */

@@ -596,6 +596,7 @@ peer_up(Peer *peer)
 	LinkEntry *link = peer->link;
 
 	peer->backoff_us = 0;
+	peer->refusal[0] = '\0';
 	network_set_timer(peer, 0);
 	pg_atomic_write_u64(&link->up_since_us, network.now_us);
 	pg_atomic_write_u64(&link->connects, pg_atomic_read_u64(&link->connects) + 1);
@@ -638,6 +639,7 @@ refuse(Peer *peer, const char *reason)
 	ByeMessage bye = {.is_refusal = 1, .reason = text_of(reason)};
 	LinkState state = get_state(peer);
 
+	strlcpy(peer->refusal, reason, REASON_SIZE);
 	if (state == LINK_REFUSED && network.now_us < peer->timer_us)
 	{
 		peer->peer_epoch = 0;
@@ -743,6 +745,8 @@ peer_heard_bye(Peer *peer, const ByeMessage *bye)
 		if ((unsigned char) *c < ' ')
 			*c = '?';
 	}
+	if (bye->is_refusal)
+		strlcpy(peer->refusal, reason, REASON_SIZE);
 	peer_fail(peer, bye->is_refusal ? LINK_REFUSED : LINK_DOWN, reason);
 }
 
@@ -828,8 +832,11 @@ peer_on_monitor(Peer *peer)
 				peer->is_connected = true;
 				break;
 			case ZMQ_EVENT_DISCONNECTED:
-				peer_fail(peer, LINK_DOWN,
-						  state == LINK_UP ? "the connection was lost" : "it closed the connection while shaking hands");
+				if (state == LINK_CONNECTING && peer->refusal[0] != '\0')
+					peer_fail(peer, LINK_REFUSED, peer->refusal);
+				else
+					peer_fail(peer, LINK_DOWN,
+							  state == LINK_UP ? "the connection was lost" : "it closed the connection while shaking hands");
 				break;
 			case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
 				peer_fail(peer, LINK_REFUSED, "it does not admit this node's key");

@@ -317,6 +317,9 @@ is_admitted(Peer *peer, const FrameHead *head)
 {
 	Oid database = InvalidOid;
 
+	/* Answers to a change that concerns all databases, see join.c. */
+	if (head->type == MESSAGE_NODE_CHANGED || head->type == MESSAGE_UNDELIVERED)
+		return true;
 	if (head->to_slot != 0)
 	{
 		ActorAddress to = {THIS_NODE, head->to_slot, head->to_incarnation};
