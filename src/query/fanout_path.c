@@ -202,11 +202,15 @@ leaf_projected(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
 			   Path *path, PathTarget *target)
 {
 	PathTarget *wanted = leaf_target(root, base, leaf, target);
+	Path *projection;
 
 	if (equal(wanted->exprs, path->pathtarget->exprs) &&
 		wanted->sortgrouprefs == NULL)
 		return path;
-	return (Path *) create_projection_path(root, leaf, path, wanted);
+	/* It assumes that nothing below is parameterized. */
+	projection = (Path *) create_projection_path(root, leaf, path, wanted);
+	projection->param_info = path->param_info;
+	return projection;
 }
 
 /*

@@ -26,6 +26,9 @@
 #include "base/pg_compat.h"
 #include "query/fanout_scan.h"
 
+/* Local rows to take before looking whether a node has sent any. */
+#define LOCAL_BURST 32
+
 static Node *fanout_create_state(CustomScan *scan);
 static void fanout_begin(CustomScanState *node, EState *estate, int eflags);
 static TupleTableSlot *fanout_exec(CustomScanState *node);
@@ -382,6 +385,7 @@ fanout_start(FanoutScanState *state)
 	MemoryContextSwitchTo(old_context);
 
 	state->next_source = 0;
+	state->local_burst = 0;
 	state->last_returned = -1;
 	state->is_started = true;
 }
@@ -489,6 +493,13 @@ next_unordered(FanoutScanState *state)
 		bool is_pending = false;
 		TupleTableSlot *slot;
 
+		if (state->local_burst > 0)
+		{
+			state->local_burst--;
+			slot = next_local(state);
+			if (slot)
+				return slot;
+		}
 		for (int i = 0; i < state->n_sources; i++)
 		{
 			int number = (state->next_source + i) % state->n_sources;
@@ -511,7 +522,10 @@ next_unordered(FanoutScanState *state)
 		}
 		slot = next_local(state);
 		if (slot)
+		{
+			state->local_burst = LOCAL_BURST;
 			return slot;
+		}
 		if (!is_pending)
 			return NULL;
 		remote_wait();

@@ -60,6 +60,7 @@ typedef struct FanoutScanState
 	int next_source;	   /* whom to try first */
 	PlanState *local;	   /* or NULL */
 	bool local_is_done;
+	int local_burst;		 /* rows of the local part to take without asking */
 	struct binaryheap *heap; /* merging: sources and, as n_sources, local */
 	TupleTableSlot **heads;	 /* merging: their next rows */
 	int last_returned;		 /* merging: whose head was returned, or -1 */
