@@ -86,7 +86,7 @@ check_privileges(Oid table, List *columns)
 
 	if (pg_class_aclcheck(table, role, ACL_INSERT) != ACLCHECK_OK)
 	{
-		foreach (cell, columns)
+		foreach(cell, columns)
 		{
 			AttrNumber column = get_attnum(table, lfirst(cell));
 
@@ -159,7 +159,7 @@ copy_open(Execution *execution)
 	input = palloc0(sizeof(CopyInput));
 	input->table = table;
 	input->is_binary = statement->copy_form == COLUMN_BINARY;
-	foreach (cell, statement->copy_columns)
+	foreach(cell, statement->copy_columns)
 		input->columns = lappend(input->columns, makeString(pstrdup(lfirst(cell))));
 	initStringInfo(&input->bytes);
 	execution->input = input;

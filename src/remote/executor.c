@@ -175,7 +175,7 @@ execution_enter(Execution *execution)
 	 * user can be changed from here on.
 	 */
 	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
-	foreach (cell, statement->settings)
+	foreach(cell, statement->settings)
 		apply_setting(lfirst(cell));
 	(void) encoding_enter(statement->encoding);
 	debug_query_string = statement->sql;
@@ -418,7 +418,7 @@ run_script(Execution *execution)
 	MemoryContext old = MemoryContextSwitchTo(execution->context);
 
 	parsetrees = copyObject(cached->parsetrees);
-	foreach (cell, parsetrees)
+	foreach(cell, parsetrees)
 	{
 		RawStmt *parsetree = lfirst_node(RawStmt, cell);
 		CommandTag tag = CreateCommandTag(parsetree->stmt);

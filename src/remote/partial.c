@@ -147,7 +147,7 @@ leave_unfinished(Plan *plan)
 	}
 	if (members == NIL)
 		return false;
-	foreach (cell, members)
+	foreach(cell, members)
 		any |= leave_unfinished(lfirst(cell));
 	below = linitial(members);
 	if (any)

@@ -135,12 +135,12 @@ resolve_tables(CachedStatement *cached)
 	int n = 0;
 	ListCell *cell;
 
-	foreach (cell, statement->tables)
+	foreach(cell, statement->tables)
 		n += list_length(((RemoteTable *) lfirst(cell))->partitions);
 	cached->relations = palloc(sizeof(Oid) * Max(n, 1));
 	cached->tables = palloc(sizeof(Oid) * Max(list_length(statement->tables), 1));
 
-	foreach (cell, statement->tables)
+	foreach(cell, statement->tables)
 	{
 		RemoteTable *table = lfirst(cell);
 		Oid namespace = LookupExplicitNamespace(table->schema, false);
@@ -154,7 +154,7 @@ resolve_tables(CachedStatement *cached)
 							table->schema, table->name, node_this_name())));
 		cached->tables[cached->n_tables++] = parent;
 
-		foreach (inner, table->partitions)
+		foreach(inner, table->partitions)
 		{
 			const char *name = lfirst(inner);
 			Oid partition = get_relname_relid(name, namespace);
@@ -280,7 +280,7 @@ cached_statement_plan(CachedStatement *cached)
 		return;
 
 	parsetrees = pg_parse_query(statement->sql);
-	foreach (cell, parsetrees)
+	foreach(cell, parsetrees)
 		refuse_statement(lfirst_node(RawStmt, cell));
 	if (list_length(parsetrees) != 1)
 	{

@@ -30,8 +30,8 @@
 typedef struct RemoteTable
 {
 	const char *schema;
-	const char *name;	/* the partitioned table over there */
-	List *partitions;	/* C strings: names of its leaf partitions, in the
+	const char *name; /* the partitioned table over there */
+	List *partitions; /* C strings: names of its leaf partitions, in the
 						 * same schema; all others are pruned */
 } RemoteTable;
 
@@ -89,11 +89,11 @@ typedef struct RemoteStats
 	uint64 rows;
 	uint64 bytes;
 	uint64 chunks;
-	uint64 affected;	/* rows inserted, updated or deleted there */
-	double queued_ms;	/* there, before a scheduler took it */
-	double run_ms;		/* there, in the executor */
-	double stalled_ms;	/* there, waiting for our credits */
-	double waited_ms;	/* here, waiting for them */
+	uint64 affected;   /* rows inserted, updated or deleted there */
+	double queued_ms;  /* there, before a scheduler took it */
+	double run_ms;	   /* there, in the executor */
+	double stalled_ms; /* there, waiting for our credits */
+	double waited_ms;  /* here, waiting for them */
 	int attempts;
 } RemoteStats;
 
@@ -103,7 +103,7 @@ extern RemoteStatus remote_next(RemoteStream *stream, TupleTableSlot *slot);
 extern RemoteStatus remote_next_or_error(RemoteStream *stream,
 										 TupleTableSlot *slot,
 										 ErrorData **error);
-extern void remote_wait(void);				  /* until some stream moved */
+extern void remote_wait(void);						 /* until some stream moved */
 extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
 extern void remote_close(RemoteStream *stream);
 extern void remote_stats(RemoteStream *stream, RemoteStats *stats);

@@ -141,20 +141,20 @@ typedef struct Setting
 typedef struct Statement
 {
 	RemoteKind kind;
-	bool is_pinned;	   /* it runs in pieces, so without parallel workers */
-	bool wants_raw;	   /* the asking side allows raw rows */
-	bool has_columns;  /* result_desc was given */
+	bool is_pinned;		 /* it runs in pieces, so without parallel workers */
+	bool wants_raw;		 /* the asking side allows raw rows */
+	bool has_columns;	 /* result_desc was given */
 	bool has_user_types; /* among those that it names */
 	uint32 server_version;
-	uint32 encoding;   /* of the asking database */
+	uint32 encoding; /* of the asking database */
 	const char *architecture;
 	const char *role;
 	const char *sql;
-	List *settings;	   /* of Setting */
+	List *settings; /* of Setting */
 	int n_params;
 	Oid *param_types;
 	ColumnForm *param_forms;
-	List *tables;	   /* of RemoteTable */
+	List *tables; /* of RemoteTable */
 	const char *copy_schema;
 	const char *copy_table;
 	const char *copy_parent;
@@ -196,7 +196,7 @@ typedef enum RequestFlags
 {
 	REQUEST_PINNED = 1,
 	REQUEST_WRITES = 2,
-	REQUEST_READ_ONLY = 4,	/* the asking transaction is */
+	REQUEST_READ_ONLY = 4, /* the asking transaction is */
 	REQUEST_DEFERRABLE = 8,
 	REQUEST_REPEATABLE_READ = 16,
 	REQUEST_SERIALIZABLE = 32
@@ -264,11 +264,11 @@ typedef struct CachedStatement
 	struct CachedPlanSource *source; /* NULL for scripts and copies */
 	List *parsetrees;				 /* of a script */
 	CommandTag tag;
-	Oid *relations;	 /* sorted: the leaf partitions that were listed */
+	Oid *relations; /* sorted: the leaf partitions that were listed */
 	int n_relations;
-	Oid *tables;	 /* their partitioned tables */
+	Oid *tables; /* their partitioned tables */
 	int n_tables;
-	bool is_stale;	 /* something it looked up by name has changed */
+	bool is_stale; /* something it looked up by name has changed */
 	bool is_forgotten;
 	int pins;
 } CachedStatement;
@@ -296,21 +296,21 @@ struct Activity;
  */
 typedef struct Execution
 {
-	dlist_node node;   /* in its session */
+	dlist_node node;	/* in its session */
 	ActorAddress asker; /* the stream */
 	MemoryContext context;
 	CachedStatement *cached;
 	bool is_pinned;
-	int level;			/* transaction nesting that it belongs to */
+	int level; /* transaction nesting that it belongs to */
 	uint64 query_id;
-	TimestampTz deadline; /* 0: none */
-	Portal portal;		/* NULL: gone with its subtransaction, or not needed */
+	TimestampTz deadline;	/* 0: none */
+	Portal portal;			/* NULL: gone with its subtransaction, or not needed */
 	Tuplestorestate *store; /* rows of a script */
 	TupleTableSlot *store_slot;
 	struct CopyInput *input; /* of a copy */
-	TupleDesc columns;	/* of the rows that are sent; NULL: none */
+	TupleDesc columns;		 /* of the rows that are sent; NULL: none */
 	RowWriter writer;
-	bool is_stopped;	/* its rows wait for credit */
+	bool is_stopped; /* its rows wait for credit */
 	bool is_finished;
 	uint64 affected;
 	char tag[COMPLETION_TAG_BUFSIZE];

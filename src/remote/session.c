@@ -61,8 +61,8 @@ typedef struct Session
 	int client_encoding;
 	uint32 asker_encoding; /* for errors before a statement was read */
 	uint64 request_id;
-	char *node;		   /* the asker's */
-	char *name;		   /* how this session appears in pg_stat_activity */
+	char *node; /* the asker's */
+	char *name; /* how this session appears in pg_stat_activity */
 	dlist_head executions;
 	/* The request whose body is still coming in */
 	ActorAddress body_asker;

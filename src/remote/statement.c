@@ -115,7 +115,7 @@ get_type(StringInfo in, Statement *statement)
 	if (name == NULL)
 		name = "";
 	if (schema != NULL)
-		namespace = get_namespace_oid(schema, true);
+	namespace = get_namespace_oid(schema, true);
 	if (OidIsValid(namespace))
 		type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 							   CStringGetDatum(name), ObjectIdGetDatum(namespace));
@@ -137,7 +137,7 @@ put_strings(StringInfo out, List *strings)
 	ListCell *cell;
 
 	pq_sendint32(out, list_length(strings));
-	foreach (cell, strings)
+	foreach(cell, strings)
 		put_string(out, lfirst(cell));
 }
 
@@ -225,7 +225,7 @@ put_tables(StringInfo out, List *tables)
 	ListCell *cell;
 
 	pq_sendint32(out, list_length(tables));
-	foreach (cell, tables)
+	foreach(cell, tables)
 	{
 		RemoteTable *table = lfirst(cell);
 

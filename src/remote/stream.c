@@ -94,7 +94,7 @@ struct RemoteStream
 	MemoryContext copy_row_context;
 	StringInfoData rows;
 
-	bool is_open; /* in open_streams */
+	bool is_open;	  /* in open_streams */
 	bool awaits_link; /* the request has not been sent yet */
 	LinkWait link_wait;
 	bool is_started;
@@ -102,7 +102,7 @@ struct RemoteStream
 	bool is_over_there; /* nothing is at work for us any more */
 	bool has_moved;		/* since remote_next() returned REMOTE_PENDING */
 	bool is_news_known; /* a wait has returned because it moved */
-	bool is_delivered; /* a row has been given away */
+	bool is_delivered;	/* a row has been given away */
 	ErrorData *error;
 	char *tag;
 

@@ -28,16 +28,16 @@ struct Participant
 	char *name;
 	BoundActor *actor;
 	ActorAddress self;
-	bool is_begun;		 /* a request has been sent */
-	bool is_started;	 /* the session has told its address */
+	bool is_begun;	 /* a request has been sent */
+	bool is_started; /* the session has told its address */
 	ActorAddress session;
 	uint32 epoch;
 	bool writes;
-	bool is_done;		 /* it has committed */
-	bool is_lost;		 /* it rolls back, or has, or will never be heard of */
-	int level;			 /* deepest nesting that it has heard of */
-	int owed_rollback;	 /* level of a rollback that could not be passed on */
-	Message *farewell;	 /* the ROLLBACK of the whole, made in advance */
+	bool is_done;	   /* it has committed */
+	bool is_lost;	   /* it rolls back, or has, or will never be heard of */
+	int level;		   /* deepest nesting that it has heard of */
+	int owed_rollback; /* level of a rollback that could not be passed on */
+	Message *farewell; /* the ROLLBACK of the whole, made in advance */
 	ErrorData *error;
 };
 
@@ -60,7 +60,7 @@ rollback_message(int level)
 	if (message != NULL)
 	{
 		message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL |
-			(level == 1 ? MESSAGE_URGENT : 0);
+						 (level == 1 ? MESSAGE_URGENT : 0);
 		rollback_write(message->payload, message->size, &rollback);
 	}
 	return message;
