@@ -190,9 +190,6 @@ participant_handle(Participant *participant, Message *message)
 				MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
 				participant->error = failure_error(message, NULL);
-				if (participant->error->context == NULL)
-					participant->error->context =
-						psprintf("remote transaction on node \"%s\"", participant->name);
 				MemoryContextSwitchTo(old);
 			}
 			break;
