@@ -85,7 +85,8 @@ typedef enum FanoutPrivate
 	FANOUT_STAND_IN,		 /* String, or NULL: the table's own name is used */
 	FANOUT_TABLES,			 /* per member a list of two Strings, schema and name */
 	FANOUT_LEAF_TABLES,		 /* integers: which member each remote leaf is of */
-	FANOUT_LEAF_NODES,		 /* integers */
+	FANOUT_NODES,			 /* Strings: their numbers may change */
+	FANOUT_LEAF_NODES,		 /* integers: where in FANOUT_NODES */
 	FANOUT_LEAF_NAMES,		 /* Strings: names, or branches of the stand-in */
 	FANOUT_PRUNE_INFO,		 /* PartitionPruneInfo or NULL */
 	FANOUT_RELATION,		 /* Integer: a table's index before flattening */

@@ -28,6 +28,7 @@
 
 #include "base/pg_compat.h"
 #include "query/fanout.h"
+#include "transport/transport.h"
 
 /* What the text calls the union of foreign tables' relations. */
 #define STAND_IN "fanout"
@@ -207,17 +208,24 @@ set_leaves(PlannerInfo *root, FanoutBase *base, const Fragment *fragment,
 					list_make2(makeString(schema),
 							   makeString(get_rel_name(relid))));
 	}
+	foreach(lc, base->nodes)
+	private[FANOUT_NODES] =
+		lappend(private[FANOUT_NODES],
+				makeString(pstrdup(node_name(lfirst_int(lc)))));
 	foreach(lc, base->remote_leaves)
 	{
 		RemoteLeaf *leaf = lfirst(lc);
 		int table = 0;
+		int node = 0;
 
 		while (list_nth(base->members, table) != leaf->member)
 			table++;
+		while (list_nth_int(base->nodes, node) != leaf->home.node)
+			node++;
 		private[FANOUT_LEAF_TABLES] = lappend_int(private[FANOUT_LEAF_TABLES],
 												  table);
 		private[FANOUT_LEAF_NODES] = lappend_int(private[FANOUT_LEAF_NODES],
-												 leaf -> home.node);
+												 node);
 		private[FANOUT_LEAF_NAMES] = lappend(private[FANOUT_LEAF_NAMES],
 											 leaf_name(root, leaf, fragment));
 	}

@@ -25,6 +25,7 @@
 
 #include "base/pg_compat.h"
 #include "query/fanout_scan.h"
+#include "transport/transport.h"
 
 /* Local rows to take before looking whether a node has sent any. */
 #define LOCAL_BURST 32
@@ -88,14 +89,17 @@ static void
 prepare_leaves(FanoutScanState *state, List *private)
 {
 	CustomScan *scan = (CustomScan *) state->custom.ss.ps.plan;
+	List *node_names = list_nth(private, FANOUT_NODES);
 	List *nodes = list_nth(private, FANOUT_LEAF_NODES);
 	List *tables = list_nth(private, FANOUT_LEAF_TABLES);
 	List *names = list_nth(private, FANOUT_LEAF_NAMES);
 	PartitionPruneInfo *info = list_nth(private, FANOUT_PRUNE_INFO);
 	int n_remote = list_length(nodes);
 	int n_all = n_remote + intVal(list_nth(private, FANOUT_LOCAL_COUNT));
+	uint32 *node_numbers;
 	Bitmapset *valid = NULL;
 	int leaf = -1;
+	ListCell *lc;
 
 	if (info)
 	{
@@ -117,7 +121,11 @@ prepare_leaves(FanoutScanState *state, List *private)
 	else
 		valid = bms_add_range(NULL, 0, n_all - 1);
 
-	state->leaf_nodes = palloc(sizeof(int) * n_remote);
+	node_numbers = palloc(sizeof(uint32) * list_length(node_names));
+	foreach(lc, node_names)
+		node_numbers[foreach_current_index(lc)] =
+			node_find(strVal(lfirst(lc)), false);
+	state->leaf_nodes = palloc(sizeof(uint32) * n_remote);
 	state->leaf_tables = palloc(sizeof(int) * n_remote);
 	state->leaf_names = palloc(sizeof(char *) * n_remote);
 	while ((leaf = bms_next_member(valid, leaf)) >= 0)
@@ -127,7 +135,8 @@ prepare_leaves(FanoutScanState *state, List *private)
 			state->n_local_leaves++;
 			continue;
 		}
-		state->leaf_nodes[state->n_leaves] = list_nth_int(nodes, leaf);
+		state->leaf_nodes[state->n_leaves] =
+			node_numbers[list_nth_int(nodes, leaf)];
 		state->leaf_tables[state->n_leaves] = list_nth_int(tables, leaf);
 		state->leaf_names[state->n_leaves] = strVal(list_nth(names, leaf));
 		state->n_leaves++;

@@ -47,7 +47,7 @@ typedef struct FanoutScanState
 	PartitionPruneState *prune_state; /* or NULL */
 	int n_leaves;					  /* remote ones */
 	int n_local_leaves;
-	int *leaf_nodes;
+	uint32 *leaf_nodes;
 	int *leaf_tables;
 	char **leaf_names;
 
