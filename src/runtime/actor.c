@@ -328,7 +328,16 @@ actor_send(ActorAddress to, Message *message)
 	if (!process_push(process, message))
 		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
 	if (is_urgent)
+	{
+		/*
+		 * It may have exited since we looked, and its process may not look
+		 * into its inbox again for long.  The sender learns it at once.
+		 */
+		pg_memory_barrier();
+		if (pg_atomic_read_u64(&slot->identity) != IDENTITY(to.incarnation, ACTOR_ALIVE))
+			return SEND_NO_ACTOR;
 		process_signal(process);
+	}
 	return SEND_OK;
 }
 

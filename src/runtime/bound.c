@@ -49,6 +49,14 @@ exit_with_reason(BoundActor *actor, const char *reason)
 		actor_send_undelivered(message, SEND_NO_ACTOR);
 	}
 	actor->last = NULL;
+
+	/*
+	 * What has come for it and was not looked at is answered now: this
+	 * process may not look for long, and an executor that hears nothing goes
+	 * on with what nobody wants.
+	 */
+	if (process_has_mail())
+		bound_sort_mail();
 }
 
 static void
