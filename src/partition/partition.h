@@ -6,8 +6,7 @@
  * Words.  A *distributed table* is a partitioned table that exists on every
  * node under the same name with the same partition names and bounds.  Each
  * leaf partition is an ordinary table on one node, its *home*, and a foreign
- * table of the wrapper dlog on all others.  A *replicated table* is an
- * ordinary table that is kept whole on every node.
+ * table of the wrapper dlog on all others.
  *
  * The catalogs are the partition map: the server of a foreign partition is
  * its home.  The table dlog.distributed_table tells which tables dlog itself
@@ -36,7 +35,6 @@ typedef struct PartitionHome
 /* map.c */
 extern bool partition_home(Oid foreign_table, PartitionHome *home);
 extern bool partition_is_distributed(Oid table);
-extern bool partition_is_replicated(Oid table);
 extern bool partition_is_colocated(Oid table, Oid other);
 extern bool partition_is_our_server(Oid server, uint32 *node);
 
