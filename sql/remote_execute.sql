@@ -41,6 +41,10 @@ EXCEPTION WHEN check_violation THEN
 END $$;
 SELECT dlog.execute_command('here', $$DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''XX123'', MESSAGE = ''m'', DETAIL = ''d'', HINT = ''h''; END'$$);
 
+-- so are notices and warnings
+SELECT dlog.execute_command('here', $$DO 'BEGIN RAISE NOTICE ''told'' USING HINT = ''so''; RAISE WARNING ''warned''; RAISE INFO ''known''; END'$$);
+SELECT dlog.execute_command('here', 'DROP TABLE IF EXISTS remote_missing');
+
 -- bad arguments
 SELECT dlog.execute_command('nowhere', 'SELECT 1');
 SELECT dlog.execute_command(NULL, 'SELECT 1');

@@ -57,6 +57,7 @@ typedef struct Session
 	int level;		  /* nesting of our transaction; 1: no subtransaction */
 	int failed_level; /* 0: nothing failed */
 	int guc_level;
+	int log_level;	/* log_min_messages of this scheduler */
 	Oid outer_role; /* the scheduler's own */
 	int client_encoding;
 	uint32 asker_encoding; /* for errors before a statement was read */
@@ -64,6 +65,7 @@ typedef struct Session
 	char *node; /* the asker's */
 	char *name; /* how this session appears in pg_stat_activity */
 	dlist_head executions;
+	Execution *speaker; /* the one at work; notices are its asker's */
 	/* The request whose body is still coming in */
 	ActorAddress body_asker;
 	RequestMessage body_request;
@@ -73,6 +75,7 @@ typedef struct Session
 } Session;
 
 static Session *volatile current;
+static emit_log_hook_type previous_emit_log;
 
 static void session_handle(Session *session, Message *message);
 
@@ -162,6 +165,12 @@ transaction_begin(Session *session, const RequestMessage *request)
 	XactDeferrable = (request->flags & REQUEST_DEFERRABLE) != 0;
 	session->level = 1;
 	session->guc_level = NewGUCNestLevel();
+
+	/* Notices have to be made for forward_notice() to see them. */
+	session->log_level = log_min_messages;
+	if (log_min_messages > INFO)
+		(void) set_config_option("log_min_messages", "info", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("application_name", session->name, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	MemoryContextSwitchTo(session->context);
@@ -320,6 +329,7 @@ caught_error(Session *session)
 	MemoryContextSwitchTo(session->context);
 	error = CopyErrorData();
 	FlushErrorState();
+	session->speaker = NULL;
 
 	/* What interrupted it has been served. */
 	disable_timeout(STATEMENT_TIMEOUT, false);
@@ -408,7 +418,9 @@ statement_begin(Session *session, ActorAddress asker,
 	execution->activity = activity_begin(ACTIVITY_EXECUTOR, asker.node,
 										 session->node, request->request_id, NULL);
 	deadline_begin(execution);
+	session->speaker = execution;
 	execution_open(execution, body, request->statement_size);
+	session->speaker = NULL;
 	deadline_end(execution);
 	session->asker_encoding = execution->cached->statement->encoding;
 }
@@ -430,7 +442,9 @@ session_step(Session *session, Execution *execution)
 	bool is_done;
 
 	deadline_begin(execution);
+	session->speaker = execution;
 	is_done = execution_run(execution);
+	session->speaker = NULL;
 	deadline_end(execution);
 	if (!is_done)
 		return;
@@ -869,6 +883,29 @@ session_is_interrupted(void)
 			link_epoch(session->peer.node) != session->epoch);
 }
 
+/*
+ * Notices and warnings of a statement go to who asked for it, and to this
+ * server's log only as far as its log_min_messages says.
+ */
+static void
+forward_notice(ErrorData *notice)
+{
+	Session *session = current;
+	Execution *speaker = session != NULL ? session->speaker : NULL;
+
+	if (speaker != NULL && notice->elevel >= INFO && notice->elevel <= WARNING)
+	{
+		/* What the telling itself may report is not told. */
+		session->speaker = NULL;
+		tell_failure(session, speaker->asker, notice, 0);
+		session->speaker = speaker;
+		if (notice->elevel < session->log_level)
+			notice->output_to_server = false;
+	}
+	if (notice->output_to_server && previous_emit_log)
+		previous_emit_log(notice);
+}
+
 /* Once in the life of a scheduler that runs others' statements. */
 static void
 scheduler_prepare(void)
@@ -881,6 +918,8 @@ scheduler_prepare(void)
 	plans_init();
 	before_shmem_exit(session_abandon, (Datum) 0);
 	process_take_interrupts(session_is_interrupted);
+	previous_emit_log = emit_log_hook;
+	emit_log_hook = forward_notice;
 }
 
 /*
