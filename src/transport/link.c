@@ -89,6 +89,21 @@ link_send(ActorAddress to, Message *message)
 	return SEND_OK;
 }
 
+/*
+ * link_count_dequeued
+ *		A message no longer waits at its link, however that came.
+ *
+ * Its from.node is still the epoch in which it was handed over.
+ */
+void
+link_count_dequeued(LinkEntry *link, const Message *message)
+{
+	if ((int32) (message->from.node - pg_atomic_read_u32(&link->counted_from)) < 0)
+		return;
+	pg_atomic_fetch_sub_u32(&link->queued, 1);
+	pg_atomic_fetch_sub_u64(&link->queued_bytes, message->size);
+}
+
 /* ------------------------------------------------------------- watching */
 
 static void

@@ -311,10 +311,7 @@ follow_node_table(void)
 static void
 give_back(Message *message)
 {
-	LinkEntry *link = &transport_shared->links[message->to.node];
-
-	pg_atomic_fetch_sub_u32(&link->queued, 1);
-	pg_atomic_fetch_sub_u64(&link->queued_bytes, message->size);
+	link_count_dequeued(&transport_shared->links[message->to.node], message);
 	message->from.node = THIS_NODE;
 	actor_send_undelivered(message, SEND_NODE_DOWN);
 }

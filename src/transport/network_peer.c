@@ -197,14 +197,6 @@ send_ping(Peer *peer)
 	SEND_LINK_MESSAGE(peer, PING, ping, &ping);
 }
 
-/* The message no longer waits at its link, however that came. */
-static void
-count_dequeued(Peer *peer, Message *message)
-{
-	pg_atomic_fetch_sub_u32(&peer->link->queued, 1);
-	pg_atomic_fetch_sub_u64(&peer->link->queued_bytes, message->size);
-}
-
 /*
  * peer_flush
  *		Send what waits, as far as libzmq has room; watch for more room.
@@ -239,7 +231,7 @@ peer_flush(Peer *peer)
 		peer->first = message->next;
 		if (peer->first == NULL)
 			peer->last = NULL;
-		count_dequeued(peer, message);
+		link_count_dequeued(peer->link, message);
 		message_free(message);
 	}
 
@@ -264,7 +256,7 @@ peer_flush(Peer *peer)
 void
 peer_undeliver(Peer *peer, Message *message, SendResult reason)
 {
-	count_dequeued(peer, message);
+	link_count_dequeued(peer->link, message);
 	pg_atomic_fetch_add_u64(&peer->link->undelivered, 1);
 	message->from.node = THIS_NODE; /* it carried the epoch */
 	actor_send_undelivered(message, reason);

@@ -188,6 +188,11 @@ forget_database(Oid database)
 		loaded->database = InvalidOid;
 	table_change_end();
 	LWLockRelease(&transport_shared->node_lock);
+	transport_wake();
+
+	/* If the drop was in a subtransaction that was rolled back. */
+	if (database == MyDatabaseId)
+		runtime_request_refresh(database);
 }
 
 static void
@@ -500,7 +505,7 @@ node_load(void)
 	loaded->loaded = changes;
 	table_change_end();
 	LWLockRelease(&shared->node_lock);
-	transport_nudge(THIS_NODE);
+	transport_wake();
 
 	if (is_full)
 		ereport(WARNING,

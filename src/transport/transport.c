@@ -131,9 +131,25 @@ transport_init(void)
 }
 
 /*
+ * transport_wake
+ *		Have the network process look at the node table, which has changed.
+ *
+ * This cannot fail, so that it can be called after a commit.
+ */
+void
+transport_wake(void)
+{
+	uint64 one = 1;
+	ssize_t written pg_attribute_unused();
+
+	/* It can only fail when the counter is full: it is awake then. */
+	written = write(process_wakeup_fd(), &one, sizeof(one));
+}
+
+/*
  * transport_nudge
- *		Have the network process look: at the link to a node that somebody
- *		needs, or (0) at the node table, which has changed.
+ *		Have the network process look at the link to a node, which somebody
+ *		needs.
  */
 void
 transport_nudge(uint32 node)

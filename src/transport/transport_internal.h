@@ -108,6 +108,8 @@ typedef struct LinkEntry
 	pg_atomic_uint32 epoch;	   /* counts the epochs that have ended */
 	pg_atomic_uint32 failures; /* attempts to connect that have failed */
 
+	/* Messages of earlier epochs are not in the next two: they were lost. */
+	pg_atomic_uint32 counted_from;
 	pg_atomic_uint32 queued; /* messages that wait here */
 	pg_atomic_uint64 queued_bytes;
 	pg_atomic_uint64 sent_messages; /* since the server started */
@@ -176,6 +178,7 @@ extern TransportShared *transport_shared;
 extern pg_atomic_uint32 *transport_watchers;
 
 extern void transport_nudge(uint32 node);
+extern void transport_wake(void);
 extern void transport_tell_watchers(void);
 extern const char *transport_advertised_host(void);
 extern void transport_this_key(uint64 *node_id, char public_key[KEY_TEXT_SIZE]);
@@ -192,6 +195,7 @@ extern bool node_copy(uint32 node, NodeEntry *entry);
 /* link.c */
 extern SendResult link_send(ActorAddress to, Message *message);
 extern bool link_try(uint32 node);
+extern void link_count_dequeued(LinkEntry *link, const Message *message);
 extern void link_copy_texts(LinkEntry *link, LinkTexts *texts);
 
 /* network.c */

@@ -91,11 +91,12 @@ end_all_epochs(void)
 			continue;
 
 		/*
-		 * What is in the network process's inbox counts as queued until the
-		 * next one takes it out; what it held itself is gone.  It cannot be
-		 * told apart here, and the gauge need not be exact.
+		 * What the network process held is gone; what is still in its inbox
+		 * is of an epoch that has ended.  So nothing waits from now on.
 		 */
-		pg_atomic_fetch_add_u32(&link->epoch, 1);
+		pg_atomic_write_u32(&link->counted_from, pg_atomic_add_fetch_u32(&link->epoch, 1));
+		pg_atomic_write_u32(&link->queued, 0);
+		pg_atomic_write_u64(&link->queued_bytes, 0);
 		pg_atomic_write_u32(&link->state, LINK_DOWN);
 		strlcpy(link->texts.last_error, "this server's network process ended", REASON_SIZE);
 		was_up = true;
