@@ -75,7 +75,7 @@ link_send(ActorAddress to, Message *message)
 		return SEND_NODE_DOWN;
 	}
 	if ((message->flags & MESSAGE_CONTROL) == 0 &&
-		pg_atomic_read_u64(&link->queued_bytes) > (uint64) dlog_shared_memory_size * 1024 * 1024 / 4)
+		(int64) pg_atomic_read_u64(&link->queued_bytes) > (int64) dlog_shared_memory_size * 1024 * 1024 / 4)
 	{
 		message_free(message);
 		return SEND_MAILBOX_FULL;

@@ -94,9 +94,11 @@ end_all_epochs(void)
 		 * What the network process held is gone; what is still in its inbox
 		 * is of an epoch that has ended.  So nothing waits from now on.
 		 */
-		pg_atomic_write_u32(&link->counted_from, pg_atomic_add_fetch_u32(&link->epoch, 1));
+		pg_atomic_write_u32(&link->counted_from, pg_atomic_read_u32(&link->epoch) + 1);
 		pg_atomic_write_u32(&link->queued, 0);
 		pg_atomic_write_u64(&link->queued_bytes, 0);
+		pg_memory_barrier();
+		pg_atomic_fetch_add_u32(&link->epoch, 1);
 		pg_atomic_write_u32(&link->state, LINK_DOWN);
 		strlcpy(link->texts.last_error, "this server's network process ended", REASON_SIZE);
 		was_up = true;
