@@ -133,7 +133,7 @@ acquire_sample(Relation relation, int elevel, HeapTuple *rows, int n,
 	RelationSize size;
 	double fraction = 1;
 	double seen;
-	List *attnos = NIL;
+	List *attnos = relation_columns(relation);
 	RowMap *map;
 	StringInfoData sql;
 	RemoteStream *stream;
@@ -146,11 +146,6 @@ acquire_sample(Relation relation, int elevel, HeapTuple *rows, int n,
 	if (size.has_pages && size.rows > n * SAMPLE_SLACK)
 		fraction = n * SAMPLE_SLACK / size.rows;
 
-	for (AttrNumber attno = 1; attno <= desc->natts; attno++)
-	{
-		if (!TupleDescAttr(desc, attno - 1)->attisdropped)
-			attnos = lappend_int(attnos, attno);
-	}
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	if (attnos != NIL)
@@ -188,9 +183,7 @@ analyze_table(Relation relation, AcquireSampleRowsFunc *function, BlockNumber *p
 	PartitionHome home;
 	RelationSize size;
 
-	if (!partition_home(RelationGetRelid(relation), &home))
-		elog(ERROR, "foreign table \"%s\" has no home",
-			 RelationGetRelationName(relation));
+	home = foreign_table_home(relation);
 	size = relation_size(&home);
 	*function = acquire_sample;
 	*pages = (BlockNumber) Min(size.pages, MaxBlockNumber);

@@ -137,20 +137,6 @@ append_set(PlannerInfo *root, Relation relation, Index rti, RelationText *text,
 	return true;
 }
 
-static List *
-all_columns(Relation relation)
-{
-	TupleDesc desc = RelationGetDescr(relation);
-	List *attnos = NIL;
-
-	for (AttrNumber attno = 1; attno <= desc->natts; attno++)
-	{
-		if (!TupleDescAttr(desc, attno - 1)->attisdropped)
-			attnos = lappend_int(attnos, attno);
-	}
-	return attnos;
-}
-
 static bool
 plan_direct_modify(PlannerInfo *root, ModifyTable *plan, Index rti, int subplan_index)
 {
@@ -180,7 +166,7 @@ plan_direct_modify(PlannerInfo *root, ModifyTable *plan, Index rti, int subplan_
 
 	if (is_possible)
 	{
-		List *columns = all_columns(relation);
+		List *columns = relation_columns(relation);
 
 		/* These are all of the scan's conditions, see get_plan(). */
 		relation_text_where(&text, &sql, scan->fdw_recheck_quals, rti);
@@ -217,9 +203,7 @@ begin_direct_modify(ForeignScanState *node, int eflags)
 	PartitionHome home;
 
 	node->fdw_state = modify;
-	if (!partition_home(RelationGetRelid(relation), &home))
-		elog(ERROR, "foreign table \"%s\" has no home",
-			 RelationGetRelationName(relation));
+	home = foreign_table_home(relation);
 
 	modify->node = home.node;
 	modify->role = ExecGetResultRelCheckAsUser(node->resultRelInfo, estate);
@@ -238,7 +222,7 @@ begin_direct_modify(ForeignScanState *node, int eflags)
 										 &TTSOpsVirtual);
 	if (modify->returns_rows)
 	{
-		List *columns = all_columns(relation);
+		List *columns = relation_columns(relation);
 
 		modify->map = row_map(columns);
 		modify->request.result_desc = request_result_desc(relation, columns);

@@ -17,14 +17,10 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "commands/explain.h"
-#include "executor/execAsync.h"
 #include "executor/executor.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "optimizer/appendinfo.h"
 #include "optimizer/cost.h"
-#include "optimizer/inherit.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
@@ -32,9 +28,6 @@
 #include "optimizer/planmain.h"
 #include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
-#include "optimizer/tlist.h"
-#include "parser/parsetree.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "base/function.h"
@@ -133,14 +126,13 @@ scan_cost(RelOptInfo *rel, double rows)
 static void
 add_scan_path(PlannerInfo *root, RelOptInfo *rel, ParamPathInfo *param_info)
 {
-	Relids required_outer = param_info ? param_info->ppi_req_outer
-									   : rel->lateral_relids;
+	Relids required_outer = param_info ? param_info->ppi_req_outer : rel->lateral_relids;
 	double rows = param_info ? param_info->ppi_rows : rel->rows;
 
 	add_path(rel, (Path *)
-				 create_foreignscan_path(root, rel, NULL, rows, REQUEST_COST,
-										 REQUEST_COST + scan_cost(rel, rows), NIL,
-										 required_outer, NULL, NIL));
+					  create_foreignscan_path(root, rel, NULL, rows, REQUEST_COST,
+											  REQUEST_COST + scan_cost(rel, rows), NIL,
+											  required_outer, NULL, NIL));
 }
 
 /* Members of equivalence classes that can be looked up, one after the other. */
@@ -363,9 +355,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	PartitionHome home;
 
 	node->fdw_state = scan;
-	if (!partition_home(RelationGetRelid(relation), &home))
-		elog(ERROR, "foreign table \"%s\" has no home",
-			 RelationGetRelationName(relation));
+	home = foreign_table_home(relation);
 
 	scan->node = home.node;
 	scan->role = OidIsValid(role) ? role : GetUserId();
@@ -422,7 +412,7 @@ scan_open(ForeignScanState *node)
 	request_evaluate_parameters(&scan->request, scan->values,
 								node->ss.ps.ps_ExprContext);
 	scan->stream = request_open(node->ss.ps.state->es_query_cxt, scan->node,
-								 &scan->request, scan->role);
+								&scan->request, scan->role);
 }
 
 /*

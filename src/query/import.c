@@ -100,9 +100,8 @@ columns_text(ImportForeignSchemaStmt *stmt)
 		appendStringInfoString(&sql, " AND NOT c.relispartition");
 	if (stmt->list_type != FDW_IMPORT_SCHEMA_ALL)
 	{
-		appendStringInfoString(&sql, stmt->list_type == FDW_IMPORT_SCHEMA_LIMIT_TO
-										 ? " AND c.relname IN ("
-										 : " AND c.relname NOT IN (");
+		appendStringInfo(&sql, " AND c.relname %s (",
+						 stmt->list_type == FDW_IMPORT_SCHEMA_LIMIT_TO ? "IN" : "NOT IN");
 		foreach(cell, stmt->table_list)
 			appendStringInfo(&sql, "%s%s",
 							 foreach_current_index(cell) > 0 ? ", " : "",

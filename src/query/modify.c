@@ -21,7 +21,6 @@
 #include "postgres.h"
 
 #include "access/sysattr.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/tupconvert.h"
 #include "catalog/pg_type.h"
@@ -29,14 +28,10 @@
 #include "commands/trigger.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
-#include "foreign/foreign.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/appendinfo.h"
 #include "optimizer/optimizer.h"
-#include "parser/parsetree.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/tuplestore.h"
 
@@ -53,9 +48,9 @@ typedef struct Target
 	Relation relation;
 	RelationText text;
 	Oid role;
-	List *columns;		/* attnos: all that the table has */
-	bool returns_rows;	/* what became of a row must be known here */
-	RowMap *map;		/* if it returns rows */
+	List *columns;	   /* attnos: all that the table has */
+	bool returns_rows; /* what became of a row must be known here */
+	RowMap *map;	   /* if it returns rows */
 	TupleTableSlot *received;
 	TupleTableSlot *row;
 } Target;
@@ -109,16 +104,16 @@ foreign_modify(ResultRelInfo *rinfo)
 static void
 target_init(Target *target, ResultRelInfo *rinfo, EState *estate)
 {
-	TupleDesc desc = RelationGetDescr(rinfo->ri_RelationDesc);
-
 	target->relation = rinfo->ri_RelationDesc;
 	target->role = ExecGetResultRelCheckAsUser(rinfo, estate);
+	target->columns = relation_columns(target->relation);
 	relation_text_init(&target->text, target->relation);
-	for (AttrNumber attno = 1; attno <= desc->natts; attno++)
-	{
-		if (!TupleDescAttr(desc, attno - 1)->attisdropped)
-			target->columns = lappend_int(target->columns, attno);
-	}
+}
+
+static Oid
+column_type(Target *target, AttrNumber attno)
+{
+	return TupleDescAttr(RelationGetDescr(target->relation), attno - 1)->atttypid;
 }
 
 /* Columns of a target that are given values: all but the generated ones. */
@@ -329,8 +324,7 @@ insertion_set_rows(Insertion *insertion, EState *estate, int n_rows)
 	{
 		foreach(cell, insertion->columns)
 			types[row * n_columns + foreach_current_index(cell)] =
-				TupleDescAttr(RelationGetDescr(insertion->target.relation),
-							  lfirst_int(cell) - 1)->atttypid;
+				column_type(&insertion->target, lfirst_int(cell));
 	}
 	set_parameter_types(&insertion->request, n_columns * n_rows, types);
 	insertion->request.sql = insertion_text(insertion, n_rows);
@@ -592,11 +586,14 @@ row_change_create(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 	Target *target = &change->target;
 	TriggerDesc *triggers = rinfo->ri_TrigDesc;
 	bool is_update = mtstate->operation == CMD_UPDATE;
-	bool has_after_row_trigger = triggers != NULL &&
-								 (is_update ? triggers->trig_update_after_row
-											: triggers->trig_delete_after_row);
+	bool has_after_row_trigger = false;
 	Oid *types;
 	ListCell *cell;
+
+	if (triggers != NULL && is_update)
+		has_after_row_trigger = triggers->trig_update_after_row;
+	else if (triggers != NULL)
+		has_after_row_trigger = triggers->trig_delete_after_row;
 
 	change->mtstate = mtstate;
 	target_init(target, rinfo, estate);
@@ -611,10 +608,11 @@ row_change_create(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 	if (is_update)
 	{
 		change->columns = updated_columns(target, rinfo, estate);
-		change->may_move = triggers != NULL && triggers->trig_update_before_row
-							   ? target->relation->rd_rel->relispartition
-							   : update_may_move(target->relation,
-												 ExecGetUpdatedCols(rinfo, estate));
+		if (triggers != NULL && triggers->trig_update_before_row)
+			change->may_move = target->relation->rd_rel->relispartition;
+		else
+			change->may_move = update_may_move(target->relation,
+											   ExecGetUpdatedCols(rinfo, estate));
 		change->delete_sql = delete_text(change);
 	}
 	if (row_is_needed(mtstate, has_after_row_trigger))
@@ -624,8 +622,7 @@ row_change_create(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 	types = palloc(sizeof(Oid) * (list_length(change->columns) + 1));
 	types[0] = TIDOID;
 	foreach(cell, change->columns)
-		types[foreach_current_index(cell) + 1] =
-			TupleDescAttr(RelationGetDescr(target->relation), lfirst_int(cell) - 1)->atttypid;
+		types[foreach_current_index(cell) + 1] = column_type(target, lfirst_int(cell));
 	set_parameter_types(&change->request, list_length(change->columns) + 1, types);
 	return change;
 }
@@ -809,9 +806,7 @@ exec_truncate(List *relations, DropBehavior behavior, bool restart_sequences)
 	{
 		Relation relation = lfirst(cell);
 
-		if (!partition_home(RelationGetRelid(relation), &home))
-			elog(ERROR, "foreign table \"%s\" has no home",
-				 RelationGetRelationName(relation));
+		home = foreign_table_home(relation);
 		appendStringInfo(&sql, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
 						 quote_qualified_identifier(home.schema, home.name));
 	}

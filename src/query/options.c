@@ -85,9 +85,9 @@ dlog_fdw_validator(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 					 errmsg("invalid option \"%s\"", option->defname),
-					 names != NULL
-						 ? errhint("Valid options in this context are: %s.", names)
-						 : errhint("There are no valid options in this context.")));
+					 names == NULL ?
+						 errhint("There are no valid options in this context.") :
+						 errhint("Valid options in this context are: %s.", names)));
 		}
 		if (defGetString(option)[0] == '\0')
 			ereport(ERROR,

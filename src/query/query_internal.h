@@ -46,6 +46,8 @@ extern void relation_text_columns(RelationText *text, StringInfo buffer,
 								  List *attnos);
 
 /* request.c: requests, and the rows that they bring */
+extern PartitionHome foreign_table_home(Relation relation);
+extern List *relation_columns(Relation relation);
 extern List *request_tables(const PartitionHome *home);
 extern TupleDesc request_result_desc(Relation relation, List *attnos);
 extern void request_set_parameters(RemoteRequest *request, List *expressions);

@@ -33,11 +33,7 @@ relation_text_init(RelationText *text, Relation relation)
 	TupleDesc desc = RelationGetDescr(relation);
 
 	memset(text, 0, sizeof(*text));
-	if (!partition_home(RelationGetRelid(relation), &text->home))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("foreign table \"%s\" does not belong to a node",
-						RelationGetRelationName(relation))));
+	text->home = foreign_table_home(relation);
 
 	/* It would ask itself for its rows, which would ask itself for its rows. */
 	if (text->home.node == THIS_NODE &&
@@ -50,11 +46,11 @@ relation_text_init(RelationText *text, Relation relation)
 						RelationGetRelationName(relation)),
 				 errhint("Name another node, or another relation in schema_name and table_name.")));
 
-	text->name = text->home.parent_name != NULL
-					 ? quote_qualified_identifier(text->home.parent_schema,
-												  text->home.parent_name)
-					 : quote_qualified_identifier(text->home.schema,
-												  text->home.name);
+	if (text->home.parent_name != NULL)
+		text->name = quote_qualified_identifier(text->home.parent_schema,
+												text->home.parent_name);
+	else
+		text->name = quote_qualified_identifier(text->home.schema, text->home.name);
 
 	text->n_columns = desc->natts;
 	text->columns = palloc(sizeof(char *) * Max(desc->natts, 1));
@@ -77,9 +73,12 @@ deparse_context(RelationText *text)
 		List *names = NIL;
 
 		for (int i = 0; i < text->n_columns; i++)
-			names = lappend(names, makeString(text->columns[i] != NULL
-												  ? text->columns[i]
-												  : pstrdup("")));
+		{
+			/* A dropped column has no name, and nothing refers to it. */
+			char *name = text->columns[i];
+
+			names = lappend(names, makeString(name != NULL ? name : pstrdup("")));
+		}
 		entry->rtekind = RTE_CTE;
 		entry->ctename = text->name;
 		entry->eref = makeAlias("r", names);
@@ -187,12 +186,10 @@ relation_text_columns(RelationText *text, StringInfo buffer, List *attnos)
 	foreach(cell, attnos)
 	{
 		AttrNumber attno = lfirst_int(cell);
+		const char *name = "ctid";
 
-		if (cell != list_head(attnos))
-			appendStringInfoString(buffer, ", ");
-		appendStringInfoString(buffer,
-							   attno == SelfItemPointerAttributeNumber
-								   ? "ctid"
-								   : quote_identifier(text->columns[attno - 1]));
+		if (attno != SelfItemPointerAttributeNumber)
+			name = quote_identifier(text->columns[attno - 1]);
+		appendStringInfo(buffer, "%s%s", cell != list_head(attnos) ? ", " : "", name);
 	}
 }

@@ -18,6 +18,37 @@
 #include "query/query_internal.h"
 
 /*
+ * foreign_table_home
+ *		Where the rows of a foreign table of this wrapper are.
+ */
+PartitionHome
+foreign_table_home(Relation relation)
+{
+	PartitionHome home;
+
+	/* Only its own tables reach a wrapper. */
+	if (!partition_home(RelationGetRelid(relation), &home))
+		elog(ERROR, "foreign table \"%s\" has no home",
+			 RelationGetRelationName(relation));
+	return home;
+}
+
+/* The attnos of all columns that a table has. */
+List *
+relation_columns(Relation relation)
+{
+	TupleDesc desc = RelationGetDescr(relation);
+	List *attnos = NIL;
+
+	for (AttrNumber attno = 1; attno <= desc->natts; attno++)
+	{
+		if (!TupleDescAttr(desc, attno - 1)->attisdropped)
+			attnos = lappend_int(attnos, attno);
+	}
+	return attnos;
+}
+
+/*
  * request_tables
  *		The partitions that a request is about; NIL when it is over the
  *		foreign table's relation and not over the parent of that.
