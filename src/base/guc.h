@@ -12,8 +12,8 @@ typedef enum Encryption
 } Encryption;
 
 extern char *dlog_advertise_address;
-extern int dlog_connect_timeout; /* ms */
-extern int dlog_ddl_lock_timeout;	   /* ms */
+extern int dlog_connect_timeout;  /* ms */
+extern int dlog_ddl_lock_timeout; /* ms */
 extern bool dlog_enable_fanout_scan;
 extern bool dlog_enable_partial_aggregate;
 extern bool dlog_enable_raw_rows;

@@ -60,8 +60,8 @@ typedef struct Message
 } Message;
 
 /* Flags of a message. */
-#define MESSAGE_CONTROL 1 /* is never refused because a mailbox is full */
-#define MESSAGE_URGENT 2  /* interrupts what its receiver's process does, if
+#define MESSAGE_CONTROL 1	/* is never refused because a mailbox is full */
+#define MESSAGE_URGENT 2	/* interrupts what its receiver's process does, if
 						   * that takes interrupts */
 #define MESSAGE_EPHEMERAL 4 /* of a conversation that either side may leave:
 							 * that it reaches nobody is no dead letter */
