@@ -42,7 +42,7 @@ void (*transport_joined)(SponsorAsk ask, void *sponsor);
 void (*transport_leaving)(void);
 
 /* For a sponsor to ask all members, twice. */
-#define ADMIT_MS (Max(dlog_connect_timeout, 10000) * 4)
+#define ADMIT_MS (Max(dlog_connect_timeout, 30000) * 4)
 
 /* ------------------------------------------- a connection to the sponsor */
 

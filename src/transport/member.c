@@ -30,8 +30,11 @@
 #include "base/guc.h"
 #include "transport/member.h"
 
-/* A member answers within this time or has failed. */
-#define ANSWER_MS Max(dlog_connect_timeout, 10000)
+/*
+ * A member answers within this time or has failed.  One whose link is lost has
+ * failed at once, so patience is for those under load.
+ */
+#define ANSWER_MS Max(dlog_connect_timeout, 30000)
 /* It waits less than that for others who change its table. */
 #define LOCK_TIMEOUT "5s"
 
