@@ -733,6 +733,11 @@ run_alone(Session *session)
 	while (!dlist_is_empty(&session->executions) && asker_is_there(session))
 		session_step(session, dlist_head_element(Execution, node,
 												 &session->executions));
+
+	/* Those of an asker that went away in the middle. */
+	while (!dlist_is_empty(&session->executions))
+		execution_drop(dlist_head_element(Execution, node,
+										  &session->executions));
 	if (session->level > 0)
 		transaction_commit(session);
 }
