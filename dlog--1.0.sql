@@ -741,7 +741,8 @@ CREATE VIEW dlog.partitions AS
         CASE c.relkind WHEN 'r' THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes
     FROM dlog.distributed_table d
         JOIN pg_catalog.pg_inherits i ON i.inhparent = d.relation
-        JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid;
+        JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+    ORDER BY d.relation, c.oid;
 COMMENT ON VIEW dlog.partitions IS
     'partitions of distributed tables: where each is, its estimated rows, and its size if it is here';
 GRANT SELECT ON dlog.partitions TO PUBLIC;

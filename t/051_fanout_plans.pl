@@ -33,7 +33,7 @@ sub key_on
 	return $cluster->sql(1, "SELECT k FROM keys WHERE place = '$node'");
 }
 
-sub explain
+sub plan_of
 {
 	my ($query, %options) = @_;
 	my $settings = $options{settings} // '';
@@ -48,7 +48,7 @@ sub remote_sql
 	return join "\n", $plan =~ /Remote SQL: (.*)/g;
 }
 
-my $plan = explain('SELECT id, upper(s) FROM e WHERE v > 3 AND ts < now()');
+my $plan = plan_of('SELECT id, upper(s) FROM e WHERE v > 3 AND ts < now()');
 like($plan, qr/Nodes: 2 remote, \d local partitions/, 'one scan for all partitions');
 unlike($plan, qr/Foreign Scan/, 'and no other');
 is(remote_sql($plan),
@@ -57,65 +57,65 @@ is(remote_sql($plan),
 
 # --- partitions are pruned ---
 my ($here, $there) = (key_on('n1'), key_on('n2'));
-$plan = explain("SELECT * FROM e WHERE k = $here");
+$plan = plan_of("SELECT * FROM e WHERE k = $here");
 unlike($plan, qr/DLog Fanout/, 'a key of this node concerns nobody else');
-$plan = explain("SELECT * FROM e WHERE k = $there");
+$plan = plan_of("SELECT * FROM e WHERE k = $there");
 like($plan, qr/Node: n2: partitions=1$/m, 'a key of another node is asked for there');
 unlike($plan, qr/Node: n3|e_\d/, 'and only there');
 
 my $generic = "SET plan_cache_mode = force_generic_plan; PREPARE q(int) AS SELECT count(*) FROM e WHERE k = \$1";
-$plan = explain("EXECUTE q($there)", settings => $generic);
+$plan = plan_of("EXECUTE q($there)", settings => $generic);
 like($plan, qr/Nodes: 1 remote$/m, 'a generic plan prunes when it starts');
 like(remote_sql($plan), qr/WHERE \(k = \$1\)/, 'for a key that travels');
-$plan = explain("EXECUTE q($here)", settings => $generic, analyze => 1);
+$plan = plan_of("EXECUTE q($here)", settings => $generic, analyze => 1);
 like($plan, qr/Nodes: 0 remote, 1 local partition$/m, 'and asks nobody for a key of this node');
 
-$plan = explain('SELECT keys.place, e.id FROM keys JOIN e ON e.k = keys.k WHERE keys.place = \'n2\'',
+$plan = plan_of('SELECT keys.place, e.id FROM keys JOIN e ON e.k = keys.k WHERE keys.place = \'n2\'',
 	settings => 'SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off',
 	analyze => 1);
 like($plan, qr/n2: partitions=1, rows=20.*n3: partitions=0, rows=0.*never executed/s,
 	'so does the inner side of a nested loop');
 
-$plan = explain('SELECT count(*) FROM e WHERE k = (SELECT k FROM keys WHERE place = \'n3\')',
+$plan = plan_of('SELECT count(*) FROM e WHERE k = (SELECT k FROM keys WHERE place = \'n3\')',
 	analyze => 1);
 like($plan, qr/n2: partitions=0.*n3: partitions=1.*never executed/s,
 	'and a subquery\'s value');
 
 # --- order and limit ---
-$plan = explain('SELECT id FROM e ORDER BY ts DESC, id LIMIT 3 OFFSET 2', analyze => 1);
+$plan = plan_of('SELECT id FROM e ORDER BY ts DESC, id LIMIT 3 OFFSET 2', analyze => 1);
 is(remote_sql($plan),
 	q{SELECT id, ts FROM public.e ORDER BY ts DESC, id LIMIT '5'::bigint},
 	'nodes sort, and send no more than could be wanted');
 unlike($plan, qr/Node: n\d: partitions=\d, rows=([6-9]|\d\d)/, 'they do not');
 like($plan, qr/top-N heapsort|Sort Method/, 'the local part is sorted too');
-is(remote_sql(explain('SELECT id FROM e LIMIT 4')),
+is(remote_sql(plan_of('SELECT id FROM e LIMIT 4')),
 	q{SELECT id FROM public.e LIMIT '4'::bigint}, 'a limit alone travels');
-unlike(remote_sql(explain('SELECT id FROM e WHERE random() < 2 LIMIT 4')),
+unlike(remote_sql(plan_of('SELECT id FROM e WHERE random() < 2 LIMIT 4')),
 	qr/LIMIT|random/, 'but not below a filter of this node');
-unlike(remote_sql(explain('SELECT id FROM e ORDER BY id FETCH FIRST 2 ROWS WITH TIES')),
+unlike(remote_sql(plan_of('SELECT id FROM e ORDER BY id FETCH FIRST 2 ROWS WITH TIES')),
 	qr/LIMIT/, 'nor with ties');
 
 # --- groups ---
-$plan = explain('SELECT s, count(*), avg(v) FROM e GROUP BY s HAVING count(*) > 2');
+$plan = plan_of('SELECT s, count(*), avg(v) FROM e GROUP BY s HAVING count(*) > 2');
 like($plan, qr/Finalize.*DLog Fanout.*Partial/s, 'groups over several nodes are combined');
 is(remote_sql($plan), 'SELECT s, count(*), avg(v) FROM public.e GROUP BY s',
 	'from transition states');
 
-$plan = explain('SELECT k, array_agg(id), count(DISTINCT s) FROM e GROUP BY k HAVING sum(v) > 0');
+$plan = plan_of('SELECT k, array_agg(id), count(DISTINCT s) FROM e GROUP BY k HAVING sum(v) > 0');
 unlike($plan, qr/Finalize/, 'groups by the key are whole on their nodes');
 is(remote_sql($plan),
 	"SELECT k, array_agg(id), count(DISTINCT s) FROM public.e GROUP BY k HAVING (sum(v) > '0'::numeric)",
 	'any aggregate and HAVING travel');
 
-$plan = explain('SELECT k, count(*) AS c FROM e GROUP BY k ORDER BY c DESC LIMIT 2');
+$plan = plan_of('SELECT k, count(*) AS c FROM e GROUP BY k ORDER BY c DESC LIMIT 2');
 like(remote_sql($plan), qr/GROUP BY k ORDER BY \(count\(\*\)\) DESC LIMIT '2'/,
 	'and so do the first of them');
 
-like(remote_sql(explain("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FROM e WHERE k = $there")),
+like(remote_sql(plan_of("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FROM e WHERE k = $there")),
 	qr/percentile_cont/, 'all of a query on one node travels');
-is(remote_sql(explain('SELECT DISTINCT s FROM e')),
+is(remote_sql(plan_of('SELECT DISTINCT s FROM e')),
 	'SELECT s FROM public.e GROUP BY s', 'DISTINCT is done by the nodes first');
-$plan = explain('SELECT count(DISTINCT k) FROM e');
+$plan = plan_of('SELECT count(DISTINCT k) FROM e');
 is(remote_sql($plan), 'SELECT count(DISTINCT k) FROM public.e',
 	'distinct keys are counted by the nodes');
 
@@ -128,10 +128,10 @@ foreach my $case (
 	[ 'count(*)', 'dlog.enable_partial_aggregate is off', 'SET dlog.enable_partial_aggregate = off' ])
 {
 	my ($aggregate, $reason, $settings) = @$case;
-	like(explain("SELECT s, $aggregate FROM e GROUP BY s", settings => $settings),
+	like(plan_of("SELECT s, $aggregate FROM e GROUP BY s", settings => $settings),
 		qr/Not Pushed Down: \Q$reason\E/, "EXPLAIN tells: $reason");
 }
-like(explain('SELECT s, count(*) FROM e GROUP BY ROLLUP (s)'),
+like(plan_of('SELECT s, count(*) FROM e GROUP BY ROLLUP (s)'),
 	qr/Not Pushed Down: it has grouping sets/, 'EXPLAIN tells: it has grouping sets');
 
 # --- functions and aggregates of the user ---
@@ -141,21 +141,21 @@ CREATE FUNCTION shared.twice(numeric) RETURNS numeric IMMUTABLE LANGUAGE plpgsql
 CREATE AGGREGATE shared.total (numeric) (SFUNC = numeric_add, STYPE = numeric, COMBINEFUNC = numeric_add);
 SQL
 my $shared = "SET dlog.shippable_schemas = 'shared'";
-$plan = explain('SELECT s, shared.total(shared.twice(v)) FROM e GROUP BY s', settings => $shared);
+$plan = plan_of('SELECT s, shared.total(shared.twice(v)) FROM e GROUP BY s', settings => $shared);
 is(remote_sql($plan), 'SELECT s, shared.total(shared.twice(v)) FROM public.e GROUP BY s',
 	'what is in a schema that is the same everywhere travels');
 is($cluster->sql(1, "$shared; SELECT shared.total(shared.twice(v)) FROM e"),
 	$cluster->sql(1, 'SELECT 2 * sum(v) FROM e'), 'and is combined');
 
 # --- joins ---
-$plan = explain('SELECT s, count(*) FROM e JOIN f USING (k) WHERE n = 1 GROUP BY s');
+$plan = plan_of('SELECT s, count(*) FROM e JOIN f USING (k) WHERE n = 1 GROUP BY s');
 is(remote_sql($plan),
 	'SELECT e.s, count(*) FROM public.e, public.f WHERE ((f.n = 1) AND (e.k = f.k)) GROUP BY e.s',
 	'a join on the keys of co-located tables is done by the nodes');
 is($cluster->sql(1, 'SELECT count(*), sum(id) FROM e JOIN f USING (k) WHERE n = 1'),
 	$cluster->sql(1, 'SET dlog.enable_fanout_scan = off; SELECT count(*), sum(id) FROM e JOIN f USING (k) WHERE n = 1'),
 	'and right');
-unlike(remote_sql(explain('SELECT count(*) FROM e JOIN f ON e.id = f.k')),
+unlike(remote_sql(plan_of('SELECT count(*) FROM e JOIN f ON e.id = f.k')),
 	qr/public\.e.*public\.f/, 'one on other columns is not');
 
 # --- cursors, restarts, errors ---
@@ -201,7 +201,7 @@ GRANT SELECT ON e TO analyst;
 ALTER TABLE e ENABLE ROW LEVEL SECURITY;
 CREATE POLICY only_one ON e FOR SELECT TO analyst USING (s = 's1');
 SQL
-$plan = explain('SELECT count(*) FROM e WHERE 1 / (v - 100) < 1', settings => 'SET ROLE analyst');
+$plan = plan_of('SELECT count(*) FROM e WHERE 1 / (v - 100) < 1', settings => 'SET ROLE analyst');
 unlike(remote_sql($plan), qr/100/, 'a filter that could tell stays above the policy');
 is($cluster->sql(1, 'SET ROLE analyst; SELECT count(*), min(s), max(s) FROM e'),
 	'120|s1|s1', 'the policy holds on all nodes');
