@@ -1,0 +1,101 @@
+/*
+ * actor.h
+ *		Actors whose handlers run in SQL: mailboxes, batches, sends, asks.
+ *
+ * An actor of a SQL behavior lives in a slot of the runtime's table, with a
+ * mailbox of its own in the arena and its state, a flat datum, beside it.  An
+ * actor with mail is in the *run queue* of its database, once.  A scheduler
+ * takes actors from there one after the other and runs their messages in one
+ * transaction, a *batch*, for as long as the batch may last.  What the
+ * handlers sent leaves when the batch has committed.
+ *
+ * Besides behaviors of SQL there are *system behaviors*: C functions of dlog
+ * itself, which run in the same way.  Supervisors are such actors.
+ */
+#ifndef DLOG_ACTOR_H
+#define DLOG_ACTOR_H
+
+#include "behavior/behavior.h"
+#include "runtime/runtime.h"
+
+/* How an actor ended.  Supervisors decide by it; monitors are told. */
+typedef enum ExitKind
+{
+	EXIT_NORMAL,   /* stop('normal'), or a handler's end of work */
+	EXIT_SHUTDOWN, /* its supervisor or dlog.stop() ended it */
+	EXIT_ERROR,	   /* a handler failed */
+	EXIT_KILLED	   /* dlog.kill(), or its scheduler was terminated at it */
+} ExitKind;
+
+typedef struct ActorExit
+{
+	ActorAddress actor;
+	ExitKind kind;
+	int sqlerrcode;		/* 0 unless EXIT_ERROR */
+	const char *reason; /* the error's message, or what stop() said */
+} ActorExit;
+
+/*
+ * What an actor is spawned with.  The address is good at once; init runs,
+ * in the batch of the first scheduler that gets to it, before any message.
+ */
+typedef struct ActorSpawn
+{
+	int32 behavior; /* dlog.behavior.id; or 0 and system_behavior */
+	const char *system_behavior;
+	Oid owner;	 /* role that its handlers run as */
+	Datum *args; /* of init */
+	bool *args_null;
+	int n_args;
+	ActorAddress supervisor; /* is told of its start and exit; slot 0: nobody */
+	uint64 child;			 /* what the supervisor knows it by */
+	const char *name;		 /* or NULL */
+} ActorSpawn;
+
+/*
+ * In a transaction: the actor comes to life at commit.  Outside of one (the
+ * supervisor, in a system behavior): at once.  ERROR 53400: no slot or no
+ * memory; 42710: the name is taken.
+ */
+extern ActorAddress actor_spawn(const ActorSpawn *spawn);
+
+/* What a supervisor gets in its system behavior, beside messages. */
+typedef struct SystemBehavior
+{
+	const char *name;
+	Size state_size; /* zeroed, in the arena; pointers into the arena allowed */
+	void (*start)(void *state, ActorAddress self);
+	void (*message)(void *state, ActorAddress self, const Message *message);
+	void (*child_started)(void *state, ActorAddress self, uint64 child, ActorAddress actor);
+	void (*child_exited)(void *state, ActorAddress self, uint64 child, const ActorExit *exit);
+	void (*timer)(void *state, ActorAddress self, uint64 number);
+	void (*stop)(void *state, ActorAddress self); /* frees what it has in the arena */
+} SystemBehavior;
+
+extern void actor_register_system_behavior(const SystemBehavior *behavior);
+
+/* Control, by anybody who may; takes effect at once, ahead of messages. */
+extern void actor_stop(ActorAddress actor, ExitKind kind, const char *reason);
+extern void actor_suspend(ActorAddress actor);
+extern void actor_resume(ActorAddress actor);
+
+/*
+ * Restart: the slot, address, name and waiting messages stay; the state is
+ * init's again.  For supervisors; "delay" in ms from now (backoff).
+ */
+extern void actor_restart(ActorAddress actor, int64 delay_ms);
+
+/* A timer of a system behavior: timer(number) is called after that time. */
+extern void actor_timer_set(ActorAddress self, uint64 number, int64 delay_ms);
+extern void actor_timer_cancel(ActorAddress self, uint64 number);
+
+/* Between the address that C knows and the reference that SQL knows. */
+extern ActorRef actor_ref_of(ActorAddress address);
+extern bool actor_address_of(const ActorRef *ref, ActorAddress *address); /* false: unknown node */
+
+/* dlog.c's table of contents */
+extern Size sql_actor_shmem_size(void);
+extern void sql_actor_shmem_init(void);
+extern void sql_actor_init(void);
+
+#endif
