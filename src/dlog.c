@@ -14,6 +14,7 @@
 #include "base/guc.h"
 #include "base/stop_point.h"
 #include "deploy/deploy.h"
+#include "flock/flock.h"
 #include "partition/partition.h"
 #include "query/query.h"
 #include "remote/remote.h"
@@ -75,6 +76,7 @@ _PG_init(void)
 	transport_init();
 	remote_init();
 	partition_init();
+	flock_init();
 	deploy_init();
 	query_init();
 }

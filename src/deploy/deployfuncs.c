@@ -17,6 +17,7 @@
 #include "base/function.h"
 #include "deploy/deploy.h"
 #include "deploy/deploy_internal.h"
+#include "flock/flock.h"
 #include "transport/transport.h"
 
 DLOG_FUNCTION(dlog_deploy_map);
@@ -128,23 +129,6 @@ argument_on_error(FunctionCallInfo fcinfo, int number, OnError lenient,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("\"on_error\" cannot be \"%s\"", word),
 			 errhint("Use \"%s\" or \"fail\".", words[lenient])));
-}
-
-/*
- * flock_nodes
- *		The nodes of a flock, as indexes into the node table.
- *
- * The one there is by itself is "all".
- */
-static List *
-flock_nodes(const char *flock)
-{
-	if (strcmp(flock, "all") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("flock \"%s\" does not exist", flock),
-				 errhint("The flock of all nodes is \"all\".")));
-	return node_list(true);
 }
 
 /* --- deploy_map ---------------------------------------------------------- */
