@@ -50,7 +50,7 @@ typedef enum FailedMessage
  */
 typedef struct ActorSpawn
 {
-	int32 behavior; /* dlog.behavior.id; or 0 and system_behavior */
+	Oid behavior; /* Behavior.id; or invalid, and system_behavior */
 	const char *system_behavior;
 	const void *system_state; /* the first bytes of its state; the rest is zero */
 	Size system_state_size;
@@ -132,7 +132,7 @@ typedef struct ActorFailure
 {
 	ActorAddress actor;
 	const char *name; /* its registered one, or NULL */
-	int32 behavior;
+	Oid behavior;
 	Oid owner;
 	Oid message_type;	 /* InvalidOid: its init failed */
 	const char *message; /* as text, or NULL */

@@ -5,7 +5,11 @@
  * Words.  A *behavior* names the type of an actor's state, a function that
  * makes the first one (init), and for each *message type*, a composite type,
  * the *handler* that takes state and message and returns the next state.
- * Behaviors are rows of dlog.behavior with dependencies on what they name.
+ *
+ * A behavior is a domain over dlog.actor_ref: the type of references to its
+ * actors.  So it has a schema, an owner, privileges (USAGE), a comment, and
+ * is renamed, dumped and dropped as types are.  The rest is in its row of
+ * dlog.behavior.
  *
  * A process keeps what it has looked up in a cache that invalidation empties,
  * as the server's relation cache does.
@@ -34,6 +38,29 @@ typedef struct ActorRef
 #define PG_GETARG_ACTOR_REF_P(n) DatumGetActorRefP(PG_GETARG_DATUM(n))
 #define PG_RETURN_ACTOR_REF_P(ref) return ActorRefPGetDatum(ref)
 
+/*
+ * The text of a reference is dlog://node/database/actor.  Its canonical form
+ * has numbers, dlog://<node_id>/<database>/<slot>.<start>.<incarnation>, so
+ * that it can be read on any node and at any time.  People may write names
+ * instead, percent-encoded; what those mean is found out by whoever asks.
+ */
+typedef struct ActorRefText
+{
+	bool is_name; /* then the names count, else "ref" */
+	ActorRef ref;
+	char *node; /* in the current memory context, decoded */
+	char *database;
+	char *name;
+} ActorRefText;
+
+/* False: it is neither. */
+extern bool actor_ref_parse(const char *text, ActorRefText *result);
+extern char *actor_ref_text(const ActorRef *ref);
+/* The form with names. */
+extern char *actor_ref_name_text(const char *node, const char *database, const char *name);
+/* A palloc'd copy as a datum of type dlog.actor_ref. */
+extern Datum actor_ref_datum(const ActorRef *ref);
+
 typedef struct BehaviorHandler
 {
 	Oid message_type;
@@ -47,9 +74,9 @@ typedef struct BehaviorHandler
  */
 typedef struct Behavior
 {
-	int32 id; /* dlog.behavior.id; never reused */
+	Oid id; /* of its domain, in pg_type */
 	NameData name;
-	Oid owner; /* its handlers run as who spawned the actor */
+	Oid owner; /* of the domain; its handlers run as who spawned the actor */
 	Oid state_type;
 	Oid init; /* function of the arguments of spawn, or InvalidOid: NULL state */
 	int n_handlers;
@@ -60,8 +87,8 @@ typedef struct Behavior
 	int references;
 } Behavior;
 
-extern Behavior *behavior_acquire(int32 id);				 /* ERROR 42704 if there is none */
-extern Behavior *behavior_acquire_by_name(const char *name); /* same */
+extern Behavior *behavior_acquire(Oid id);					 /* ERROR 42704 if there is none */
+extern Behavior *behavior_acquire_by_name(const char *name); /* same; may be qualified */
 extern void behavior_release(Behavior *behavior);
 
 /* Its handler for a type of message; NULL if it takes none such. */
@@ -70,9 +97,23 @@ extern BehaviorHandler *behavior_handler(Behavior *behavior, Oid message_type);
 /* ERROR 42804 that names the types it takes. */
 extern void behavior_refuse_message(Behavior *behavior, Oid message_type) pg_attribute_noreturn();
 
-/* ERROR 42501 unless the role may spawn actors of it, send to such ones. */
+/*
+ * ERROR 42501 unless the role may.  To spawn is to call the behavior's
+ * functions: it takes EXECUTE on them.  To send takes USAGE on the behavior,
+ * or to be a member of the role that owns the actor.
+ */
 extern void behavior_check_spawn(Behavior *behavior, Oid role);
-extern void behavior_check_send(Behavior *behavior, Oid role);
+extern void behavior_check_send(Behavior *behavior, Oid actor_owner, Oid role);
+extern bool behavior_may_send(Behavior *behavior, Oid actor_owner, Oid role);
+
+/*
+ * dlog.message_support() is the planner's support function for functions
+ * whose first argument is an actor_ref and whose second is the message:
+ * CREATE FUNCTION dlog.send(...) ... SUPPORT dlog.message_support.  It
+ * refuses a wrong message type where the behavior can be known.  Filled in
+ * by a higher layer: the behavior of an actor of this node, if it is known.
+ */
+extern Oid (*behavior_of_actor)(const ActorRef *ref);
 
 /* dlog.c's table of contents */
 extern void behavior_init(void);
