@@ -41,6 +41,7 @@ typedef struct Monitor
 static ActorTable *actors;
 
 GatewaySend runtime_gateway;
+const ActorHost *actor_host;
 
 /*
  * An UNDELIVERED is written over the message that it is about, and a DOWN
@@ -312,6 +313,14 @@ actor_send(ActorAddress to, Message *message)
 		pg_atomic_read_u64(&slot->identity) != IDENTITY(to.incarnation, ACTOR_ALIVE))
 		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
 	pg_read_barrier();
+	if (slot->behavior_number == HOSTED_ACTOR)
+	{
+		SendResult result = actor_host->send(to, slot->state, message);
+
+		if (result != SEND_OK)
+			return refuse(message, dead_letter_reason(result), result);
+		return SEND_OK;
+	}
 	if (slot->behavior_number != 0)
 	{
 		if (shard_send(to, message) != SEND_OK)
@@ -413,7 +422,109 @@ actor_database(ActorAddress address)
 bool
 actor_is_native(ActorAddress address)
 {
-	return actor_exists(address) && actors->slot[address.slot].behavior_number != 0;
+	return actor_exists(address) && actors->slot[address.slot].behavior_number != 0 &&
+		   !actor_slot_is_hosted(&actors->slot[address.slot]);
+}
+
+/* --------------------------------------------------------- hosted actors */
+
+void
+runtime_register_host(const ActorHost *host)
+{
+	Assert(actor_host == NULL);
+	actor_host = host;
+}
+
+bool
+actor_slot_is_hosted(const ActorSlot *slot)
+{
+	return slot->behavior_number == HOSTED_ACTOR;
+}
+
+/*
+ * hosted_actor_claim
+ *		A slot for a hosted actor, which is not alive yet; its state is
+ *		cleared.  ERROR when there is none.
+ */
+ActorAddress
+hosted_actor_claim(const char *behavior, Oid database, Oid role, void **state)
+{
+	ActorAddress address = slot_claim(behavior);
+	ActorSlot *slot = &actors->slot[address.slot];
+
+	slot->process = PROCESS_NONE;
+	slot->behavior_number = HOSTED_ACTOR;
+	slot->bound = NULL;
+	slot->database = database;
+	slot->role = role;
+	memset(slot->state, 0, HOSTED_STATE_SIZE);
+	*state = slot->state;
+	return address;
+}
+
+void
+hosted_actor_is_alive(ActorAddress address)
+{
+	slot_is_alive(address);
+}
+
+/* What was claimed shall not live. */
+void
+hosted_actor_abandon(ActorAddress address)
+{
+	ActorSlot *slot = &actors->slot[address.slot];
+
+	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_STARTING));
+	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
+	slot_push(address.slot);
+}
+
+/* The host has closed its mailbox. */
+void
+hosted_actor_exit(ActorAddress address, const char *reason)
+{
+	Assert(actor_slot_is_hosted(&actors->slot[address.slot]));
+	actor_exit(address, reason);
+}
+
+void *
+hosted_actor_state(ActorAddress address)
+{
+	if (!actor_exists(address) || !actor_slot_is_hosted(&actors->slot[address.slot]))
+		return NULL;
+	return actors->slot[address.slot].state;
+}
+
+/* The same for whoever lives in a slot, for looking at all of them. */
+void *
+hosted_actor_state_of_slot(uint32 number, ActorAddress *address)
+{
+	ActorSlot *slot = actor_slot(number);
+	uint64 identity;
+
+	if (number == 0 || slot == NULL)
+		return NULL;
+	identity = pg_atomic_read_u64(&slot->identity);
+	*address = (ActorAddress){THIS_NODE, number, INCARNATION(identity)};
+	return hosted_actor_state(*address);
+}
+
+Oid
+hosted_actor_role(ActorAddress address)
+{
+	return actors->slot[address.slot].role;
+}
+
+const char *
+hosted_actor_behavior(ActorAddress address)
+{
+	return actors->slot[address.slot].behavior;
+}
+
+uint32
+hosted_actor_slots(void)
+{
+	return actor_slots_used();
 }
 
 ActorAddress

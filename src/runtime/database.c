@@ -226,6 +226,8 @@ database_close(int database)
 	}
 	pg_atomic_write_u32(&slot->state, DATABASE_UNUSED);
 	pg_atomic_write_u32(&slot->name_hash, 0);
+	if (actor_host != NULL)
+		actor_host->database_is_gone(database);
 	order_arrived(slot);
 	late = (Message *) pg_atomic_exchange_u64(&slot->arrived, ARRIVED_CLOSED);
 	message = slot->first;
@@ -462,7 +464,8 @@ database_wake_waiting(void)
 	int i;
 
 	for (i = 0; i < MAX_DATABASES; i++)
-		if (database_has_work(i) && !database_wake_idle(i))
+		if ((database_has_work(i) || (actor_host != NULL && actor_host->has_work(i))) &&
+			!database_wake_idle(i))
 			launcher_wake();
 	shards_wake_waiting();
 }
@@ -482,6 +485,31 @@ runtime_request_refresh(Oid oid)
 	pg_memory_barrier();
 	if (!database_wake_idle(database))
 		launcher_wake();
+}
+
+/* For higher layers. */
+int
+runtime_database(Oid oid)
+{
+	return database_find(oid);
+}
+
+Oid
+runtime_database_oid(int database)
+{
+	return databases[database].oid;
+}
+
+bool
+runtime_wake_scheduler(int database)
+{
+	return database_wake_idle(database);
+}
+
+void
+runtime_call_for_schedulers(void)
+{
+	launcher_wake();
 }
 
 /* --------------------------------------------------------- shared memory */

@@ -88,17 +88,22 @@ process_interrupt(int proc_number)
 	process_signal(PROCESS_NETWORK + 1 + proc_number);
 }
 
-static bool (*interrupt_is_ours)(void);
+#define MAX_INTERRUPTS 4
+static bool (*interrupt_is_ours[MAX_INTERRUPTS])(void);
+static int n_interrupts = 0;
 
 static void
 handle_interrupt(SIGNAL_ARGS)
 {
 	int save_errno = errno;
 
-	if (interrupt_is_ours())
+	for (int i = 0; i < n_interrupts; i++)
 	{
-		InterruptPending = true;
-		QueryCancelPending = true;
+		if (interrupt_is_ours[i]())
+		{
+			InterruptPending = true;
+			QueryCancelPending = true;
+		}
 	}
 	SetLatch(MyLatch);
 	errno = save_errno;
@@ -106,13 +111,16 @@ handle_interrupt(SIGNAL_ARGS)
 
 /*
  * process_take_interrupts
- *		From now on, interrupts that concern this process cancel its query.
+ *		From now on, interrupts that this function says concern this process
+ *		cancel its query.  Once for each function.
  */
 void
 process_take_interrupts(bool (*is_concerned)(void))
 {
 	process_attach();
-	interrupt_is_ours = is_concerned;
+	if (n_interrupts == MAX_INTERRUPTS)
+		elog(ERROR, "too many kinds of interrupts");
+	interrupt_is_ours[n_interrupts++] = is_concerned;
 	pqsignal(SIGUSR2, handle_interrupt);
 	my_process->takes_interrupts = true;
 }

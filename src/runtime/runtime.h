@@ -158,6 +158,70 @@ extern SendResult native_send(NativeActor *self, ActorAddress to, uint16 type,
 extern void native_actor_exit(NativeActor *self);
 
 /*
+ * Hosted actors (actor.c).  Their mailboxes are kept, and their messages run,
+ * by a higher layer, the host; their slots have HOSTED_STATE_SIZE bytes for
+ * it.  There is one host.
+ */
+#define HOSTED_STATE_SIZE NATIVE_STATE_SIZE
+
+typedef struct HostedView
+{
+	uint32 depth;
+	uint32 high_water;
+	uint64 received;
+	int pid; /* of who runs it now, or 0 */
+} HostedView;
+
+typedef struct ActorHost
+{
+	/*
+	 * Any process, the network process too.  Takes the message if the result
+	 * is SEND_OK.  The slot may be another actor's by now: look at message->to
+	 * when it is received.
+	 */
+	SendResult (*send)(ActorAddress to, void *state, Message *message);
+	void (*view)(const void *state, HostedView *view);
+
+	/*
+	 * In a scheduler of the database that has this number: is there something
+	 * to run; run some of it, outside of a transaction, until the function
+	 * says that the scheduler should look elsewhere; leave, for it exits.
+	 */
+	bool (*has_work)(int database);
+	void (*run)(int database, bool (*is_wanted_elsewhere)(void));
+	void (*leave)(int database);
+
+	/* A database has come up, or is gone and another may get its number. */
+	void (*database_is_gone)(int database);
+} ActorHost;
+
+extern void runtime_register_host(const ActorHost *host);
+
+/* A slot that is reserved for an actor; then one of the next two. */
+extern ActorAddress hosted_actor_claim(const char *behavior, Oid database, Oid role, void **state);
+extern void hosted_actor_is_alive(ActorAddress address);
+extern void hosted_actor_abandon(ActorAddress address);
+extern void hosted_actor_exit(ActorAddress address, const char *reason);
+
+/* The state of a living hosted actor; NULL: it is none, or not of the host. */
+extern void *hosted_actor_state(ActorAddress address);
+extern void *hosted_actor_state_of_slot(uint32 slot, ActorAddress *address);
+extern Oid hosted_actor_role(ActorAddress address);
+extern const char *hosted_actor_behavior(ActorAddress address);
+extern uint32 hosted_actor_slots(void); /* such slots are below this */
+
+/* The number of a database here, or -1; and have one of its schedulers look. */
+extern int runtime_database(Oid database);
+extern Oid runtime_database_oid(int database);
+extern bool runtime_wake_scheduler(int database); /* false: none was idle */
+extern void runtime_call_for_schedulers(void);	  /* the launcher shall look; signal safe */
+
+/* In a scheduler: what it does now is short, or keeps it from other work. */
+extern void runtime_scheduler_is_busy(bool is_busy);
+
+#define RUNTIME_MAX_DATABASES 64
+
+/*
  * Processes (process.c).  Any server process is attached when it first sends
  * or receives; process_attach() does so early.  Slots are small numbers,
  * valid as owners of the arena.

@@ -66,6 +66,8 @@ typedef enum ActorState
 /* Set in an actor's list of monitors while it is not alive. */
 #define MONITORS_CLOSED ((uint64) 1)
 
+#define HOSTED_ACTOR PG_UINT16_MAX
+
 /*
  * The first two cache lines are what running a native actor touches.
  */
@@ -77,7 +79,7 @@ typedef struct ActorSlot
 	uint32 next_free;		   /* while it is free */
 	/* the rest never changes while alive, or is written by its process alone */
 	uint16 process;			/* PROCESS_NONE: a native actor */
-	uint16 behavior_number; /* 0: bound */
+	uint16 behavior_number; /* 0: bound; HOSTED_ACTOR */
 	uint64 received;
 	char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
 	/* bound actors, and the views */
@@ -97,6 +99,8 @@ StaticAssertDecl(sizeof(ActorSlot) <= 256, "actors are small");
 extern ActorAddress actor_claim_bound(const char *behavior, void *bound);
 extern ActorAddress actor_claim_native(const char *behavior, int number, const void *state, Size size);
 extern bool actor_is_native(ActorAddress address);
+extern bool actor_slot_is_hosted(const ActorSlot *slot);
+extern const ActorHost *actor_host; /* NULL: none */
 extern void actor_exit(ActorAddress address, const char *reason);
 extern ActorSlot *actor_slot(uint32 slot);
 extern uint32 actor_slots_used(void);
@@ -156,7 +160,7 @@ extern void dead_letter_shmem_init(void);
 
 /* --- database.c ------------------------------------------------------------ */
 
-#define MAX_DATABASES 64
+#define MAX_DATABASES RUNTIME_MAX_DATABASES
 #define MAX_SCHEDULERS 1024
 
 typedef enum DatabaseState

@@ -107,12 +107,23 @@ dlog_actors(PG_FUNCTION_ARGS)
 			nulls[3] = role == NULL;
 			values[3] = role ? CStringGetTextDatum(role) : (Datum) 0;
 		}
-		pid = actor_pid(i, &copy);
+		if (actor_slot_is_hosted(slot))
+		{
+			HostedView view;
+
+			actor_host->view(slot->state, &view);
+			pid = view.pid;
+			copy.depth = view.depth;
+			copy.high_water = view.high_water;
+			copy.received = view.received;
+		}
+		else
+			pid = actor_pid(i, &copy);
 		values[4] = Int32GetDatum(pid);
 		nulls[4] = pid == 0;
 		values[5] = Int32GetDatum(copy.depth);
 		values[6] = Int32GetDatum(copy.high_water);
-		nulls[5] = nulls[6] = copy.behavior_number != 0;
+		nulls[5] = nulls[6] = copy.behavior_number != 0 && !actor_slot_is_hosted(&copy);
 		values[7] = Int64GetDatum(copy.received);
 		values[8] = TimestampTzGetDatum(copy.spawned_at);
 		put_row(fcinfo, values, nulls);

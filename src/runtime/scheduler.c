@@ -366,6 +366,19 @@ is_wanted_elsewhere(void)
 		   pg_atomic_read_u32(&database_at(my_database)->refresh) != 0;
 }
 
+static bool
+host_has_work(void)
+{
+	return actor_host != NULL && actor_host->has_work(my_database);
+}
+
+/* The same for native actors, who share with hosted ones. */
+static bool
+is_wanted_elsewhere_or_hosted(void)
+{
+	return is_wanted_elsewhere() || host_has_work();
+}
+
 static void
 run_native(void)
 {
@@ -373,10 +386,42 @@ run_native(void)
 
 	set_busy(true);
 	runtime_report_activity("native actors");
-	shards_run(is_wanted_elsewhere);
+	shards_run(is_wanted_elsewhere_or_hosted);
 	MemoryContextSwitchTo(context);
 	runtime_report_activity(NULL);
 	set_busy(false);
+}
+
+/*
+ * Run hosted actors.  What they do takes milliseconds; the host says when it
+ * takes longer.
+ */
+static void
+run_hosted(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	runtime_report_activity("actors");
+	actor_host->run(my_database, is_wanted_elsewhere);
+	MemoryContextSwitchTo(context);
+	runtime_report_activity(NULL);
+	if (my_scheduler->is_busy)
+		set_busy(false);
+}
+
+/*
+ * runtime_scheduler_is_busy
+ *		Whether this scheduler is kept from other work, so that the launcher
+ *		should see that another one is free.  A signal handler may call it.
+ */
+void
+runtime_scheduler_is_busy(bool is_busy)
+{
+	if (my_scheduler == NULL || my_scheduler->is_busy == is_busy)
+		return;
+	set_busy(is_busy);
+	if (is_busy)
+		launcher_wake();
 }
 
 /* Are fewer idle than shall be, so that the launcher should start one? */
@@ -408,7 +453,7 @@ sleep_idle(void)
 	statistics_ms = pgstat_report_stat(false);
 
 	database_set_idle(my_database, my_number, true);
-	if (!database_has_work(my_database) && !shards_have_work() &&
+	if (!database_has_work(my_database) && !shards_have_work() && !host_has_work() &&
 		pg_atomic_read_u32(&database->refresh) == 0)
 	{
 		if (database_idle_count(my_database) > dlog_min_schedulers)
@@ -435,7 +480,7 @@ sleep_idle(void)
 	if (owes_refresh && (happened & WL_TIMEOUT))
 		pg_atomic_write_u32(&database->refresh, 1);
 	else if ((happened & WL_TIMEOUT) && !database_has_work(my_database) && !shards_have_work() &&
-			 database_idle_count(my_database) >= dlog_min_schedulers)
+			 !host_has_work() && database_idle_count(my_database) >= dlog_min_schedulers)
 		return false;
 	return true;
 }
@@ -449,6 +494,8 @@ scheduler_exit(int code, Datum argument)
 
 	database_set_idle(my_database, my_number, false);
 	shards_leave();
+	if (actor_host != NULL)
+		actor_host->leave(my_database);
 	if (current_work != NULL)
 	{
 		work_is_down(current_work, "process exited");
@@ -462,7 +509,7 @@ scheduler_exit(int code, Datum argument)
 	if (!was_ready && code != 0)
 		pg_atomic_write_u64(&database->start_failed_at, GetCurrentTimestamp());
 	ConditionVariableBroadcast(&database->scheduler_exited);
-	if (database_has_work(my_database))
+	if (database_has_work(my_database) || host_has_work())
 		database_wake_idle(my_database);
 	launcher_wake();
 	my_scheduler = NULL;
@@ -515,6 +562,7 @@ dlog_scheduler_main(Datum argument)
 	MemoryContext work_context;
 	Oid oid;
 	bool is_wanted;
+	bool ran_native = false;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -571,9 +619,21 @@ dlog_scheduler_main(Datum argument)
 		if (process_has_mail())
 			bound_sort_mail();
 
-		if (shards_have_work() && !database_has_work(my_database))
+		/* Where native and hosted actors have work, they take turns. */
+		if (shards_have_work() && !database_has_work(my_database) &&
+			!(ran_native && host_has_work()))
 		{
+			ran_native = true;
 			run_native();
+			continue;
+		}
+		ran_native = false;
+		if (host_has_work() && !database_has_work(my_database))
+		{
+			/* Native actors shall not wait until it is done. */
+			shards_leave();
+			run_hosted();
+			shards_accept(my_number);
 			continue;
 		}
 
