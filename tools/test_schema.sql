@@ -68,3 +68,16 @@ CREATE FUNCTION test.ring_start(actor text, hops integer, bytes integer) RETURNS
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_start';
 CREATE FUNCTION test.ring_send(actor text, what text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_send';
+
+-- names and timers; actors by their addresses
+CREATE FUNCTION test.name_register(actor text, name text) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_register';
+CREATE FUNCTION test.name_unregister(name text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_unregister';
+CREATE FUNCTION test.name_lookup(name text) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_lookup';
+CREATE FUNCTION test.timer_set(owner text, receiver text, content text, ms bigint,
+                               repeats boolean DEFAULT false) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_set';
+CREATE FUNCTION test.timer_cancel(timer bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_cancel';

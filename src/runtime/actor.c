@@ -128,6 +128,8 @@ slot_claim(const char *behavior)
 	slot->depth = 0;
 	slot->high_water = 0;
 	slot->received = 0;
+	slot->timers = 0;
+	slot->names = NULL;
 	slot->spawned_at = GetCurrentTimestamp();
 	strlcpy(slot->behavior, behavior, NAMEDATALEN);
 	return address;
@@ -225,6 +227,8 @@ actor_exit(ActorAddress address, const char *reason)
 	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_ALIVE));
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_EXITING));
 	pg_memory_barrier();
+	timer_actor_exited(slot);
+	name_actor_exited(slot);
 	monitor = (Monitor *) pg_atomic_exchange_u64(&slot->monitors, MONITORS_CLOSED);
 	while (monitor != NULL)
 	{
@@ -418,6 +422,20 @@ actor_database(ActorAddress address)
 	return actor_exists(address) ? database : InvalidOid;
 }
 
+/* Whether it is alive or still being spawned. */
+bool
+actor_is_coming(ActorAddress address)
+{
+	ActorSlot *slot = address.slot == 0 ? NULL : actor_slot(address.slot);
+	uint64 identity;
+
+	if (address.node != THIS_NODE || slot == NULL)
+		return false;
+	identity = pg_atomic_read_u64(&slot->identity);
+	return identity == IDENTITY(address.incarnation, ACTOR_STARTING) ||
+		   identity == IDENTITY(address.incarnation, ACTOR_ALIVE);
+}
+
 /* Whether it is one whose messages go to a shard. */
 bool
 actor_is_native(ActorAddress address)
@@ -476,6 +494,8 @@ hosted_actor_abandon(ActorAddress address)
 
 	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_STARTING));
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
+	pg_memory_barrier();
+	name_actor_exited(slot);
 	slot_push(address.slot);
 }
 

@@ -7,7 +7,8 @@
  * does not know; a few at a time.  For those that have the extension it
  * keeps dlog.min_schedulers free, up to dlog.max_schedulers.  It sleeps until
  * it is woken: by a scheduler that exits or gets busy, by work that finds
- * nobody idle, by CREATE and DROP EXTENSION.
+ * nobody idle, by CREATE and DROP EXTENSION.  It is the keeper of the timers
+ * (timer.c), too.
  *
  * It holds nothing that its successor could not find out again.
  */
@@ -312,6 +313,7 @@ static void
 launcher_exit(int code, Datum argument)
 {
 	pg_atomic_write_u32(&scheduler_pool->launcher, PROCESS_NONE);
+	timers_leave();
 }
 
 /* Workers that a former launcher asked for and that have not come. */
@@ -339,10 +341,12 @@ dlog_launcher_main(Datum argument)
 	pg_atomic_write_u32(&scheduler_pool->launcher, my_process_slot);
 	before_shmem_exit(launcher_exit, (Datum) 0);
 	forget_starting();
+	(void) timers_keep(true);
 	pg_atomic_write_u32(&scheduler_pool->rescan, 1);
 
 	for (;;)
 	{
+		long timer_ms;
 		int i;
 
 		wait_ms = -1;
@@ -358,6 +362,9 @@ dlog_launcher_main(Datum argument)
 				serve_database(i);
 		}
 
+		timer_ms = timers_serve();
+		if (timer_ms >= 0)
+			try_again_in(timer_ms);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (wait_ms >= 0 ? WL_TIMEOUT : 0),
 						 wait_ms, WaitEventExtensionNew("DlogLauncherMain"));

@@ -54,6 +54,8 @@ runtime_shmem_size(void)
 	size = add_size(size, database_shmem_size());
 	size = add_size(size, scheduler_shmem_size());
 	size = add_size(size, shards_shmem_size());
+	size = add_size(size, name_shmem_size());
+	size = add_size(size, timer_shmem_size());
 	size = add_size(size, dead_letter_shmem_size());
 	return add_size(size, sizeof(int));
 }
@@ -74,6 +76,8 @@ runtime_shmem_init(void)
 	database_shmem_init();
 	scheduler_shmem_init();
 	shards_shmem_init();
+	name_shmem_init();
+	timer_shmem_init();
 	dead_letter_shmem_init();
 	is_preloaded = true;
 }

@@ -111,6 +111,34 @@ extern void actor_monitor(ActorAddress watcher, ActorAddress other);
 extern void actor_demonitor(ActorAddress watcher, ActorAddress other);
 
 /*
+ * Names (name.c): any process but the network process.  A name is one
+ * actor's in its database, and free again when that exits.  It is taken by an
+ * actor that is still being spawned, and found once that is alive.
+ */
+typedef enum NameResult
+{
+	NAME_OK,
+	NAME_TAKEN, /* by another actor */
+	NAME_NO_ACTOR
+} NameResult;
+
+extern NameResult name_register(Oid database, const char *name, ActorAddress actor);
+extern bool name_unregister(Oid database, const char *name);
+extern bool name_lookup(Oid database, const char *name, ActorAddress *actor);
+extern bool name_of_actor(ActorAddress actor, char name[NAMEDATALEN]);
+
+/*
+ * Timers (timer.c): any process but the network process.  A timer belongs to
+ * an actor of this node, of whatever kind, and vanishes with it.  It takes
+ * the message, whose "from" the caller has set.
+ */
+typedef uint64 TimerId; /* 0: none; never used again */
+
+extern TimerId timer_send_after(ActorAddress owner, ActorAddress to, Message *message, int64 delay_ms);
+extern TimerId timer_send_every(ActorAddress owner, ActorAddress to, Message *message, int64 period_ms);
+extern bool timer_cancel(TimerId id);
+
+/*
  * Bound actors (bound.c): an actor whose mailbox is this process.  It exits
  * with the memory context it was spawned in, so an ERROR leaves none behind.
  */

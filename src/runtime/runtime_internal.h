@@ -2,7 +2,8 @@
  * runtime_internal.h
  *		What the files of src/runtime share.
  *
- * Locks, in the order they are taken: DatabaseSlot.lock, SchedulerPool.lock.
+ * Locks, in the order they are taken: DatabaseSlot.lock, SchedulerPool.lock;
+ * those of timers and names, under which no other is taken.
  * The network process takes none of them.
  */
 #ifndef DLOG_RUNTIME_INTERNAL_H
@@ -88,8 +89,10 @@ typedef struct ActorSlot
 	Oid role;
 	uint32 depth;	   /* messages waiting, as far as its process has looked */
 	uint32 high_water; /* most that ever waited */
+	uint32 timers;	   /* first of them; guarded by timer.c's lock */
 	TimestampTz spawned_at;
-	void *bound; /* BoundActor, an address in its process */
+	void *bound;			 /* BoundActor, an address in its process */
+	struct ActorName *names; /* guarded by name.c's lock */
 	char behavior[NAMEDATALEN];
 } ActorSlot;
 
@@ -101,6 +104,7 @@ extern ActorAddress actor_claim_native(const char *behavior, int number, const v
 extern bool actor_is_native(ActorAddress address);
 extern bool actor_slot_is_hosted(const ActorSlot *slot);
 extern const ActorHost *actor_host; /* NULL: none */
+extern bool actor_is_coming(ActorAddress address);
 extern void actor_exit(ActorAddress address, const char *reason);
 extern ActorSlot *actor_slot(uint32 slot);
 extern uint32 actor_slots_used(void);
@@ -108,6 +112,28 @@ extern uint32 actor_count(void);
 
 extern Size actor_shmem_size(void);
 extern void actor_shmem_init(void);
+
+/* --- name.c -------------------------------------------------------------- */
+
+typedef struct ActorName ActorName;
+
+extern void name_actor_exited(ActorSlot *slot);
+extern uint32 name_count(void);
+
+extern Size name_shmem_size(void);
+extern void name_shmem_init(void);
+
+/* --- timer.c ------------------------------------------------------------- */
+
+extern void timer_actor_exited(ActorSlot *slot);
+extern long timers_serve(void);
+extern bool timers_keep(bool in_any_case);
+extern void timers_leave(void);
+extern uint32 timer_count(void);
+extern uint64 timers_fired(void);
+
+extern Size timer_shmem_size(void);
+extern void timer_shmem_init(void);
 
 /* --- bound.c ------------------------------------------------------------- */
 

@@ -446,6 +446,7 @@ sleep_idle(void)
 	DatabaseSlot *database = database_at(my_database);
 	long timeout = -1;
 	long statistics_ms;
+	long timer_ms = -1;
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	int happened = 0;
 
@@ -464,6 +465,13 @@ sleep_idle(void)
 			timeout = statistics_ms;
 		else
 			statistics_ms = 0;
+
+		/* While there is no launcher, somebody has to look after the timers. */
+		timer_ms = timers_keep(false) ? timers_serve() : -1;
+		if (timer_ms >= 0 && (timeout < 0 || timer_ms < timeout))
+			timeout = timer_ms;
+		else
+			timer_ms = -1;
 		if (timeout >= 0)
 			events |= WL_TIMEOUT;
 		happened = WaitLatch(MyLatch, events, timeout, WaitEventExtensionNew("DlogSchedulerIdle"));
@@ -471,6 +479,9 @@ sleep_idle(void)
 			ResetLatch(MyLatch);
 	}
 	database_set_idle(my_database, my_number, false);
+	timers_leave();
+	if (timer_ms >= 0)
+		return true;
 	if (statistics_ms > 0)
 	{
 		if (happened & WL_TIMEOUT)
