@@ -564,6 +564,19 @@ arena_alloc(Size size)
 }
 
 /*
+ * arena_make_room
+ *		Let there be pages to cut into blocks of this size, if pages of other
+ *		sizes are wholly free.  Not for the network process.
+ */
+void
+arena_make_room(Size size)
+{
+	if (me == NULL)
+		arena_attach_hook();
+	(void) arena_reclaim(class_of(size));
+}
+
+/*
  * arena_free
  *		Gives a block back.  Any process may free what any other allocated.
  */

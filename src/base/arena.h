@@ -34,6 +34,13 @@ extern void arena_detach(void);
 extern void *arena_alloc(Size size);	 /* ERROR 53400 when full */
 extern void *arena_try_alloc(Size size); /* NULL when full */
 extern void arena_free(void *pointer);
+
+/*
+ * The network process takes no memory from other sizes, since it might die in
+ * the middle; another process does this for it.
+ */
+extern void arena_make_room(Size size);
+
 extern void arena_set_owner(void *pointer, uint16 owner);
 extern uint16 arena_owner(const void *pointer);
 

@@ -29,6 +29,7 @@
 
 #include "base/function.h"
 #include "base/pg_compat.h"
+#include "base/stop_point.h"
 #include "runtime/runtime_internal.h"
 
 #define TEST_WORK 65000
@@ -496,7 +497,7 @@ dlog_test_arena_crash(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(damaged);
 }
 
-/* Take blocks of this size until the arena is full, then free them. */
+/* Take blocks of this size until the arena is full, then free them; a test may hold us between. */
 Datum
 dlog_test_arena_fill(PG_FUNCTION_ARGS)
 {
@@ -511,6 +512,7 @@ dlog_test_arena_fill(PG_FUNCTION_ARGS)
 		first = block;
 		n++;
 	}
+	STOP_POINT("arena-is-full");
 	while ((block = first) != NULL)
 	{
 		first = *block;

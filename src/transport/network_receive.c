@@ -373,6 +373,17 @@ handle_link_message(Peer *peer, zmq_msg_t *frame, const FrameHead *head,
 	}
 }
 
+/* Have the worker look for memory in our place. */
+static void
+ask_for_room(Size size)
+{
+	Latch *latch = transport_shared->worker_latch;
+
+	pg_atomic_write_u32(&transport_shared->room_wanted, size);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
 /*
  * Hands a frame to whom it is for.  Returns false, having changed nothing,
  * when there is no memory for it.
@@ -446,7 +457,10 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 
 	message = message_try_create(head.type, size);
 	if (message == NULL)
+	{
+		ask_for_room(offsetof(Message, payload) + size);
 		return false;
+	}
 	peer->inbound_sequence = head.sequence;
 	count(&peer->link->received_messages);
 	pg_atomic_write_u64(&peer->link->received_bytes,

@@ -151,6 +151,7 @@ typedef struct TransportShared
 	pg_atomic_uint32 is_ready;		  /* the network process has bound its port */
 	pg_atomic_uint32 reload_requests; /* a new key or setting waits */
 	pg_atomic_uint32 reloads;
+	pg_atomic_uint32 room_wanted; /* bytes of a block that the network process waits for */
 
 	/* this node; written by the worker before the first network process */
 	uint64 node_id;

@@ -28,6 +28,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/function.h"
 #include "base/guc.h"
@@ -214,6 +215,16 @@ publish_key(const NodeKey *key)
 	LWLockRelease(&transport_shared->node_lock);
 }
 
+/* The network process has found no memory for what it received. */
+static void
+make_room_if_wanted(void)
+{
+	uint32 size = pg_atomic_exchange_u32(&transport_shared->room_wanted, 0);
+
+	if (size != 0)
+		arena_make_room(size);
+}
+
 /* A new key or setting waits: start the network process afresh. */
 static void
 reload_if_requested(NodeKey *key)
@@ -265,6 +276,7 @@ dlog_transport_main(Datum argument)
 		CHECK_FOR_INTERRUPTS();
 		log_lines();
 		reload_if_requested(&key);
+		make_room_if_wanted();
 
 		if (network_pid != 0 && waitpid(network_pid, &status, WNOHANG) == network_pid)
 			network_died(status);
