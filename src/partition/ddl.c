@@ -946,7 +946,7 @@ check_others(Statement *statement)
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("the table was distributed or dropped by another session while the statement waited"),
+					 errmsg("the table was replaced or dropped by another session while the statement waited"),
 					 errhint("Run the statement again.")));
 }
 

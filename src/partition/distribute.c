@@ -77,7 +77,7 @@ open_to_change(Oid table, const char *function)
 	if (relation == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" was distributed or dropped by another session", name)));
+				 errmsg("table \"%s\" was replaced or dropped by another session", name)));
 	return relation;
 }
 
