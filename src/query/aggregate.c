@@ -341,8 +341,9 @@ aggregate_path(PlannerInfo *root, RelOptInfo *rel, Path *input,
 	get_agg_clause_costs(root, split, &costs);
 	if (parse->groupClause != NIL)
 	{
-		if (root->numOrderedAggs == 0 && enable_hashagg &&
-			grouping_is_hashable(parse->groupClause))
+		if (root->numOrderedAggs == 0 &&
+			grouping_is_hashable(parse->groupClause) &&
+			(enable_hashagg || !grouping_is_sortable(parse->groupClause)))
 			strategy = AGG_HASHED;
 		else
 		{
@@ -524,6 +525,9 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 		reason = "it has grouping sets";
 	else if (parse->hasTargetSRFs)
 		reason = "it has a set-returning function";
+	else if (!grouping_is_sortable(parse->groupClause) &&
+			 (root->numOrderedAggs > 0 || !grouping_is_hashable(parse->groupClause)))
+		reason = "it groups by a type without an order";
 	if (reason)
 	{
 		base->not_pushed = reason;

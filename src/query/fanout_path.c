@@ -417,6 +417,7 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 			if (candidate->em_is_const || candidate->em_is_child ||
 				!bms_is_subset(candidate->em_relids, relids) ||
 				expression_is_constant_here(expression, relids) ||
+				!type_is_portable(exprType(expression)) ||
 				!expression_is_shippable(root, relids, expression,
 										 path->is_grouped, NULL))
 				continue;

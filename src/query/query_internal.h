@@ -93,6 +93,7 @@ extern bool expression_is_shippable(PlannerInfo *root, Relids relids,
 extern bool qual_is_shippable(PlannerInfo *root, RelOptInfo *rel,
 							  RestrictInfo *qual);
 extern bool expression_is_constant_here(Node *expression, Relids relids);
+extern bool type_is_portable(Oid type);
 extern bool type_is_shippable(PlannerInfo *root, Relids relids, Oid type);
 
 /* --- deparse.c: fragments as text ---------------------------------------- */

@@ -42,6 +42,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 #include "base/guc.h"
@@ -52,6 +53,7 @@ typedef struct ShippableContext
 	PlannerInfo *root;
 	Relids relids;
 	bool allow_aggregates;
+	bool is_column; /* the expression is a column by itself */
 	const char *reason;
 } ShippableContext;
 
@@ -228,6 +230,51 @@ type_is_shippable(PlannerInfo *root, Relids relids, Oid type)
 	element = get_element_type(type);
 	return OidIsValid(element) &&
 		   type_is_of_a_column(root, relids, element);
+}
+
+/*
+ * type_is_portable
+ *		Are equal values of this type stored alike on every node, and sorted
+ *		alike?
+ *
+ * Not those that are oids of objects.  They travel by the objects' names, but
+ * what is computed with the oids has another result on another node.
+ */
+bool
+type_is_portable(Oid type)
+{
+	Oid element;
+	bool is_portable = true;
+
+	type = getBaseType(type);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return type_is_portable(element);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_RANGE:
+			return type_is_portable(get_range_subtype(type));
+		case TYPTYPE_MULTIRANGE:
+			return type_is_portable(get_multirange_range(type));
+		case TYPTYPE_COMPOSITE:
+		{
+			TupleDesc columns = lookup_rowtype_tupdesc(type, -1);
+
+			for (int i = 0; i < columns->natts; i++)
+			{
+				Form_pg_attribute column = TupleDescAttr(columns, i);
+
+				if (!column->attisdropped && !type_is_portable(column->atttypid))
+					is_portable = false;
+			}
+			ReleaseTupleDesc(columns);
+			return is_portable;
+		}
+		case TYPTYPE_BASE:
+			return type >= FirstGenbkiObjectId || type_is_raw_safe(type);
+		default:
+			return true;
+	}
 }
 
 /* For check_functions_in_node(): true stops the walk. */
@@ -450,6 +497,10 @@ offends_walker(Node *node, void *argument)
 			else if (((Var *) node)->varattno < 0 &&
 					 !is_tableoid_of_partitions(context->root, (Var *) node))
 				context->reason = "it uses a system column";
+			else if (!context->is_column &&
+					 !type_is_portable(((Var *) node)->vartype))
+				context->reason = psprintf("values of type %s differ on other nodes",
+										   format_type_be(((Var *) node)->vartype));
 			else
 				return false;
 			return true;
@@ -567,7 +618,8 @@ bool
 expression_is_shippable(PlannerInfo *root, Relids relids, Node *expression,
 						bool allow_aggregates, const char **reason)
 {
-	ShippableContext context = {root, relids, allow_aggregates, NULL};
+	ShippableContext context = {root, relids, allow_aggregates,
+								IsA(expression, Var), NULL};
 
 	if (!offends_walker(expression, &context))
 		return true;

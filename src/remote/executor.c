@@ -338,6 +338,7 @@ rows_begin(Execution *execution, TupleDesc desc)
 		for (int i = 0; i < desc->natts; i++)
 			forms[i] = COLUMN_TEXT;
 		format = row_format_for_writing(desc, forms);
+		format->has_fixed_rules = false; /* it is for people to read */
 		send_columns(execution, desc);
 	}
 	row_writer_init(writer, execution->asker, writer->from, raw, format,

@@ -122,6 +122,9 @@ extern uint64 remote_finish(RemoteStream *stream);
 extern uint64 remote_run(uint32 node, const RemoteRequest *request);
 extern char *remote_run_text(uint32 node, const RemoteRequest *request);
 
+/* rows.c: do this type's values hold no oids of objects? */
+extern bool type_is_raw_safe(Oid type);
+
 /*
  * executor.c: while this process runs a request of another node for a
  * subset of a table's partitions, the planner asks which.

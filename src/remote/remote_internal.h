@@ -35,7 +35,6 @@ typedef enum ColumnForm
 	COLUMN_TEXT = 't'
 } ColumnForm;
 
-extern bool type_is_raw_safe(Oid type);
 extern ColumnForm type_form(Oid type);
 
 /* How rows of one shape are written or read, column by column. */
@@ -47,6 +46,7 @@ typedef struct RowFormat
 	Oid *io_params;		 /* reading only */
 	int32 *typmods;		 /* reading only */
 	bool *is_varlena;
+	bool has_fixed_rules; /* some go as text, to be read by their input function */
 } RowFormat;
 
 extern RowFormat *row_format_for_writing(TupleDesc desc, const ColumnForm *forms);
@@ -125,6 +125,13 @@ extern void row_reader_end(RowReader *reader);
  */
 extern int encoding_enter(int encoding);
 extern void encoding_leave(int previous);
+
+/*
+ * What goes as text names its objects with their schemas and loses no digits,
+ * whatever the session's settings.  An error undoes it with the transaction.
+ */
+extern int text_rules_begin(void);
+extern void text_rules_end(int nest_level);
 
 /* --- statement.c: what a request says ------------------------------------ */
 

@@ -27,6 +27,8 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -105,7 +107,7 @@ type_form(Oid type)
 
 	type = getBaseType(type);
 	element = get_element_type(type);
-	if (OidIsValid(element))
+	if (OidIsValid(element) && get_array_type(element) == type)
 	{
 		if (element >= FirstGenbkiObjectId)
 			return COLUMN_TEXT;
@@ -125,6 +127,9 @@ type_form(Oid type)
 
 	switch (type)
 	{
+			/* Empty ones can be sent, but are not received. */
+		case INT2VECTOROID:
+		case OIDVECTOROID:
 			/* They can be sent, but are never received. */
 		case PG_NODE_TREEOID:
 		case PG_NDISTINCTOID:
@@ -173,6 +178,25 @@ encoding_leave(int previous)
 		SetClientEncoding(previous);
 }
 
+int
+text_rules_begin(void)
+{
+	int nest_level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (extra_float_digits < 1)
+		(void) set_config_option("extra_float_digits", "1", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
+void
+text_rules_end(int nest_level)
+{
+	AtEOXact_GUC(true, nest_level);
+}
+
 static RowFormat *
 row_format_create(TupleDesc desc, const ColumnForm *forms)
 {
@@ -189,6 +213,8 @@ row_format_create(TupleDesc desc, const ColumnForm *forms)
 	{
 		format->forms[i] = forms[i];
 		format->typmods[i] = TupleDescAttr(desc, i)->atttypmod;
+		if (forms[i] == COLUMN_TEXT && TupleDescAttr(desc, i)->atttypid != TEXTOID)
+			format->has_fixed_rules = true;
 	}
 	return format;
 }
@@ -266,6 +292,8 @@ append_value(StringInfo out, FmgrInfo *function, ColumnForm form, Datum value)
 void
 row_format_append(RowFormat *format, StringInfo out, TupleTableSlot *slot)
 {
+	int nest_level = format->has_fixed_rules ? text_rules_begin() : 0;
+
 	slot_getallattrs(slot);
 	for (int i = 0; i < format->n_columns; i++)
 	{
@@ -275,6 +303,8 @@ row_format_append(RowFormat *format, StringInfo out, TupleTableSlot *slot)
 			append_value(out, &format->functions[i], format->forms[i],
 						 slot->tts_values[i]);
 	}
+	if (format->has_fixed_rules)
+		text_rules_end(nest_level);
 }
 
 /* A single value, such as a parameter; not null. */
@@ -792,6 +822,7 @@ store_column_row(RowReader *reader, const char *row, Size size, TupleTableSlot *
 	RowFormat *format = reader->format;
 	MemoryContext old = MemoryContextSwitchTo(reader->row_context);
 	StringInfoData in = {(char *) row, size, size, sizeof(uint32)};
+	int nest_level = format->has_fixed_rules ? text_rules_begin() : 0;
 
 	ExecClearTuple(slot);
 	for (int i = 0; i < format->n_columns; i++)
@@ -810,6 +841,8 @@ store_column_row(RowReader *reader, const char *row, Size size, TupleTableSlot *
 	}
 	if (in.cursor != in.len)
 		malformed_chunk();
+	if (format->has_fixed_rules)
+		text_rules_end(nest_level);
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(old);
 }

@@ -88,6 +88,9 @@ put_type(StringInfo out, Oid type)
 	HeapTuple tuple;
 	Form_pg_type form;
 
+	/* int2vector has elements as well, but a name of its own. */
+	if (OidIsValid(element) && get_array_type(element) != type)
+		element = InvalidOid;
 	tuple = SearchSysCache1(TYPEOID,
 							ObjectIdGetDatum(OidIsValid(element) ? element : type));
 	if (!HeapTupleIsValid(tuple))
@@ -366,13 +369,11 @@ statement_read(StringInfo in)
 
 /* --- the run ------------------------------------------------------------- */
 
-void
-run_write(StringInfo out, const RemoteRequest *request)
+static void
+put_values(StringInfo out, const RemoteRequest *request)
 {
-	int previous;
+	int previous = encoding_enter(GetDatabaseEncoding());
 
-	put_string(out, application_name);
-	previous = encoding_enter(GetDatabaseEncoding());
 	PG_TRY();
 	{
 		for (int i = 0; i < request->n_params; i++)
@@ -393,6 +394,21 @@ run_write(StringInfo out, const RemoteRequest *request)
 		encoding_leave(previous);
 	}
 	PG_END_TRY();
+}
+
+void
+run_write(StringInfo out, const RemoteRequest *request)
+{
+	bool has_text = false;
+	int nest_level;
+
+	put_string(out, application_name);
+	for (int i = 0; i < request->n_params; i++)
+		has_text |= type_form(request->param_types[i]) == COLUMN_TEXT;
+	nest_level = has_text ? text_rules_begin() : 0;
+	put_values(out, request);
+	if (has_text)
+		text_rules_end(nest_level);
 }
 
 /* To be called with the asking database's encoding entered. */

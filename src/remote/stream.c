@@ -1173,6 +1173,8 @@ send_input(RemoteStream *stream, Size size, uint8 last_flags)
 static void
 append_copy_text(StringInfo out, RowFormat *format, TupleTableSlot *slot)
 {
+	int nest_level = format->has_fixed_rules ? text_rules_begin() : 0;
+
 	slot_getallattrs(slot);
 	for (int i = 0; i < format->n_columns; i++)
 	{
@@ -1209,6 +1211,8 @@ append_copy_text(StringInfo out, RowFormat *format, TupleTableSlot *slot)
 		}
 	}
 	appendStringInfoCharMacro(out, '\n');
+	if (format->has_fixed_rules)
+		text_rules_end(nest_level);
 }
 
 static void
