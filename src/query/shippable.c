@@ -619,7 +619,7 @@ expression_is_shippable(PlannerInfo *root, Relids relids, Node *expression,
 						bool allow_aggregates, const char **reason)
 {
 	ShippableContext context = {root, relids, allow_aggregates,
-								IsA(expression, Var), NULL};
+								expression && IsA(expression, Var), NULL};
 
 	if (!offends_walker(expression, &context))
 		return true;
