@@ -69,13 +69,19 @@ LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_start';
 CREATE FUNCTION test.ring_send(actor text, what text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_send';
 
--- names and timers; actors by their addresses
+-- names, links and timers; actors by their addresses
 CREATE FUNCTION test.name_register(actor text, name text) RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_register';
 CREATE FUNCTION test.name_unregister(name text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_unregister';
 CREATE FUNCTION test.name_lookup(name text) RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_lookup';
+CREATE FUNCTION test.link(one text, other text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_link';
+CREATE FUNCTION test.unlink(one text, other text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_unlink';
+CREATE FUNCTION test.send_exit(sender text, receiver text, reason text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_send_exit';
 CREATE FUNCTION test.timer_set(owner text, receiver text, content text, ms bigint,
                                repeats boolean DEFAULT false) RETURNS bigint
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_set';

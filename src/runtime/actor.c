@@ -130,6 +130,8 @@ slot_claim(const char *behavior)
 	slot->received = 0;
 	slot->timers = 0;
 	slot->names = NULL;
+	slot->links = NULL;
+	slot->flags = 0;
 	slot->spawned_at = GetCurrentTimestamp();
 	strlcpy(slot->behavior, behavior, NAMEDATALEN);
 	return address;
@@ -229,6 +231,7 @@ actor_exit(ActorAddress address, const char *reason)
 	pg_memory_barrier();
 	timer_actor_exited(slot);
 	name_actor_exited(slot);
+	link_actor_exited(address, reason);
 	monitor = (Monitor *) pg_atomic_exchange_u64(&slot->monitors, MONITORS_CLOSED);
 	while (monitor != NULL)
 	{
@@ -264,6 +267,7 @@ is_missed(const Message *message)
 {
 	return message->type != MESSAGE_UNDELIVERED &&
 		   message->type != MESSAGE_DOWN &&
+		   message->type != MESSAGE_EXIT &&
 		   (message->flags & MESSAGE_EPHEMERAL) == 0;
 }
 
@@ -371,7 +375,8 @@ actor_send_undelivered(Message *message, SendResult reason)
 	};
 	ActorAddress sender = message->from;
 
-	if (message->type == MESSAGE_UNDELIVERED || message->type == MESSAGE_DOWN)
+	if (message->type == MESSAGE_UNDELIVERED || message->type == MESSAGE_DOWN ||
+		message->type == MESSAGE_EXIT)
 	{
 		message_free(message);
 		return;
@@ -568,7 +573,7 @@ monitor_add(Monitor *monitor, uint32 watched)
 		if (first == MONITORS_CLOSED ||
 			INCARNATION(pg_atomic_read_u64(&slot->identity)) != monitor->incarnation)
 		{
-			send_down(monitor, watched, "no such actor");
+			send_down(monitor, watched, REASON_NO_ACTOR);
 			return;
 		}
 		monitor->next = (Monitor *) first;
@@ -595,7 +600,7 @@ actor_monitor(ActorAddress watcher, ActorAddress other)
 	monitor->incarnation = other.incarnation;
 	if (other.slot == 0 || actor_slot(other.slot) == NULL)
 	{
-		send_down(monitor, other.slot, "no such actor");
+		send_down(monitor, other.slot, REASON_NO_ACTOR);
 		return;
 	}
 	monitor_add(monitor, other.slot);

@@ -54,6 +54,7 @@ runtime_shmem_size(void)
 	size = add_size(size, database_shmem_size());
 	size = add_size(size, scheduler_shmem_size());
 	size = add_size(size, shards_shmem_size());
+	size = add_size(size, link_shmem_size());
 	size = add_size(size, name_shmem_size());
 	size = add_size(size, timer_shmem_size());
 	size = add_size(size, dead_letter_shmem_size());
@@ -76,6 +77,7 @@ runtime_shmem_init(void)
 	database_shmem_init();
 	scheduler_shmem_init();
 	shards_shmem_init();
+	link_shmem_init();
 	name_shmem_init();
 	timer_shmem_init();
 	dead_letter_shmem_init();

@@ -111,6 +111,31 @@ extern void actor_monitor(ActorAddress watcher, ActorAddress other);
 extern void actor_demonitor(ActorAddress watcher, ActorAddress other);
 
 /*
+ * Links and exit signals (link.c), between actors of this node, by any
+ * process but the network process.  As in Erlang: a signal ends its receiver
+ * with the same reason, unless that is "normal" or the receiver traps exits;
+ * "kill" ends that, too.  Whoever runs actors asks exit_signal_reason() what
+ * a MESSAGE_EXIT means for one; bound actors get it as a message.
+ */
+#define REASON_NORMAL "normal"
+#define REASON_SHUTDOWN "shutdown"
+#define REASON_KILL "kill"
+#define REASON_KILLED "killed"
+#define REASON_NO_ACTOR "no such actor"
+#define EXIT_REASON_LENGTH 256 /* longer ones are cut */
+
+typedef enum ExitSignalKind
+{
+	EXIT_SIGNAL_OF_LINK, /* its sender has exited */
+	EXIT_SIGNAL_SENT	 /* by actor_send_exit() */
+} ExitSignalKind;
+
+extern bool actor_link(ActorAddress one, ActorAddress other);
+extern void actor_unlink(ActorAddress one, ActorAddress other);
+extern void actor_send_exit(ActorAddress from, ActorAddress to, const char *reason);
+extern const char *exit_signal_reason(const char *payload, Size size, bool traps_exits, bool *as_message);
+
+/*
  * Names (name.c): any process but the network process.  A name is one
  * actor's in its database, and free again when that exits.  It is taken by an
  * actor that is still being spawned, and found once that is alive.
@@ -184,6 +209,8 @@ extern ActorAddress native_actor_address(NativeActor *self);
 extern SendResult native_send(NativeActor *self, ActorAddress to, uint16 type,
 							  const void *payload, Size size);
 extern void native_actor_exit(NativeActor *self);
+extern void native_actor_stop(NativeActor *self, const char *reason);
+extern void native_actor_trap_exits(NativeActor *self, bool traps);
 
 /*
  * Hosted actors (actor.c).  Their mailboxes are kept, and their messages run,

@@ -3,7 +3,7 @@
  *		What the files of src/runtime share.
  *
  * Locks, in the order they are taken: DatabaseSlot.lock, SchedulerPool.lock;
- * those of timers and names, under which no other is taken.
+ * those of links, names and timers, under which no other is taken.
  * The network process takes none of them.
  */
 #ifndef DLOG_RUNTIME_INTERNAL_H
@@ -69,6 +69,9 @@ typedef enum ActorState
 
 #define HOSTED_ACTOR PG_UINT16_MAX
 
+/* Flags of a living actor; written by whoever runs it. */
+#define ACTOR_TRAPS_EXITS 1
+
 /*
  * The first two cache lines are what running a native actor touches.
  */
@@ -77,7 +80,11 @@ typedef struct ActorSlot
 	/* incarnation in the high half, ActorState in the low half */
 	pg_atomic_uint64 identity;
 	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
-	uint32 next_free;		   /* while it is free */
+	union
+	{
+		uint32 next_free; /* while it is free */
+		uint32 flags;	  /* while it is alive */
+	};
 	/* the rest never changes while alive, or is written by its process alone */
 	uint16 process;			/* PROCESS_NONE: a native actor */
 	uint16 behavior_number; /* 0: bound; HOSTED_ACTOR */
@@ -93,6 +100,7 @@ typedef struct ActorSlot
 	TimestampTz spawned_at;
 	void *bound;			 /* BoundActor, an address in its process */
 	struct ActorName *names; /* guarded by name.c's lock */
+	struct ActorLink *links; /* guarded by link.c's lock */
 	char behavior[NAMEDATALEN];
 } ActorSlot;
 
@@ -112,6 +120,16 @@ extern uint32 actor_count(void);
 
 extern Size actor_shmem_size(void);
 extern void actor_shmem_init(void);
+
+/* --- link.c -------------------------------------------------------------- */
+
+typedef struct ActorLink ActorLink;
+
+extern void link_actor_exited(ActorAddress address, const char *reason);
+extern uint32 link_count(void);
+
+extern Size link_shmem_size(void);
+extern void link_shmem_init(void);
 
 /* --- name.c -------------------------------------------------------------- */
 

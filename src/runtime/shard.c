@@ -145,6 +145,7 @@ struct NativeActor
 	ActorAddress address;
 	ActorSlot *slot;
 	bool exits;
+	char reason[EXIT_REASON_LENGTH];
 };
 
 static NativeActor current;		 /* whose handler runs; slot NULL: nobody's */
@@ -197,7 +198,28 @@ native_actor_spawn(const char *behavior, const void *state, Size size)
 void
 native_actor_exit(NativeActor *self)
 {
+	native_actor_stop(self, REASON_NORMAL);
+}
+
+/* The same, for a reason that its links and monitors are told. */
+void
+native_actor_stop(NativeActor *self, const char *reason)
+{
 	self->exits = true;
+	strlcpy(self->reason, reason, EXIT_REASON_LENGTH);
+}
+
+/*
+ * native_actor_trap_exits
+ *		Called in its handler: exit signals come as messages from now on.
+ */
+void
+native_actor_trap_exits(NativeActor *self, bool traps)
+{
+	if (traps)
+		self->slot->flags |= ACTOR_TRAPS_EXITS;
+	else
+		self->slot->flags &= ~ACTOR_TRAPS_EXITS;
 }
 
 ActorAddress
@@ -601,6 +623,19 @@ end_mail(const char *reason)
 		message_free(message);
 }
 
+/* An exit signal ends the actor, or is a message for it, or nothing. */
+static bool
+is_for_handler(const NativeMessage *message)
+{
+	bool as_message;
+	const char *reason = exit_signal_reason(message->payload, message->size,
+											(current.slot->flags & ACTOR_TRAPS_EXITS) != 0, &as_message);
+
+	if (reason != NULL)
+		native_actor_stop(&current, reason);
+	return as_message;
+}
+
 static void
 run_mail(Mail *mail)
 {
@@ -627,8 +662,9 @@ run_mail(Mail *mail)
 	current.slot = slot;
 	current.exits = false;
 	slot->received++;
-	behaviors[slot->behavior_number].handler(&current, slot->state, &message);
-	end_mail(current.exits ? "normal" : NULL);
+	if (message.type != MESSAGE_EXIT || is_for_handler(&message))
+		behaviors[slot->behavior_number].handler(&current, slot->state, &message);
+	end_mail(current.exits ? current.reason : NULL);
 }
 
 /* An ERROR in a handler ends its actor. */
@@ -652,8 +688,9 @@ run_block(MailBlock *block)
 		PG_CATCH();
 		{
 			MemoryContextSwitchTo(native_context);
+			snprintf(current.reason, EXIT_REASON_LENGTH, "error: %s", CopyErrorData()->message);
 			recover_from_error();
-			end_mail("error");
+			end_mail(current.reason);
 		}
 		PG_END_TRY();
 	}

@@ -146,6 +146,7 @@ describe(Message *message)
 {
 	UndeliveredMessage undelivered;
 	DownMessage down;
+	ExitMessage signal;
 
 	if (message->type == MESSAGE_UNDELIVERED &&
 		undelivered_read(message->payload, message->size, &undelivered))
@@ -153,6 +154,9 @@ describe(Message *message)
 	if (message->type == MESSAGE_DOWN &&
 		down_read(message->payload, message->size, &down))
 		return psprintf("down: %.*s", (int) down.reason.size, down.reason.data);
+	if (message->type == MESSAGE_EXIT &&
+		exit_read(message->payload, message->size, &signal))
+		return psprintf("exit: %.*s", (int) signal.reason.size, signal.reason.data);
 	return pnstrdup(message->payload, message->size);
 }
 

@@ -1,6 +1,6 @@
 /*
  * testfuncs_signal.c
- *		What tests need to drive names and timers from SQL.
+ *		What tests need to drive names, timers and links from SQL.
  *
  * Only in builds with -DDLOG_STOP_POINTS; declared in tools/test_schema.sql.
  */
@@ -19,6 +19,9 @@
 DLOG_FUNCTION(dlog_test_name_register);
 DLOG_FUNCTION(dlog_test_name_unregister);
 DLOG_FUNCTION(dlog_test_name_lookup);
+DLOG_FUNCTION(dlog_test_link);
+DLOG_FUNCTION(dlog_test_unlink);
+DLOG_FUNCTION(dlog_test_send_exit);
 DLOG_FUNCTION(dlog_test_timer_set);
 DLOG_FUNCTION(dlog_test_timer_cancel);
 
@@ -62,6 +65,27 @@ dlog_test_name_lookup(PG_FUNCTION_ARGS)
 	if (!name_lookup(MyDatabaseId, text_to_cstring(PG_GETARG_TEXT_PP(0)), &address))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%u/%u/%u", address.node, address.slot, address.incarnation)));
+}
+
+Datum
+dlog_test_link(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(actor_link(address_arg(fcinfo, 0), address_arg(fcinfo, 1)));
+}
+
+Datum
+dlog_test_unlink(PG_FUNCTION_ARGS)
+{
+	actor_unlink(address_arg(fcinfo, 0), address_arg(fcinfo, 1));
+	PG_RETURN_VOID();
+}
+
+/* send_exit(from, to, reason) */
+Datum
+dlog_test_send_exit(PG_FUNCTION_ARGS)
+{
+	actor_send_exit(address_arg(fcinfo, 0), address_arg(fcinfo, 1), text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	PG_RETURN_VOID();
 }
 
 /* timer_set(owner, receiver, content, ms, repeats) */
