@@ -9,7 +9,9 @@
  * mean the same.
  *
  * A maximal part of an expression that has no column of the fragment in it
- * becomes a parameter, unless it is a literal.
+ * becomes a parameter, unless it is a literal.  A literal that a condition
+ * compares for equality does too: who looks up one key after the other sends
+ * the same text each time, which the other node need not parse and plan anew.
  */
 #include "postgres.h"
 
@@ -265,6 +267,54 @@ fragment_mutator(Node *node, void *argument)
 	return expression_tree_mutator(node, fragment_mutator, argument);
 }
 
+/* column = literal, in which the literal becomes a parameter. */
+static Node *
+equality_with_parameter(DeparseContext *context, Node *node)
+{
+	OpExpr *operation = (OpExpr *) node;
+	OpExpr *result;
+	ListCell *lc;
+
+	if (!is_opclause(node) || list_length(operation->args) != 2 ||
+		get_oprrest(operation->opno) != F_EQSEL)
+		return NULL;
+	result = copyObject(operation);
+	result->args = NIL;
+	foreach(lc, operation->args)
+	{
+		Node *argument = lfirst(lc);
+
+		/* The literal's type must be told by more than its text. */
+		if (IsA(argument, Const) && !((Const *) argument)->constisnull)
+			argument = make_parameter(context, argument);
+		else
+			argument = fragment_mutator(argument, context);
+		result->args = lappend(result->args, argument);
+	}
+	return (Node *) result;
+}
+
+/* The same for the conditions of an AND. */
+static List *
+fragment_conditions(DeparseContext *context, List *conditions)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach(lc, conditions)
+	{
+		Node *condition = lfirst(lc);
+		Node *equality;
+
+		if (IsA(condition, RestrictInfo))
+			condition = (Node *) ((RestrictInfo *) condition)->clause;
+		equality = equality_with_parameter(context, condition);
+		result = lappend(result, equality ? equality :
+											fragment_mutator(condition, context));
+	}
+	return result;
+}
+
 static Node *
 fragment_expression(DeparseContext *context, Node *node)
 {
@@ -391,7 +441,9 @@ fragment_deparse(const Fragment *fragment, List **parameters)
 		query->targetList = lappend(query->targetList, entry);
 		i++;
 	}
-	from->quals = and_expression(&context, fragment->quals);
+	if (fragment->quals != NIL)
+		from->quals = (Node *)
+			make_ands_explicit(fragment_conditions(&context, fragment->quals));
 	query->jointree = from;
 	query->groupClause = fragment->group_clause;
 	query->hasAggs = fragment->is_grouped;

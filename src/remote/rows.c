@@ -415,6 +415,9 @@ chunk_end(RowWriter *writer)
 /*
  * row_writer_flush
  *		Send the chunk that is being filled, if there is anything in it.
+ *
+ * Its reader is woken at the latest with what follows, see
+ * process_hold_wakeups().
  */
 void
 row_writer_flush(RowWriter *writer)
@@ -451,6 +454,14 @@ row_writer_flush(RowWriter *writer)
 		writer->asker_is_gone = true;
 }
 
+/* The same in the midst of rows: more may take a while. */
+static void
+chunk_send(RowWriter *writer)
+{
+	row_writer_flush(writer);
+	process_release_wakeups();
+}
+
 /* Cut what is pending into chunks, as far as the credits go. */
 bool
 row_writer_continue(RowWriter *writer)
@@ -478,7 +489,7 @@ row_writer_continue(RowWriter *writer)
 			}
 		}
 		if (writer->used >= writer->capacity)
-			row_writer_flush(writer);
+			chunk_send(writer);
 	}
 	return true;
 }
@@ -494,7 +505,7 @@ row_reserve(RowWriter *writer, Size size)
 
 	if (writer->chunk != NULL && writer->used > 0 &&
 		(size > writer->capacity - writer->used && size <= WHOLE_ROW_SIZE))
-		row_writer_flush(writer);
+		chunk_send(writer);
 	if (writer->chunk == NULL)
 	{
 		if (size > writer->next_capacity && size <= MAX_CAPACITY)
@@ -676,7 +687,7 @@ row_writer_put(RowWriter *writer, TupleTableSlot *slot)
 		return false;
 	if (writer->chunk != NULL &&
 		clock_now_us() - writer->chunk_since_us > CHUNK_AGE_US)
-		row_writer_flush(writer);
+		chunk_send(writer);
 	return true;
 }
 

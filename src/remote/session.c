@@ -41,6 +41,12 @@
 #include "base/clock.h"
 #include "remote/remote_internal.h"
 
+/*
+ * A statement that is done within this time is answered in one go: those who
+ * carry its messages are woken once, for all of them.
+ */
+#define ANSWER_HOLD_MS 5
+
 /* A request is one string. */
 #define BODY_MAX (1024 * 1024 * 1024 - 1)
 
@@ -75,6 +81,7 @@ typedef struct Session
 } Session;
 
 static Session *volatile current;
+static TimeoutId answer_timeout;
 static emit_log_hook_type previous_emit_log;
 
 static void session_handle(Session *session, Message *message);
@@ -143,6 +150,25 @@ tell_end(Session *session, Execution *execution)
 	message = remote_message(MESSAGE_END, end_size(&end));
 	end_write(message->payload, message->size, &end);
 	tell(session, execution->asker, message);
+}
+
+/*
+ * Hold back what wakes the asker until the statement is done, has more than
+ * one chunk of rows, waits, or has run for a while.
+ */
+static void
+answer_hold(void)
+{
+	process_hold_wakeups();
+	enable_timeout_after(answer_timeout, ANSWER_HOLD_MS);
+}
+
+static void
+answer_release(void)
+{
+	if (get_timeout_active(answer_timeout))
+		disable_timeout(answer_timeout, false);
+	process_release_wakeups();
 }
 
 /* --- our transaction ------------------------------------------------------ */
@@ -734,6 +760,9 @@ run_alone(Session *session)
 		session_step(session, dlist_head_element(Execution, node,
 												 &session->executions));
 
+	/* The answer is complete; the end of the transaction can wait. */
+	answer_release();
+
 	/* Those of an asker that went away in the middle. */
 	while (!dlist_is_empty(&session->executions))
 		execution_drop(dlist_head_element(Execution, node,
@@ -823,6 +852,7 @@ session_begin(Session *session, Message *message)
 		session->epoch = link_epoch(session->peer.node);
 	session->actor = bound_actor_spawn(session->context, "remote statement");
 	session->self = bound_actor_address(session->actor);
+	answer_hold();
 	tell_started(session);
 	session->name = psprintf("dlog: session %u on %s", request.asker_pid,
 							 session->node);
@@ -921,6 +951,7 @@ scheduler_prepare(void)
 		return;
 	is_prepared = true;
 	plans_init();
+	answer_timeout = RegisterTimeout(USER_TIMEOUT, process_release_wakeups);
 	before_shmem_exit(session_abandon, (Datum) 0);
 	process_take_interrupts(session_is_interrupted);
 	previous_emit_log = emit_log_hook;
@@ -974,6 +1005,7 @@ session_run(Message *message)
 	}
 	PG_END_TRY();
 
+	answer_release();
 	if (IsTransactionOrTransactionBlock())
 		transaction_abort(session, NULL);
 	forget_process_state();

@@ -204,6 +204,7 @@ runtime_wait(long timeout_ms, uint32 wait_event_info)
 	int happened;
 
 	process_attach();
+	process_release_wakeups();
 	CHECK_FOR_INTERRUPTS();
 	if (process_has_mail())
 		bound_sort_mail();

@@ -144,6 +144,69 @@ signal_mail(uint16 slot)
 		process_wake(slot);
 }
 
+/*
+ * Wake-ups that this process holds back.  A signal handler of its own may
+ * release them at any point, so a slot is written before it is counted, and
+ * whoever counts one looks again whether it was still to be held.
+ */
+#define MAX_HELD 16
+static volatile sig_atomic_t is_holding = false;
+static volatile sig_atomic_t n_held = 0;
+static uint16 held[MAX_HELD];
+
+/*
+ * process_hold_wakeups
+ *		From here to process_release_wakeups(), those to whom this process
+ *		sends find the messages in their inboxes, but are not woken for them.
+ *
+ * For messages that follow each other closely.  Waiting releases them too.
+ */
+void
+process_hold_wakeups(void)
+{
+	is_holding = true;
+}
+
+/*
+ * process_release_wakeups
+ *		Wake those who were not.  A signal handler may call it.
+ */
+void
+process_release_wakeups(void)
+{
+	is_holding = false;
+	pg_compiler_barrier();
+	for (int i = 0; i < n_held; i++)
+		signal_mail(held[i]);
+	n_held = 0;
+}
+
+/* Wake the owner of an inbox, now or with the others. */
+static void
+tell_mail(uint16 slot)
+{
+	if (is_holding)
+	{
+		for (int i = 0; i < n_held; i++)
+		{
+			if (held[i] == slot)
+				slot = PROCESS_NONE;
+		}
+		if (slot != PROCESS_NONE && n_held < MAX_HELD)
+		{
+			held[n_held] = slot;
+			pg_compiler_barrier();
+			n_held++;
+			slot = PROCESS_NONE;
+		}
+		pg_compiler_barrier();
+		if (!is_holding)
+			process_release_wakeups();
+	}
+	if (slot != PROCESS_NONE)
+		signal_mail(slot);
+}
+
 /* --------------------------------------------------------------- inboxes */
 
 /*
@@ -174,7 +237,7 @@ process_push(uint16 slot, Message *message)
 		message->next = (Message *) newest;
 	} while (!pg_atomic_compare_exchange_u64(&process->inbox, &newest, (uint64) message));
 	pg_atomic_fetch_add_u32(&process->queued, 1);
-	signal_mail(slot);
+	tell_mail(slot);
 	return true;
 }
 
@@ -247,6 +310,7 @@ process_detach(int code, Datum arg)
 	if (my_process == NULL)
 		return;
 	bound_exit_all("process exited");
+	process_release_wakeups();
 	message = oldest_first((Message *) pg_atomic_exchange_u64(&my_process->inbox, INBOX_CLOSED));
 	while (message != NULL)
 	{
@@ -299,6 +363,8 @@ process_attach_network(void)
 {
 	MyProcPid = getpid();
 	bound_forget_all();
+	is_holding = false;
+	n_held = 0;
 	my_process_slot = PROCESS_NETWORK;
 	my_process = &processes[PROCESS_NETWORK];
 	my_process->pid = MyProcPid;

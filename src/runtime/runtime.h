@@ -283,6 +283,8 @@ extern void runtime_scheduler_is_busy(bool is_busy);
  */
 extern void process_attach(void);
 extern uint16 process_slot(void);
+extern void process_hold_wakeups(void);
+extern void process_release_wakeups(void); /* signal safe */
 
 /*
  * Interrupts (process.c).  A process that runs long statements may let urgent

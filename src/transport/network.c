@@ -784,8 +784,12 @@ network_main(const NodeKey *key)
 				handle_event(events[i].data.u64);
 		}
 		take_outgoing();
+
+		/* Messages for the same process mostly come together. */
+		process_hold_wakeups();
 		if (may_have_frames || receive_is_stalled())
 			may_have_frames = receive_frames();
+		process_release_wakeups();
 		run_timers();
 	}
 }
