@@ -150,7 +150,7 @@ is($cluster->sql(1, "$shared; SELECT shared.total(shared.twice(v)) FROM e"),
 # --- joins ---
 $plan = plan_of('SELECT s, count(*) FROM e JOIN f USING (k) WHERE n = 1 GROUP BY s');
 is(remote_sql($plan),
-	'SELECT e.s, count(*) FROM public.e, public.f WHERE ((f.n = \$1) AND (e.k = f.k)) GROUP BY e.s',
+	'SELECT e.s, count(*) FROM public.e, public.f WHERE ((f.n = $1) AND (e.k = f.k)) GROUP BY e.s',
 	'a join on the keys of co-located tables is done by the nodes');
 is($cluster->sql(1, 'SELECT count(*), sum(id) FROM e JOIN f USING (k) WHERE n = 1'),
 	$cluster->sql(1, 'SET dlog.enable_fanout_scan = off; SELECT count(*), sum(id) FROM e JOIN f USING (k) WHERE n = 1'),
