@@ -337,6 +337,213 @@ COMMENT ON VIEW dlog.queries IS
 GRANT SELECT ON dlog.queries TO public;
 
 
+-- -------------------------------------------------------------- behavior
+
+CREATE TYPE dlog.actor_ref;
+
+CREATE FUNCTION dlog.actor_ref_in(cstring) RETURNS dlog.actor_ref
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_in';
+COMMENT ON FUNCTION dlog.actor_ref_in(cstring) IS 'I/O';
+CREATE FUNCTION dlog.actor_ref_out(dlog.actor_ref) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_out';
+COMMENT ON FUNCTION dlog.actor_ref_out(dlog.actor_ref) IS 'I/O';
+CREATE FUNCTION dlog.actor_ref_recv(internal) RETURNS dlog.actor_ref
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_recv';
+COMMENT ON FUNCTION dlog.actor_ref_recv(internal) IS 'I/O';
+CREATE FUNCTION dlog.actor_ref_send(dlog.actor_ref) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_send';
+COMMENT ON FUNCTION dlog.actor_ref_send(dlog.actor_ref) IS 'I/O';
+
+CREATE TYPE dlog.actor_ref
+(
+    INPUT = dlog.actor_ref_in,
+    OUTPUT = dlog.actor_ref_out,
+    RECEIVE = dlog.actor_ref_recv,
+    SEND = dlog.actor_ref_send,
+    INTERNALLENGTH = 24,
+    ALIGNMENT = double
+);
+COMMENT ON TYPE dlog.actor_ref IS 'a reference to an actor, on whatever node';
+
+CREATE FUNCTION dlog.actor_ref_eq(dlog.actor_ref, dlog.actor_ref) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_eq';
+COMMENT ON FUNCTION dlog.actor_ref_eq(dlog.actor_ref, dlog.actor_ref) IS 'implementation of = operator';
+CREATE FUNCTION dlog.actor_ref_ne(dlog.actor_ref, dlog.actor_ref) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_ne';
+COMMENT ON FUNCTION dlog.actor_ref_ne(dlog.actor_ref, dlog.actor_ref) IS 'implementation of <> operator';
+CREATE FUNCTION dlog.actor_ref_lt(dlog.actor_ref, dlog.actor_ref) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_lt';
+COMMENT ON FUNCTION dlog.actor_ref_lt(dlog.actor_ref, dlog.actor_ref) IS 'implementation of < operator';
+CREATE FUNCTION dlog.actor_ref_le(dlog.actor_ref, dlog.actor_ref) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_le';
+COMMENT ON FUNCTION dlog.actor_ref_le(dlog.actor_ref, dlog.actor_ref) IS 'implementation of <= operator';
+CREATE FUNCTION dlog.actor_ref_ge(dlog.actor_ref, dlog.actor_ref) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_ge';
+COMMENT ON FUNCTION dlog.actor_ref_ge(dlog.actor_ref, dlog.actor_ref) IS 'implementation of >= operator';
+CREATE FUNCTION dlog.actor_ref_gt(dlog.actor_ref, dlog.actor_ref) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_gt';
+COMMENT ON FUNCTION dlog.actor_ref_gt(dlog.actor_ref, dlog.actor_ref) IS 'implementation of > operator';
+CREATE FUNCTION dlog.actor_ref_cmp(dlog.actor_ref, dlog.actor_ref) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_cmp';
+COMMENT ON FUNCTION dlog.actor_ref_cmp(dlog.actor_ref, dlog.actor_ref) IS 'less-equal-greater';
+CREATE FUNCTION dlog.actor_ref_hash(dlog.actor_ref) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_hash';
+COMMENT ON FUNCTION dlog.actor_ref_hash(dlog.actor_ref) IS 'hash';
+CREATE FUNCTION dlog.actor_ref_hash_extended(dlog.actor_ref, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_hash_extended';
+COMMENT ON FUNCTION dlog.actor_ref_hash_extended(dlog.actor_ref, bigint) IS 'hash';
+
+-- They are in pg_catalog because operators are looked up by the search path,
+-- in which nobody has dlog: "actor = $1" shall just work.
+CREATE OPERATOR pg_catalog.=
+(
+    FUNCTION = dlog.actor_ref_eq, LEFTARG = dlog.actor_ref, RIGHTARG = dlog.actor_ref,
+    COMMUTATOR = OPERATOR(pg_catalog.=), NEGATOR = OPERATOR(pg_catalog.<>),
+    RESTRICT = pg_catalog.eqsel, JOIN = pg_catalog.eqjoinsel, HASHES, MERGES
+);
+COMMENT ON OPERATOR pg_catalog.= (dlog.actor_ref, dlog.actor_ref) IS 'equal';
+CREATE OPERATOR pg_catalog.<>
+(
+    FUNCTION = dlog.actor_ref_ne, LEFTARG = dlog.actor_ref, RIGHTARG = dlog.actor_ref,
+    COMMUTATOR = OPERATOR(pg_catalog.<>), NEGATOR = OPERATOR(pg_catalog.=),
+    RESTRICT = pg_catalog.neqsel, JOIN = pg_catalog.neqjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.<> (dlog.actor_ref, dlog.actor_ref) IS 'not equal';
+CREATE OPERATOR pg_catalog.<
+(
+    FUNCTION = dlog.actor_ref_lt, LEFTARG = dlog.actor_ref, RIGHTARG = dlog.actor_ref,
+    COMMUTATOR = OPERATOR(pg_catalog.>), NEGATOR = OPERATOR(pg_catalog.>=),
+    RESTRICT = pg_catalog.scalarltsel, JOIN = pg_catalog.scalarltjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.< (dlog.actor_ref, dlog.actor_ref) IS 'less than';
+CREATE OPERATOR pg_catalog.<=
+(
+    FUNCTION = dlog.actor_ref_le, LEFTARG = dlog.actor_ref, RIGHTARG = dlog.actor_ref,
+    COMMUTATOR = OPERATOR(pg_catalog.>=), NEGATOR = OPERATOR(pg_catalog.>),
+    RESTRICT = pg_catalog.scalarlesel, JOIN = pg_catalog.scalarlejoinsel
+);
+COMMENT ON OPERATOR pg_catalog.<= (dlog.actor_ref, dlog.actor_ref) IS 'less than or equal';
+CREATE OPERATOR pg_catalog.>=
+(
+    FUNCTION = dlog.actor_ref_ge, LEFTARG = dlog.actor_ref, RIGHTARG = dlog.actor_ref,
+    COMMUTATOR = OPERATOR(pg_catalog.<=), NEGATOR = OPERATOR(pg_catalog.<),
+    RESTRICT = pg_catalog.scalargesel, JOIN = pg_catalog.scalargejoinsel
+);
+COMMENT ON OPERATOR pg_catalog.>= (dlog.actor_ref, dlog.actor_ref) IS 'greater than or equal';
+CREATE OPERATOR pg_catalog.>
+(
+    FUNCTION = dlog.actor_ref_gt, LEFTARG = dlog.actor_ref, RIGHTARG = dlog.actor_ref,
+    COMMUTATOR = OPERATOR(pg_catalog.<), NEGATOR = OPERATOR(pg_catalog.<=),
+    RESTRICT = pg_catalog.scalargtsel, JOIN = pg_catalog.scalargtjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.> (dlog.actor_ref, dlog.actor_ref) IS 'greater than';
+
+CREATE OPERATOR CLASS dlog.actor_ref_ops DEFAULT FOR TYPE dlog.actor_ref USING btree AS
+    OPERATOR 1 pg_catalog.<,
+    OPERATOR 2 pg_catalog.<=,
+    OPERATOR 3 pg_catalog.=,
+    OPERATOR 4 pg_catalog.>=,
+    OPERATOR 5 pg_catalog.>,
+    FUNCTION 1 dlog.actor_ref_cmp(dlog.actor_ref, dlog.actor_ref),
+    FUNCTION 4 pg_catalog.btequalimage(oid);
+CREATE OPERATOR CLASS dlog.actor_ref_ops DEFAULT FOR TYPE dlog.actor_ref USING hash AS
+    OPERATOR 1 pg_catalog.=,
+    FUNCTION 1 dlog.actor_ref_hash(dlog.actor_ref),
+    FUNCTION 2 dlog.actor_ref_hash_extended(dlog.actor_ref, bigint);
+
+-- What behaviors are made of.  Each is a domain over dlog.actor_ref as well,
+-- which has its name, owner and privileges.
+CREATE TABLE dlog.behavior
+(
+    behavior regtype PRIMARY KEY,
+    state regtype NOT NULL,
+    functions text[] NOT NULL,
+    mailbox_limit integer NOT NULL DEFAULT 0,
+    handler_timeout integer NOT NULL DEFAULT -1
+);
+COMMENT ON TABLE dlog.behavior IS
+    'what behaviors are made of; use the functions dlog.create_behavior, alter_behavior, drop_behavior';
+COMMENT ON COLUMN dlog.behavior.behavior IS 'the domain: the type of references to its actors';
+COMMENT ON COLUMN dlog.behavior.functions IS 'init and handlers, with their schemas';
+COMMENT ON COLUMN dlog.behavior.mailbox_limit IS 'messages; 0: what dlog.mailbox_limit says';
+COMMENT ON COLUMN dlog.behavior.handler_timeout IS 'ms; 0: no limit; -1: what dlog.handler_timeout says';
+GRANT SELECT ON dlog.behavior TO PUBLIC;
+
+-- An extension that creates behaviors creates them anew where it is restored.
+SELECT pg_catalog.pg_extension_config_dump('dlog.behavior',
+    $$WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend
+        WHERE classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objid = behavior AND deptype = 'e')$$);
+
+CREATE FUNCTION dlog.behavior_changed() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_behavior_changed';
+COMMENT ON FUNCTION dlog.behavior_changed() IS
+'checks a behavior that comes from a dump, and lets it depend on its functions and types';
+REVOKE ALL ON FUNCTION dlog.behavior_changed() FROM PUBLIC;
+
+CREATE TRIGGER behavior_changed AFTER INSERT ON dlog.behavior
+FOR EACH ROW EXECUTE FUNCTION dlog.behavior_changed();
+ALTER TABLE dlog.behavior ENABLE ALWAYS TRIGGER behavior_changed;
+
+CREATE FUNCTION dlog.create_behavior(
+    name text,
+    state regtype,
+    init text DEFAULT NULL,
+    handlers text[] DEFAULT NULL,
+    messages regtype[] DEFAULT NULL,
+    mailbox_limit integer DEFAULT NULL,
+    handler_timeout interval DEFAULT NULL
+) RETURNS regtype
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_create_behavior';
+COMMENT ON FUNCTION dlog.create_behavior(text, regtype, text, text[], regtype[], integer, interval) IS
+'makes a behavior, and the type of references to its actors; handlers are functions (state, message) RETURNS state';
+
+CREATE FUNCTION dlog.alter_behavior(
+    name text,
+    handlers text[] DEFAULT NULL,
+    drop_messages regtype[] DEFAULT NULL,
+    init text DEFAULT NULL,
+    mailbox_limit integer DEFAULT NULL,
+    handler_timeout interval DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_alter_behavior';
+COMMENT ON FUNCTION dlog.alter_behavior(text, text[], regtype[], text, integer, interval) IS
+'adds handlers, or puts them in place of those for the same messages; changes what else is not null';
+
+CREATE FUNCTION dlog.drop_behavior(name text, if_exists boolean DEFAULT false, cascade boolean DEFAULT false)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_drop_behavior';
+COMMENT ON FUNCTION dlog.drop_behavior(text, boolean, boolean) IS
+'drops a behavior, that is its domain; cascade: with the columns of that type, too';
+
+CREATE FUNCTION dlog.behavior_functions(
+    behavior regtype,
+    OUT init regprocedure,
+    OUT messages regtype[],
+    OUT handlers regprocedure[]
+) RETURNS record
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_behavior_functions';
+COMMENT ON FUNCTION dlog.behavior_functions(regtype) IS 'for the view dlog.behaviors';
+
+CREATE VIEW dlog.behaviors AS
+    SELECT b.behavior, pg_catalog.pg_get_userbyid(t.typowner) AS owner, b.state, f.init,
+        f.messages, f.handlers, b.mailbox_limit,
+        CASE WHEN b.handler_timeout >= 0
+             THEN b.handler_timeout * interval '1 ms' END AS handler_timeout,
+        t.typacl AS privileges,
+        pg_catalog.obj_description(t.oid, 'pg_type') AS description
+    FROM dlog.behavior b
+        JOIN pg_catalog.pg_type t ON t.oid = b.behavior,
+        LATERAL dlog.behavior_functions(b.behavior) f;
+COMMENT ON VIEW dlog.behaviors IS
+    'behaviors: the messages that their actors take, the handler of each, and who may send';
+GRANT SELECT ON dlog.behaviors TO PUBLIC;
+
+CREATE FUNCTION dlog.message_support(internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_message_support';
+COMMENT ON FUNCTION dlog.message_support(internal) IS
+'refuses messages that the behavior of their receiver does not take, when a statement is planned';
+
+
 -- ------------------------------------------------------------- partition
 
 -- The tables that dlog distributed.  Which partition lives where is in the

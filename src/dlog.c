@@ -13,6 +13,7 @@
 #include "base/function.h"
 #include "base/guc.h"
 #include "base/stop_point.h"
+#include "behavior/behavior.h"
 #include "deploy/deploy.h"
 #include "flock/flock.h"
 #include "partition/partition.h"
@@ -75,6 +76,7 @@ _PG_init(void)
 	runtime_init();
 	transport_init();
 	remote_init();
+	behavior_init();
 	partition_init();
 	flock_init();
 	deploy_init();

@@ -68,7 +68,10 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "utils/acl.h"
+#include "utils/regproc.h"
 
 /* 16 has one ownership check for all classes of objects. */
 static inline bool
@@ -76,9 +79,27 @@ object_ownercheck(Oid class_id, Oid object, Oid role)
 {
 	if (class_id == DatabaseRelationId)
 		return pg_database_ownercheck(object, role);
+	if (class_id == TypeRelationId)
+		return pg_type_ownercheck(object, role);
 	Assert(class_id == RelationRelationId);
 	return pg_class_ownercheck(object, role);
 }
+
+/* And one check of privileges. */
+static inline AclResult
+object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
+{
+	if (class_id == TypeRelationId)
+		return pg_type_aclcheck(object, role, mode);
+	Assert(class_id == ProcedureRelationId);
+	return pg_proc_aclcheck(object, role, mode);
+}
+
+/* 16 can report mistakes in another way than by an ERROR. */
+#define string_to_qualified_names(string) stringToQualifiedNameList(string)
+#else
+#include "utils/regproc.h"
+#define string_to_qualified_names(string) stringToQualifiedNameList(string, NULL)
 #endif
 
 /* --- 15 and 16 ---------------------------------------------------------- */

@@ -65,7 +65,7 @@ typedef struct BehaviorHandler
 {
 	Oid message_type;
 	Oid function;
-	FmgrInfo flinfo; /* looked up when first called; lives as long as the Behavior */
+	FmgrInfo flinfo; /* looked up by behavior_handler(); lives as long as the Behavior */
 } BehaviorHandler;
 
 /*
@@ -78,7 +78,8 @@ typedef struct Behavior
 	NameData name;
 	Oid owner; /* of the domain; its handlers run as who spawned the actor */
 	Oid state_type;
-	Oid init; /* function of the arguments of spawn, or InvalidOid: NULL state */
+	Oid init;			  /* function of the arguments of spawn, or InvalidOid: NULL state */
+	FmgrInfo init_flinfo; /* behavior_init_function() */
 	int n_handlers;
 	BehaviorHandler *handlers; /* ordered by message_type */
 	int mailbox_limit;		   /* messages; 0: dlog.mailbox_limit */
@@ -90,6 +91,9 @@ typedef struct Behavior
 extern Behavior *behavior_acquire(Oid id);					 /* ERROR 42704 if there is none */
 extern Behavior *behavior_acquire_by_name(const char *name); /* same; may be qualified */
 extern void behavior_release(Behavior *behavior);
+
+/* Its init to call, NULL if it has none.  A STRICT one makes NULL of any null. */
+extern FmgrInfo *behavior_init_function(Behavior *behavior);
 
 /* Its handler for a type of message; NULL if it takes none such. */
 extern BehaviorHandler *behavior_handler(Behavior *behavior, Oid message_type);
