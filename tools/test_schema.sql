@@ -87,3 +87,18 @@ CREATE FUNCTION test.timer_set(owner text, receiver text, content text, ms bigin
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_set';
 CREATE FUNCTION test.timer_cancel(timer bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_cancel';
+/*
+ * A supervisor in a world of its own, with a fake clock: a script goes in,
+ * and comes back with what the supervisor did at each line.
+ *
+ * supervisor STRATEGY [max_restarts=5] [within=10000] [any_significant |
+ * all_significant] [backoff=MS] [backoff_max=MS] [jitter=PART]; child NAME
+ * [permanent | transient | temporary] [shutdown=MS | brutal_kill | infinity]
+ * [significant] [supervisor]; begin; stop; show; start_child NAME ...,
+ * terminate_child, terminate_instance, restart_child, delete_child NAME; what befalls a
+ * child: fail, finish (normal), leave (shutdown), die (killed), up; what its
+ * actor is from now on: slow, broken, idle, stubborn, normal; after MS;
+ * random PART.
+ */
+CREATE FUNCTION test.supervisor(script text) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_supervisor';

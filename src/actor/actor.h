@@ -141,7 +141,7 @@ typedef struct ActorFailure
 
 extern void (*actor_failed_hook)(const ActorFailure *failure);
 
-/* A timer of a system behavior: timer(number) is called after that time. */
+/* A timer of a system behavior: timer(number) is called after that time, and never once it is cancelled. */
 extern void actor_timer_set(ActorAddress self, uint64 number, int64 delay_ms);
 extern void actor_timer_cancel(ActorAddress self, uint64 number);
 
