@@ -87,6 +87,7 @@ CREATE FUNCTION test.timer_set(owner text, receiver text, content text, ms bigin
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_set';
 CREATE FUNCTION test.timer_cancel(timer bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_cancel';
+
 /*
  * A supervisor in a world of its own, with a fake clock: a script goes in,
  * and comes back with what the supervisor did at each line.
