@@ -104,6 +104,12 @@ extern void actor_register_system_behavior(const SystemBehavior *behavior);
 /* In a function of a system behavior: exit when it has returned. */
 extern void system_actor_exit(ActorAddress self, ExitKind kind, const char *reason);
 
+/*
+ * For dlog.spawn(..., supervisor => name): checks that the present role may,
+ * and fills in supervisor, child and is_held.  Supervision's; may be NULL.
+ */
+extern void (*actor_supervise_hook)(const char *supervisor, ActorSpawn *spawn);
+
 /* Control, by anybody who may; takes effect at once, ahead of messages. */
 extern void actor_stop(ActorAddress actor, ExitKind kind, const char *reason);
 extern void actor_suspend(ActorAddress actor);
