@@ -62,6 +62,10 @@ tap:
 fuzz:
 	@tools/fuzz $(or $(filter-out 0,$(SECONDS)),60)
 
+##           membership in thousands of simulated worlds; SEEDS=2000 MEMBERS=1000
+simulate:
+	@tools/simulate $(or $(SEEDS),2000) $(or $(MEMBERS),1000)
+
 ##           three nodes, real data, and what can be asked of them
 demo:
 	@tools/demo
@@ -82,7 +86,7 @@ logs:
 cluster-stop:
 	@tools/cluster stop
 
-##           measure against plain PostgreSQL and postgres_fdw; B=query, SCALE=rows
+##           measure; B=query against others (SCALE=rows), B=membership simulated
 bench:
 	@bench/$(or $(B),query)/run
 
@@ -112,5 +116,5 @@ help:
 		text != "" { sub(/:.*/, ""); printf "make %-14s %s\n", $$0, text; text = "" }' \
 		Makefile
 
-.PHONY: all install test installcheck tap fuzz demo cluster psql logs cluster-stop \
+.PHONY: all install test installcheck tap fuzz simulate demo cluster psql logs cluster-stop \
 	bench lint format debug clean may-install clean-objects clean-scratch help
