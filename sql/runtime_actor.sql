@@ -47,12 +47,12 @@ SELECT test.actor_send(:a, '0/4000000000/1', 'x'), test.actor_send(:a, 'no such 
 SELECT count(*) FROM dlog.actors WHERE behavior IN ('first', 'second', 'third', 'fourth');
 
 -- a full mailbox refuses; what waits is still there
-SET dlog.max_mailbox_length = 16;
+SET dlog.mailbox_limit = 16;
 SELECT test.actor_spawn('full') AS a \gset
 SELECT test.actor_address(:a) AS address_a \gset
 SELECT test.actor_send(0, :'address_a', 'x'), count(*) FROM generate_series(1, 20) GROUP BY 1 ORDER BY 1 DESC;
 SELECT count(test.actor_receive(:a, 0)) FROM generate_series(1, 20);
-RESET dlog.max_mailbox_length;
+RESET dlog.mailbox_limit;
 
 SELECT count(*) FROM dlog.dead_letters WHERE reason = 'mailbox full';
 SELECT name FROM dlog.messages WHERE number IN (8, 9) ORDER BY number;

@@ -23,8 +23,8 @@ bool dlog_enable_raw_rows;
 int dlog_encryption;
 int dlog_insert_batch_size;
 char *dlog_listen_address;
+int dlog_mailbox_limit;
 int dlog_max_actors;
-int dlog_max_mailbox_length;
 int dlog_max_message_size;
 int dlog_max_nodes;
 int dlog_max_schedulers;
@@ -123,18 +123,19 @@ guc_init(void)
 		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
-		"dlog.max_actors",
-		"How many actors can live on this node at a time.",
-		"Each costs 256 bytes of shared memory once it has been used.",
-		&dlog_max_actors, 65536, 1024, 16777216, PGC_POSTMASTER, 0,
+		"dlog.mailbox_limit",
+		"Messages that may wait for an actor.",
+		"Senders of more are refused, or answered that it was full.  The "
+		"actors of one session share their limit.  Higher: more of a burst "
+		"is taken in, at the cost of shared memory.",
+		&dlog_mailbox_limit, 100000, 16, INT_MAX, PGC_SUSET, 0,
 		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
-		"dlog.max_mailbox_length",
-		"Messages that may wait for the actors of a process.",
-		"Senders of more are refused.  Higher: more of a burst is taken in, "
-		"at the cost of shared memory.",
-		&dlog_max_mailbox_length, 100000, 16, INT_MAX, PGC_SUSET, 0,
+		"dlog.max_actors",
+		"How many actors can live on this node at a time.",
+		"Each costs 192 bytes of shared memory once it has lived.",
+		&dlog_max_actors, 1048576, 1024, 16777216, PGC_POSTMASTER, 0,
 		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(

@@ -20,8 +20,8 @@ extern bool dlog_enable_raw_rows;
 extern int dlog_encryption;
 extern int dlog_insert_batch_size;
 extern char *dlog_listen_address;
+extern int dlog_mailbox_limit;
 extern int dlog_max_actors;
-extern int dlog_max_mailbox_length;
 extern int dlog_max_message_size; /* kB */
 extern int dlog_max_nodes;
 extern int dlog_max_schedulers;

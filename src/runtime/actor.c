@@ -7,6 +7,9 @@
  * with one read whether its address is still good.  Only the process that an
  * actor is bound to ends it.  No locks; the network process sends, too.
  *
+ * A slot has a hot and a cold part, in two tables.  Neither is touched, and
+ * so costs no memory, before the slot is first claimed.
+ *
  * A monitor is a small block of the arena in the list of the actor that it
  * watches.  The list is closed while the actor is not alive, and who finds
  * it closed tells the watcher at once: so nobody waits for a DOWN in vain.
@@ -28,6 +31,7 @@ typedef struct ActorTable
 	pg_atomic_uint32 alive;
 	uint32 first_incarnation; /* never changes after start */
 	uint32 n_slots;			  /* same */
+	ActorCold *cold;		  /* same */
 	pg_attribute_aligned(64) ActorSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } ActorTable;
 
@@ -60,6 +64,29 @@ actor_slot(uint32 slot)
 	return slot < actors->n_slots ? &actors->slot[slot] : NULL;
 }
 
+ActorCold *
+actor_cold(uint32 slot)
+{
+	return slot < actors->n_slots ? &actors->cold[slot] : NULL;
+}
+
+/* Good while the actor lives; after that, the name of some other. */
+const char *
+actor_behavior(uint32 number)
+{
+	ActorSlot *slot = &actors->slot[number];
+
+	if (slot->behavior_number == 0)
+		return slot->u.bound.behavior;
+	if (actor_slot_is_hosted(slot))
+	{
+		const char *name = *(void *volatile *) &actors->cold[number].extra;
+
+		return name != NULL ? name : "";
+	}
+	return shard_behavior_name(slot->behavior_number);
+}
+
 uint32
 actor_slots_used(void)
 {
@@ -82,7 +109,7 @@ slot_pop(void)
 
 	while ((uint32) top != 0)
 	{
-		uint64 next = ((top >> 32) + 1) << 32 | actors->slot[(uint32) top].next_free;
+		uint64 next = ((top >> 32) + 1) << 32 | actors->cold[(uint32) top].next_free;
 
 		if (pg_atomic_compare_exchange_u64(&actors->free, &top, next))
 			return (uint32) top;
@@ -90,7 +117,12 @@ slot_pop(void)
 	fresh = pg_atomic_read_u32(&actors->used);
 	while (fresh < actors->n_slots)
 		if (pg_atomic_compare_exchange_u32(&actors->used, &fresh, fresh + 1))
+		{
+			pg_atomic_init_u64(&actors->cold[fresh].monitors, MONITORS_CLOSED);
+			pg_atomic_write_u64(&actors->slot[fresh].identity,
+								IDENTITY(actors->first_incarnation, ACTOR_FREE));
 			return fresh;
+		}
 	return 0;
 }
 
@@ -100,16 +132,17 @@ slot_push(uint32 slot)
 	uint64 top = pg_atomic_read_u64(&actors->free);
 
 	do
-		actors->slot[slot].next_free = (uint32) top;
+		actors->cold[slot].next_free = (uint32) top;
 	while (!pg_atomic_compare_exchange_u64(&actors->free, &top, ((top >> 32) + 1) << 32 | slot));
 }
 
 /* A slot that is filled in as far as all kinds of actors have in common. */
 static ActorAddress
-slot_claim(const char *behavior)
+slot_claim(bool is_native)
 {
 	ActorAddress address = {THIS_NODE};
 	ActorSlot *slot;
+	ActorCold *cold;
 
 	address.slot = slot_pop();
 	if (address.slot == 0)
@@ -119,33 +152,37 @@ slot_claim(const char *behavior)
 				 errdetail("%d actors live on this node.", dlog_max_actors),
 				 errhint("Raise dlog.max_actors.")));
 	slot = &actors->slot[address.slot];
+	cold = &actors->cold[address.slot];
 	address.incarnation = INCARNATION(pg_atomic_read_u64(&slot->identity)) + 1;
+	if (INCARNATION_IS_NATIVE(address.incarnation) != is_native)
+		address.incarnation++;
 	if (address.incarnation == 0)
-		address.incarnation = 1;
+		address.incarnation = 2;
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_STARTING));
-	slot->database = MyDatabaseId;
-	slot->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;
-	slot->depth = 0;
-	slot->high_water = 0;
 	slot->received = 0;
-	slot->timers = 0;
-	slot->names = NULL;
-	slot->links = NULL;
+	slot->turn = 0;
+	slot->run_in_turn = 0;
 	slot->flags = 0;
-	slot->spawned_at = GetCurrentTimestamp();
-	strlcpy(slot->behavior, behavior, NAMEDATALEN);
+	cold->database = MyDatabaseId;
+	cold->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;
+	cold->timers = 0;
+	cold->names = NULL;
+	cold->links = NULL;
+	cold->depth = 0;
+	slot->high_water = 0;
+	cold->spawned_at = GetCurrentTimestamp();
+	cold->extra = NULL;
 	return address;
 }
 
 static void
 slot_is_alive(ActorAddress address)
 {
-	ActorSlot *slot = &actors->slot[address.slot];
-
-	pg_atomic_write_u64(&slot->monitors, 0);
-	pg_atomic_write_u32(&slot->interrupted, 0);
+	pg_atomic_write_u64(&actors->cold[address.slot].monitors, 0);
+	pg_atomic_write_u32(&actors->cold[address.slot].interrupted, 0);
 	pg_write_barrier();
-	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_ALIVE));
+	pg_atomic_write_u64(&actors->slot[address.slot].identity,
+						IDENTITY(address.incarnation, ACTOR_ALIVE));
 	pg_atomic_fetch_add_u32(&actors->alive, 1);
 }
 
@@ -156,28 +193,28 @@ slot_is_alive(ActorAddress address)
 ActorAddress
 actor_claim_bound(const char *behavior, void *bound)
 {
-	ActorAddress address = slot_claim(behavior);
+	ActorAddress address = slot_claim(false);
 	ActorSlot *slot = &actors->slot[address.slot];
 
 	slot->process = my_process_slot;
 	slot->behavior_number = 0;
-	slot->bound = bound;
+	slot->u.bound.actor = bound;
+	strlcpy(slot->u.bound.behavior, behavior, NAMEDATALEN);
 	slot_is_alive(address);
 	return address;
 }
 
 ActorAddress
-actor_claim_native(const char *behavior, int number, const void *state, Size size)
+actor_claim_native(int number, const void *state, Size size)
 {
-	ActorAddress address = slot_claim(behavior);
+	ActorAddress address = slot_claim(true);
 	ActorSlot *slot = &actors->slot[address.slot];
 
 	slot->process = PROCESS_NONE;
 	slot->behavior_number = number;
-	slot->bound = NULL;
-	memset(slot->state, 0, NATIVE_STATE_SIZE);
+	memset(slot->u.state, 0, NATIVE_STATE_SIZE);
 	if (size > 0)
-		memcpy(slot->state, state, size);
+		memcpy(slot->u.state, state, size);
 	slot_is_alive(address);
 	return address;
 }
@@ -224,15 +261,16 @@ void
 actor_exit(ActorAddress address, const char *reason)
 {
 	ActorSlot *slot = &actors->slot[address.slot];
+	ActorCold *cold = &actors->cold[address.slot];
 	Monitor *monitor;
 
 	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_ALIVE));
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_EXITING));
 	pg_memory_barrier();
-	timer_actor_exited(slot);
-	name_actor_exited(slot);
+	timer_actor_exited(cold);
+	name_actor_exited(cold);
 	link_actor_exited(address, reason);
-	monitor = (Monitor *) pg_atomic_exchange_u64(&slot->monitors, MONITORS_CLOSED);
+	monitor = (Monitor *) pg_atomic_exchange_u64(&cold->monitors, MONITORS_CLOSED);
 	while (monitor != NULL)
 	{
 		Monitor *next = monitor->next;
@@ -240,6 +278,8 @@ actor_exit(ActorAddress address, const char *reason)
 		send_down(monitor, address.slot, reason);
 		monitor = next;
 	}
+	if (cold->extra != NULL)
+		arena_free(cold->extra);
 	pg_atomic_fetch_sub_u32(&actors->alive, 1);
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
 	slot_push(address.slot);
@@ -256,6 +296,8 @@ dead_letter_reason(SendResult result)
 			return DEAD_LETTER_MAILBOX_FULL;
 		case SEND_NODE_DOWN:
 			return DEAD_LETTER_NODE_DOWN;
+		case SEND_NO_MEMORY:
+			return DEAD_LETTER_NO_MEMORY;
 		default:
 			return DEAD_LETTER_NO_ACTOR;
 	}
@@ -323,16 +365,18 @@ actor_send(ActorAddress to, Message *message)
 	pg_read_barrier();
 	if (slot->behavior_number == HOSTED_ACTOR)
 	{
-		SendResult result = actor_host->send(to, slot->state, message);
+		SendResult result = actor_host->send(to, slot->u.state, message);
 
 		if (result != SEND_OK)
 			return refuse(message, dead_letter_reason(result), result);
 		return SEND_OK;
 	}
-	if (slot->behavior_number != 0)
+	if (INCARNATION_IS_NATIVE(to.incarnation))
 	{
-		if (shard_send(to, message) != SEND_OK)
-			return refuse(message, DEAD_LETTER_MAILBOX_FULL, SEND_MAILBOX_FULL);
+		SendResult result = shard_send(to, message);
+
+		if (result != SEND_OK)
+			return refuse(message, dead_letter_reason(result), result);
 		return SEND_OK;
 	}
 	process = slot->process;
@@ -341,7 +385,7 @@ actor_send(ActorAddress to, Message *message)
 
 	/* Should it exit right now, that process answers for it. */
 	if (is_urgent)
-		pg_atomic_write_u32(&slot->interrupted, to.incarnation);
+		pg_atomic_write_u32(&actors->cold[to.slot].interrupted, to.incarnation);
 	if (!process_push(process, message))
 		return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
 	if (is_urgent)
@@ -422,7 +466,7 @@ actor_database(ActorAddress address)
 
 	if (slot == NULL)
 		return InvalidOid;
-	database = slot->database;
+	database = actors->cold[address.slot].database;
 	pg_read_barrier();
 	return actor_exists(address) ? database : InvalidOid;
 }
@@ -445,8 +489,7 @@ actor_is_coming(ActorAddress address)
 bool
 actor_is_native(ActorAddress address)
 {
-	return actor_exists(address) && actors->slot[address.slot].behavior_number != 0 &&
-		   !actor_slot_is_hosted(&actors->slot[address.slot]);
+	return INCARNATION_IS_NATIVE(address.incarnation) && actor_exists(address);
 }
 
 /* --------------------------------------------------------- hosted actors */
@@ -472,16 +515,30 @@ actor_slot_is_hosted(const ActorSlot *slot)
 ActorAddress
 hosted_actor_claim(const char *behavior, Oid database, Oid role, void **state)
 {
-	ActorAddress address = slot_claim(behavior);
-	ActorSlot *slot = &actors->slot[address.slot];
+	char *name = arena_alloc(NAMEDATALEN);
+	ActorAddress address;
+	ActorSlot *slot;
+
+	strlcpy(name, behavior, NAMEDATALEN);
+	PG_TRY();
+	{
+		address = slot_claim(false);
+	}
+	PG_CATCH();
+	{
+		arena_free(name);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	slot = &actors->slot[address.slot];
 
 	slot->process = PROCESS_NONE;
 	slot->behavior_number = HOSTED_ACTOR;
-	slot->bound = NULL;
-	slot->database = database;
-	slot->role = role;
-	memset(slot->state, 0, HOSTED_STATE_SIZE);
-	*state = slot->state;
+	actors->cold[address.slot].extra = name;
+	actors->cold[address.slot].database = database;
+	actors->cold[address.slot].role = role;
+	memset(slot->u.state, 0, HOSTED_STATE_SIZE);
+	*state = slot->u.state;
 	return address;
 }
 
@@ -498,9 +555,10 @@ hosted_actor_abandon(ActorAddress address)
 	ActorSlot *slot = &actors->slot[address.slot];
 
 	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_STARTING));
+	arena_free(actors->cold[address.slot].extra);
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
 	pg_memory_barrier();
-	name_actor_exited(slot);
+	name_actor_exited(&actors->cold[address.slot]);
 	slot_push(address.slot);
 }
 
@@ -517,7 +575,7 @@ hosted_actor_state(ActorAddress address)
 {
 	if (!actor_exists(address) || !actor_slot_is_hosted(&actors->slot[address.slot]))
 		return NULL;
-	return actors->slot[address.slot].state;
+	return actors->slot[address.slot].u.state;
 }
 
 /* The same for whoever lives in a slot, for looking at all of them. */
@@ -537,13 +595,13 @@ hosted_actor_state_of_slot(uint32 number, ActorAddress *address)
 Oid
 hosted_actor_role(ActorAddress address)
 {
-	return actors->slot[address.slot].role;
+	return actors->cold[address.slot].role;
 }
 
 const char *
 hosted_actor_behavior(ActorAddress address)
 {
-	return actors->slot[address.slot].behavior;
+	return actors->cold[address.slot].extra;
 }
 
 uint32
@@ -566,7 +624,8 @@ static void
 monitor_add(Monitor *monitor, uint32 watched)
 {
 	ActorSlot *slot = &actors->slot[watched];
-	uint64 first = pg_atomic_read_u64(&slot->monitors);
+	pg_atomic_uint64 *monitors = &actors->cold[watched].monitors;
+	uint64 first = pg_atomic_read_u64(monitors);
 
 	do
 	{
@@ -582,7 +641,7 @@ monitor_add(Monitor *monitor, uint32 watched)
 		 * If the slot is given to another actor right here, that one's exit
 		 * tells the watcher; late, but then it was gone when it was asked for.
 		 */
-	} while (!pg_atomic_compare_exchange_u64(&slot->monitors, &first, (uint64) monitor));
+	} while (!pg_atomic_compare_exchange_u64(monitors, &first, (uint64) monitor));
 }
 
 /*
@@ -615,18 +674,19 @@ actor_monitor(ActorAddress watcher, ActorAddress other)
 void
 actor_demonitor(ActorAddress watcher, ActorAddress other)
 {
-	ActorSlot *slot = other.slot == 0 ? NULL : actor_slot(other.slot);
+	pg_atomic_uint64 *monitors;
 	uint64 first;
 	Monitor *monitor;
 
-	if (slot == NULL)
+	if (other.slot == 0 || actor_slot(other.slot) == NULL)
 		return;
-	first = pg_atomic_read_u64(&slot->monitors);
+	monitors = &actors->cold[other.slot].monitors;
+	first = pg_atomic_read_u64(monitors);
 	do
 	{
 		if (first == MONITORS_CLOSED || first == 0)
 			return;
-	} while (!pg_atomic_compare_exchange_u64(&slot->monitors, &first, 0));
+	} while (!pg_atomic_compare_exchange_u64(monitors, &first, 0));
 
 	/* The list is ours; put the others' back, who learn if it has exited. */
 	for (monitor = (Monitor *) first; monitor != NULL;)
@@ -644,18 +704,24 @@ actor_demonitor(ActorAddress watcher, ActorAddress other)
 
 /* --------------------------------------------------------- shared memory */
 
+static Size
+slots_size(void)
+{
+	return MAXALIGN(offsetof(ActorTable, slot) + mul_size((Size) dlog_max_actors + 1, sizeof(ActorSlot)));
+}
+
 Size
 actor_shmem_size(void)
 {
-	return add_size(offsetof(ActorTable, slot) + PG_CACHE_LINE_SIZE,
-					mul_size((Size) dlog_max_actors + 1, sizeof(ActorSlot)));
+	return add_size(slots_size() + PG_CACHE_LINE_SIZE,
+					mul_size((Size) dlog_max_actors + 1, sizeof(ActorCold)));
 }
 
+/* The slots themselves are zero, as all shared memory is at first. */
 void
 actor_shmem_init(void)
 {
 	bool found;
-	uint32 i;
 
 	actors = (ActorTable *) CACHELINEALIGN(ShmemInitStruct("dlog actors", actor_shmem_size(), &found));
 	if (found)
@@ -664,14 +730,9 @@ actor_shmem_init(void)
 	pg_atomic_init_u32(&actors->used, 1);
 	pg_atomic_init_u32(&actors->alive, 0);
 	actors->n_slots = dlog_max_actors + 1;
+	actors->cold = (ActorCold *) ((char *) actors + slots_size());
 
 	/* Addresses of before a restart must not be good by accident. */
 	if (!pg_strong_random(&actors->first_incarnation, sizeof(uint32)))
 		actors->first_incarnation = (uint32) GetCurrentTimestamp();
-	for (i = 0; i < actors->n_slots; i++)
-	{
-		pg_atomic_init_u64(&actors->slot[i].identity, IDENTITY(actors->first_incarnation, ACTOR_FREE));
-		pg_atomic_init_u64(&actors->slot[i].monitors, MONITORS_CLOSED);
-		pg_atomic_init_u32(&actors->slot[i].interrupted, 0);
-	}
 }

@@ -21,6 +21,7 @@ struct BoundActor
 	dlist_node node; /* in living */
 	ActorAddress address;
 	ActorSlot *slot;
+	ActorCold *cold;
 	Message *first; /* received, oldest first */
 	Message *last;
 	bool has_exited;
@@ -80,6 +81,7 @@ bound_actor_spawn(MemoryContext context, const char *behavior)
 	actor = MemoryContextAllocZero(context, sizeof(BoundActor));
 	actor->address = actor_claim_bound(behavior, actor);
 	actor->slot = actor_slot(actor->address.slot);
+	actor->cold = actor_cold(actor->address.slot);
 	dlist_push_tail(&living, &actor->node);
 	actor->at_reset.func = exit_at_reset;
 	actor->at_reset.arg = actor;
@@ -114,7 +116,7 @@ bound_actor_address(BoundActor *actor)
 bool
 bound_actor_is_interrupted(BoundActor *actor)
 {
-	return pg_atomic_read_u32(&actor->slot->interrupted) == actor->address.incarnation;
+	return pg_atomic_read_u32(&actor->cold->interrupted) == actor->address.incarnation;
 }
 
 /*
@@ -140,7 +142,7 @@ bound_sort_mail(void)
 		 * reads there is certain.
 		 */
 		if (slot != NULL && slot->process == my_process_slot && actor_exists(message->to))
-			actor = slot->bound;
+			actor = slot->u.bound.actor;
 		message->next = NULL;
 		if (actor == NULL)
 		{
@@ -154,8 +156,8 @@ bound_sort_mail(void)
 			else
 				actor->first = message;
 			actor->last = message;
-			slot->depth++;
-			slot->high_water = Max(slot->high_water, slot->depth);
+			actor->cold->depth++;
+			actor->slot->high_water = Max(actor->slot->high_water, actor->cold->depth);
 		}
 		message = next;
 	}
@@ -183,7 +185,7 @@ bound_actor_receive(BoundActor *actor)
 	if (actor->first == NULL)
 		actor->last = NULL;
 	message->next = NULL;
-	actor->slot->depth--;
+	actor->cold->depth--;
 	actor->slot->received++;
 	pg_atomic_fetch_sub_u32(&my_process->queued, 1);
 	process_count_received(1);

@@ -74,6 +74,7 @@ dead_letter_reason_name(DeadLetterReason reason)
 		[DEAD_LETTER_NODE_DOWN] = "node down",
 		[DEAD_LETTER_NO_DATABASE] = "no such database",
 		[DEAD_LETTER_NO_HANDLER] = "no handler",
+		[DEAD_LETTER_NO_MEMORY] = "out of memory",
 	};
 
 	return names[reason];

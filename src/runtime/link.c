@@ -62,7 +62,7 @@ other_end(ActorLink *link, uint32 slot)
 static void
 list_add(ActorLink *link, LinkSide *side)
 {
-	ActorSlot *slot = actor_slot(side->slot);
+	ActorCold *slot = actor_cold(side->slot);
 
 	side->previous = NULL;
 	side->next = slot->links;
@@ -79,7 +79,7 @@ list_remove(LinkSide *side)
 	if (side->previous != NULL)
 		side_of(side->previous, side->slot)->next = side->next;
 	else
-		actor_slot(side->slot)->links = side->next;
+		actor_cold(side->slot)->links = side->next;
 }
 
 static void
@@ -94,8 +94,8 @@ link_remove(ActorLink *link)
 static ActorLink *
 link_find(ActorAddress one, ActorAddress other)
 {
-	ActorLink *of_one = actor_slot(one.slot)->links;
-	ActorLink *of_other = actor_slot(other.slot)->links;
+	ActorLink *of_one = actor_cold(one.slot)->links;
+	ActorLink *of_other = actor_cold(other.slot)->links;
 
 	while (of_one != NULL && of_other != NULL)
 	{
@@ -278,7 +278,7 @@ exit_signal_reason(const char *payload, Size size, bool traps_exits, bool *as_me
 void
 link_actor_exited(ActorAddress address, const char *reason)
 {
-	ActorSlot *slot = actor_slot(address.slot);
+	ActorCold *slot = actor_cold(address.slot);
 
 	while (*(ActorLink *volatile *) &slot->links != NULL)
 	{

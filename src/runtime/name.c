@@ -56,7 +56,7 @@ static void
 take_out(ActorName **link)
 {
 	ActorName *taken = *link;
-	ActorName **of_actor = &actor_slot(taken->actor.slot)->names;
+	ActorName **of_actor = &actor_cold(taken->actor.slot)->names;
 
 	*link = taken->next;
 	while (*of_actor != taken)
@@ -74,7 +74,7 @@ take_out(ActorName **link)
 NameResult
 name_register(Oid database, const char *name, ActorAddress actor)
 {
-	ActorSlot *slot = actor.node == THIS_NODE && actor.slot != 0 ? actor_slot(actor.slot) : NULL;
+	ActorCold *slot = actor.node == THIS_NODE && actor.slot != 0 ? actor_cold(actor.slot) : NULL;
 	NameResult result = NAME_OK;
 	ActorName *fresh;
 	ActorName **link;
@@ -163,7 +163,7 @@ name_lookup(Oid database, const char *name, ActorAddress *actor)
 bool
 name_of_actor(ActorAddress actor, char name[NAMEDATALEN])
 {
-	ActorSlot *slot = actor.slot != 0 ? actor_slot(actor.slot) : NULL;
+	ActorCold *slot = actor.slot != 0 ? actor_cold(actor.slot) : NULL;
 	bool is_named = false;
 
 	if (slot == NULL || *(ActorName *volatile *) &slot->names == NULL)
@@ -183,7 +183,7 @@ name_of_actor(ActorAddress actor, char name[NAMEDATALEN])
  *		An actor has been marked as exiting: its names are free again.
  */
 void
-name_actor_exited(ActorSlot *slot)
+name_actor_exited(ActorCold *slot)
 {
 	ActorName *taken;
 	ActorName *next;

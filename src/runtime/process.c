@@ -245,7 +245,7 @@ process_push(uint16 slot, Message *message)
 bool
 process_has_room(uint16 slot)
 {
-	return (int32) pg_atomic_read_u32(&processes[slot].queued) < dlog_max_mailbox_length;
+	return (int32) pg_atomic_read_u32(&processes[slot].queued) < dlog_mailbox_limit;
 }
 
 bool

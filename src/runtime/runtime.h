@@ -73,7 +73,8 @@ typedef enum SendResult
 	SEND_OK,
 	SEND_NO_ACTOR,	   /* no such actor, or an older incarnation of it */
 	SEND_MAILBOX_FULL, /* control messages are never refused for this */
-	SEND_NODE_DOWN	   /* the link to its node is not up */
+	SEND_NODE_DOWN,	   /* the link to its node is not up */
+	SEND_NO_MEMORY	   /* the arena is full */
 } SendResult;
 
 /*
@@ -201,16 +202,38 @@ typedef struct NativeMessage
 typedef void (*NativeHandler)(NativeActor *self, void *state, const NativeMessage *message);
 
 #define NATIVE_STATE_SIZE 96
+/* Up to this size a payload lies in the queue itself. */
+#define NATIVE_INLINE_PAYLOAD 40
 
 extern void runtime_register_behavior(const char *name, NativeHandler handler);
+/* Messages that may wait for one actor of it; without: dlog.mailbox_limit. */
+extern void runtime_limit_mailbox(const char *behavior, uint32 limit);
 extern ActorAddress native_actor_spawn(const char *behavior, const void *state, Size size);
-/* in its handler only */
+
+/*
+ * In its handler only.  SEND_OK is no promise: should the receiver be gone or
+ * its mailbox be full when the message gets there, an UNDELIVERED comes back.
+ * native_send_place() is where the next message to this receiver goes; NULL:
+ * native_send_any() must do it.
+ */
 extern ActorAddress native_actor_address(NativeActor *self);
-extern SendResult native_send(NativeActor *self, ActorAddress to, uint16 type,
-							  const void *payload, Size size);
+extern void *native_send_place(NativeActor *self, ActorAddress to, uint16 type, Size size);
+extern SendResult native_send_any(NativeActor *self, ActorAddress to, uint16 type,
+								  const void *payload, Size size);
 extern void native_actor_exit(NativeActor *self);
 extern void native_actor_stop(NativeActor *self, const char *reason);
 extern void native_actor_trap_exits(NativeActor *self, bool traps);
+
+static inline SendResult
+native_send(NativeActor *self, ActorAddress to, uint16 type, const void *payload, Size size)
+{
+	void *place = size <= NATIVE_INLINE_PAYLOAD ? native_send_place(self, to, type, size) : NULL;
+
+	if (place == NULL)
+		return native_send_any(self, to, type, payload, size);
+	memcpy(place, payload, size);
+	return SEND_OK;
+}
 
 /*
  * Hosted actors (actor.c).  Their mailboxes are kept, and their messages run,

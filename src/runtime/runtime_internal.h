@@ -73,48 +73,73 @@ typedef enum ActorState
 #define ACTOR_TRAPS_EXITS 1
 
 /*
- * The first two cache lines are what running a native actor touches.
+ * Whether an actor is native can be told from its address alone, so that a
+ * sender need not touch the receiver's memory: its incarnation is odd.
+ */
+#define INCARNATION_IS_NATIVE(incarnation) (((incarnation) & 1) != 0)
+
+/* What a bound actor has where others have their state. */
+typedef struct BoundPart
+{
+	void *actor; /* BoundActor, an address in its process */
+	char behavior[NAMEDATALEN];
+} BoundPart;
+
+/*
+ * What running an actor touches: two cache lines, the first of which is all
+ * that a native actor with a small state needs.
  */
 typedef struct ActorSlot
 {
 	/* incarnation in the high half, ActorState in the low half */
 	pg_atomic_uint64 identity;
-	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
-	union
-	{
-		uint32 next_free; /* while it is free */
-		uint32 flags;	  /* while it is alive */
-	};
-	/* the rest never changes while alive, or is written by its process alone */
+	/* never changes while alive, or is written by who runs it alone */
+	uint64 received;
+	uint32 turn;			/* of its shard, in which it last ran */
+	uint16 run_in_turn;		/* messages that it got in that turn */
+	uint16 flags;			/* ACTOR_... */
 	uint16 process;			/* PROCESS_NONE: a native actor */
 	uint16 behavior_number; /* 0: bound; HOSTED_ACTOR */
-	uint64 received;
-	char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
-	/* bound actors, and the views */
+	uint32 high_water;		/* most that ever waited in a mailbox of its own */
+	union
+	{
+		char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
+		BoundPart bound;
+	} u;
+} ActorSlot;
+
+StaticAssertDecl(offsetof(ActorSlot, u) == 32, "a small state is in the first cache line");
+StaticAssertDecl(sizeof(ActorSlot) == 128, "the hot part of an actor is two cache lines");
+
+/* The rest of an actor, in a table of its own. */
+typedef struct ActorCold
+{
+	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
+	/* the rest never changes while alive, or is written by who runs it alone */
+	uint32 next_free;			  /* while it is free */
 	pg_atomic_uint32 interrupted; /* incarnation that an urgent message was for */
 	Oid database;
 	Oid role;
-	uint32 depth;	   /* messages waiting, as far as its process has looked */
-	uint32 high_water; /* most that ever waited */
+	uint32 depth;  /* messages waiting in a mailbox of its own */
 	uint32 timers;	   /* first of them; guarded by timer.c's lock */
 	TimestampTz spawned_at;
-	void *bound;			 /* BoundActor, an address in its process */
 	struct ActorName *names; /* guarded by name.c's lock */
 	struct ActorLink *links; /* guarded by link.c's lock */
-	char behavior[NAMEDATALEN];
-} ActorSlot;
+	void *extra; /* a block: native actors' Extra, see shard.c; hosted ones' behavior */
+} ActorCold;
 
-StaticAssertDecl(offsetof(ActorSlot, interrupted) == 128, "the hot part of an actor is two cache lines");
-StaticAssertDecl(sizeof(ActorSlot) <= 256, "actors are small");
+StaticAssertDecl(sizeof(ActorCold) == 64, "the cold part of an actor is small");
 
 extern ActorAddress actor_claim_bound(const char *behavior, void *bound);
-extern ActorAddress actor_claim_native(const char *behavior, int number, const void *state, Size size);
+extern ActorAddress actor_claim_native(int number, const void *state, Size size);
 extern bool actor_is_native(ActorAddress address);
 extern bool actor_slot_is_hosted(const ActorSlot *slot);
 extern const ActorHost *actor_host; /* NULL: none */
 extern bool actor_is_coming(ActorAddress address);
 extern void actor_exit(ActorAddress address, const char *reason);
 extern ActorSlot *actor_slot(uint32 slot);
+extern ActorCold *actor_cold(uint32 slot);
+extern const char *actor_behavior(uint32 slot);
 extern uint32 actor_slots_used(void);
 extern uint32 actor_count(void);
 
@@ -135,7 +160,7 @@ extern void link_shmem_init(void);
 
 typedef struct ActorName ActorName;
 
-extern void name_actor_exited(ActorSlot *slot);
+extern void name_actor_exited(ActorCold *slot);
 extern uint32 name_count(void);
 
 extern Size name_shmem_size(void);
@@ -143,7 +168,7 @@ extern void name_shmem_init(void);
 
 /* --- timer.c ------------------------------------------------------------- */
 
-extern void timer_actor_exited(ActorSlot *slot);
+extern void timer_actor_exited(ActorCold *slot);
 extern long timers_serve(void);
 extern bool timers_keep(bool in_any_case);
 extern void timers_leave(void);
@@ -168,6 +193,7 @@ extern bool shards_have_work(void);
 extern void shards_run(bool (*is_interrupted)(void));
 extern void shards_wake_waiting(void);
 extern int shard_holder(uint32 slot);
+extern const char *shard_behavior_name(int number);
 extern Size shards_shmem_size(void);
 extern void shards_shmem_init(void);
 
@@ -180,6 +206,7 @@ typedef enum DeadLetterReason
 	DEAD_LETTER_NODE_DOWN,
 	DEAD_LETTER_NO_DATABASE,
 	DEAD_LETTER_NO_HANDLER,
+	DEAD_LETTER_NO_MEMORY,
 	DEAD_LETTER_REASONS
 } DeadLetterReason;
 

@@ -83,6 +83,8 @@ dlog_actors(PG_FUNCTION_ARGS)
 		ActorSlot *slot = actor_slot(i);
 		uint64 identity = pg_atomic_read_u64(&slot->identity);
 		ActorSlot copy;
+		ActorCold cold;
+		char behavior[NAMEDATALEN];
 		ActorAddress address = {THIS_NODE, i, (uint32) (identity >> 32)};
 		Datum values[10];
 		bool nulls[10] = {false};
@@ -92,17 +94,19 @@ dlog_actors(PG_FUNCTION_ARGS)
 			continue;
 		pg_read_barrier();
 		memcpy(&copy, slot, sizeof(ActorSlot));
+		memcpy(&cold, actor_cold(i), sizeof(ActorCold));
+		strlcpy(behavior, actor_behavior(i), NAMEDATALEN);
 		pg_read_barrier();
 		if (pg_atomic_read_u64(&slot->identity) != identity)
 			continue;
 
 		values[0] = address_datum(address);
-		values[1] = CStringGetTextDatum(copy.behavior);
-		values[2] = database_name_datum(copy.database, &nulls[2]);
-		nulls[3] = !OidIsValid(copy.role);
+		values[1] = CStringGetTextDatum(behavior);
+		values[2] = database_name_datum(cold.database, &nulls[2]);
+		nulls[3] = !OidIsValid(cold.role);
 		if (!nulls[3])
 		{
-			char *role = GetUserNameFromId(copy.role, true);
+			char *role = GetUserNameFromId(cold.role, true);
 
 			nulls[3] = role == NULL;
 			values[3] = role ? CStringGetTextDatum(role) : (Datum) 0;
@@ -111,9 +115,9 @@ dlog_actors(PG_FUNCTION_ARGS)
 		{
 			HostedView view;
 
-			actor_host->view(slot->state, &view);
+			actor_host->view(slot->u.state, &view);
 			pid = view.pid;
-			copy.depth = view.depth;
+			cold.depth = view.depth;
 			copy.high_water = view.high_water;
 			copy.received = view.received;
 		}
@@ -121,11 +125,11 @@ dlog_actors(PG_FUNCTION_ARGS)
 			pid = actor_pid(i, &copy);
 		values[4] = Int32GetDatum(pid);
 		nulls[4] = pid == 0;
-		values[5] = Int32GetDatum(copy.depth);
+		values[5] = Int32GetDatum(cold.depth);
 		values[6] = Int32GetDatum(copy.high_water);
 		nulls[5] = nulls[6] = copy.behavior_number != 0 && !actor_slot_is_hosted(&copy);
 		values[7] = Int64GetDatum(copy.received);
-		values[8] = TimestampTzGetDatum(copy.spawned_at);
+		values[8] = TimestampTzGetDatum(cold.spawned_at);
 		put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

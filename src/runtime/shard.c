@@ -57,7 +57,6 @@
 /* How many actors ahead are fetched into the cache. */
 #define PREFETCH 16
 
-#define INLINE_PAYLOAD 40
 #define NOT_INLINE PG_UINT16_MAX
 
 /* A message in a block: 64 bytes. */
@@ -70,7 +69,7 @@ typedef struct Mail
 	uint16 size; /* NOT_INLINE: a message of its own */
 	union
 	{
-		char payload[INLINE_PAYLOAD];
+		char payload[NATIVE_INLINE_PAYLOAD];
 		Message *message;
 	} u;
 } Mail;
@@ -127,6 +126,7 @@ static struct
 {
 	const char *name;
 	NativeHandler handler;
+	uint32 mailbox_limit; /* 0: dlog.mailbox_limit */
 } behaviors[MAX_BEHAVIORS + 1];
 static int n_behaviors = 0;
 
@@ -169,6 +169,20 @@ runtime_register_behavior(const char *name, NativeHandler handler)
 }
 
 /*
+ * runtime_limit_mailbox
+ *		Messages that may wait for one actor of this behavior.  From _PG_init.
+ */
+void
+runtime_limit_mailbox(const char *behavior, uint32 limit)
+{
+	int i;
+
+	for (i = 1; i <= n_behaviors; i++)
+		if (strcmp(behaviors[i].name, behavior) == 0)
+			behaviors[i].mailbox_limit = limit;
+}
+
+/*
  * native_actor_spawn
  *		A new native actor, with a copy of this as its state.
  *
@@ -184,11 +198,17 @@ native_actor_spawn(const char *behavior, const void *state, Size size)
 	process_attach();
 	for (i = 1; i <= n_behaviors; i++)
 		if (strcmp(behaviors[i].name, behavior) == 0)
-			return actor_claim_native(behavior, i, state, size);
+			return actor_claim_native(i, state, size);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("behavior \"%s\" does not exist", behavior)));
 	return (ActorAddress){0};
+}
+
+const char *
+shard_behavior_name(int number)
+{
+	return number <= n_behaviors ? behaviors[number].name : "?";
 }
 
 /*
@@ -529,9 +549,9 @@ shard_send(ActorAddress to, Message *message)
 		mail = block ? &block->mail[block->count++] : NULL;
 	}
 	if (mail == NULL)
-		return SEND_MAILBOX_FULL;
+		return SEND_NO_MEMORY;
 	mail_fill(mail, to, message->from, message->type);
-	if (message->size <= INLINE_PAYLOAD)
+	if (message->size <= NATIVE_INLINE_PAYLOAD)
 	{
 		mail->size = message->size;
 		memcpy(mail->u.payload, message->payload, message->size);
@@ -556,32 +576,40 @@ shard_send(ActorAddress to, Message *message)
 }
 
 /*
- * native_send
- *		Send a message in the name of the actor whose handler runs.
+ * native_send_place
+ *		Where to write the payload of the next message to a native actor of
+ *		this node, sent in the name of the one whose handler runs.
  *
- * As with actor_send(), SEND_OK is no promise: should the receiver exit
- * before it gets there, an UNDELIVERED comes back.
+ * NULL when it is no such actor or the arena is full.
+ */
+void *
+native_send_place(NativeActor *self, ActorAddress to, uint16 type, Size size)
+{
+	Mail *mail;
+
+	if (to.node != THIS_NODE || !INCARNATION_IS_NATIVE(to.incarnation) ||
+		actor_slot(to.slot) == NULL)
+		return NULL;
+	mail = mail_place(SHARD_OF(to.slot));
+	if (mail == NULL)
+		return NULL;
+	mail_fill(mail, to, self->address, type);
+	mail->size = size;
+	process_count_sent();
+	return mail->u.payload;
+}
+
+/*
+ * native_send_any
+ *		Send any message in the name of the actor whose handler runs.
  */
 SendResult
-native_send(NativeActor *self, ActorAddress to, uint16 type, const void *payload, Size size)
+native_send_any(NativeActor *self, ActorAddress to, uint16 type, const void *payload, Size size)
 {
-	Message *message;
+	Message *message = message_try_create(type, size);
 
-	if (to.node == THIS_NODE && size <= INLINE_PAYLOAD && actor_is_native(to))
-	{
-		Mail *mail = mail_place(SHARD_OF(to.slot));
-
-		if (mail == NULL)
-			return SEND_MAILBOX_FULL;
-		mail_fill(mail, to, self->address, type);
-		mail->size = size;
-		memcpy(mail->u.payload, payload, size);
-		process_count_sent();
-		return SEND_OK;
-	}
-	message = message_try_create(type, size);
 	if (message == NULL)
-		return SEND_MAILBOX_FULL;
+		return SEND_NO_MEMORY;
 	memcpy(message->payload, payload, size);
 	message->from = self->address;
 	return actor_send(to, message);
@@ -663,7 +691,7 @@ run_mail(Mail *mail)
 	current.exits = false;
 	slot->received++;
 	if (message.type != MESSAGE_EXIT || is_for_handler(&message))
-		behaviors[slot->behavior_number].handler(&current, slot->state, &message);
+		behaviors[slot->behavior_number].handler(&current, slot->u.state, &message);
 	end_mail(current.exits ? current.reason : NULL);
 }
 

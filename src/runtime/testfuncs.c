@@ -130,6 +130,7 @@ dlog_test_actor_send(PG_FUNCTION_ARGS)
 		[SEND_NO_ACTOR] = "no actor",
 		[SEND_MAILBOX_FULL] = "mailbox full",
 		[SEND_NODE_DOWN] = "node down",
+		[SEND_NO_MEMORY] = "out of memory",
 	};
 	ActorAddress from = {0};
 	ActorAddress to = parse_address(text_to_cstring(PG_GETARG_TEXT_PP(1)));

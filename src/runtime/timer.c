@@ -207,7 +207,7 @@ static void
 owner_add(uint32 number)
 {
 	Timer *timer = timer_at(number);
-	ActorSlot *slot = actor_slot(timer->owner.slot);
+	ActorCold *slot = actor_cold(timer->owner.slot);
 
 	timer->previous = NO_TIMER;
 	timer->next = slot->timers;
@@ -226,7 +226,7 @@ owner_remove(uint32 number)
 	if (timer->previous != NO_TIMER)
 		timer_at(timer->previous)->next = timer->next;
 	else
-		actor_slot(timer->owner.slot)->timers = timer->next;
+		actor_cold(timer->owner.slot)->timers = timer->next;
 }
 
 /* Wake the keeper if it would be late for this. */
@@ -384,7 +384,7 @@ timer_cancel(TimerId id)
  *		An actor has been marked as exiting: its timers vanish.
  */
 void
-timer_actor_exited(ActorSlot *slot)
+timer_actor_exited(ActorCold *slot)
 {
 	while (*(volatile uint32 *) &slot->timers != NO_TIMER)
 	{
@@ -456,7 +456,7 @@ number_of(const Timer *timer)
 	/* the owner's list says which it is, without a search */
 	if (timer->previous != NO_TIMER)
 		return timer_at(timer->previous)->next;
-	return actor_slot(timer->owner.slot)->timers;
+	return actor_cold(timer->owner.slot)->timers;
 }
 
 /*

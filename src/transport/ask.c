@@ -31,6 +31,8 @@ describe_refusal(SendResult reason)
 			return "the link to it was lost";
 		case SEND_MAILBOX_FULL:
 			return "it has too many messages waiting";
+		case SEND_NO_MEMORY:
+			return "its shared memory for messages is full";
 		default:
 			return "it has no such database with dlog, or that does not list this node";
 	}
