@@ -427,10 +427,23 @@ member_is_present(Membership *core, uint32 slot)
 	return is_present(&core->members[slot]);
 }
 
-static bool
-member_is_gone(Membership *core, uint32 slot)
+/* One that is dead or has left, at random; NOBODY if there is none. */
+static uint32
+pick_gone(Membership *core)
 {
-	return !is_present(&core->members[slot]);
+	uint32 start;
+
+	if (core->n_others < core->n_present) /* which counts us */
+		return NOBODY;
+	start = random_below(core, core->n_others);
+	for (uint32 i = 0; i < core->n_others; i++)
+	{
+		uint32 slot = core->order[(start + i) % core->n_others];
+
+		if (!is_present(&core->members[slot]))
+			return slot;
+	}
+	return NOBODY;
 }
 
 /*
@@ -535,7 +548,8 @@ membership_run(Membership *core)
 	if (now >= core->reconnect_us)
 	{
 		/* Half of the world may only have been out of reach. */
-		if (member_pick(core, member_is_gone, core->self, 1, &slot) == 1)
+		slot = pick_gone(core);
+		if (slot != NOBODY)
 			(void) probe_start(core, slot);
 		core->reconnect_us = now + core->settings.probe_interval_ms * UINT64CONST(1000) * RECONNECT_INTERVALS;
 	}

@@ -150,11 +150,11 @@ merge(Membership *core, uint32 from, WireBytes states)
 		if (slot == NOBODY)
 			continue;
 		member = &core->members[slot];
-		if (slot == core->self || !is_contradiction(member, &state))
+		if (slot == core->self || member->state == MEMBER_SUSPECT || !is_contradiction(member, &state))
 		{
-			/* News; that one is dead which we know in an older life is doubted. */
+			/* News; but that one is dead whom we know is doubted at first. */
 			if (slot != core->self && state.state == MEMBER_DEAD && member->incarnation != 0 &&
-				state.incarnation > member->incarnation)
+				is_present(member))
 			{
 				state.state = MEMBER_SUSPECT;
 				state.n_accusers = 1;

@@ -131,13 +131,19 @@ suspicion_confirm(Membership *core, uint32 slot, uint32 accuser)
 
 /*
  * suspicion_postpone
- *		All suspects get so much more time.
+ *		All suspects get so much more time, but no more than from now on.
  */
 void
 suspicion_postpone(Membership *core, uint64 by_us)
 {
+	uint64 now = now_us(core);
+
 	for (uint32 i = 0; i < core->n_suspects; i++)
-		core->members[core->suspects[i]].since_us += by_us;
+	{
+		Member *member = &core->members[core->suspects[i]];
+
+		member->since_us = Min(member->since_us + by_us, now);
+	}
 	if (core->suspicion_us != NEVER)
 		core->suspicion_us += by_us;
 }
