@@ -21,6 +21,11 @@
  *
  * A page moves to another class only when all its blocks are free and in the
  * depot, which is looked into when the arena is full (arena_reclaim).
+ *
+ * A *large* block is a run of whole pages without a header, taken from the
+ * far end of the arena.  It has no owner, and is not for the network process.
+ * While its pages are gathered they belong to no run, so that whoever frees
+ * the run in front of it knows where that one ends.
  */
 #include "postgres.h"
 
@@ -83,11 +88,17 @@ typedef struct Owner
 	Cache cache[ARENA_CLASSES];
 } Owner;
 
-/* A page table entry: class plus one, and who is cutting the page. */
+/*
+ * A page table entry: class plus one, and who is cutting the page.  The pages
+ * of a large block have two classes of their own.
+ */
 #define PAGE_UNUSED 0
 #define PAGE_ENTRY(class, cutter) (((uint32) (cutter) << 8) | ((class) + 1))
 #define PAGE_CLASS(entry) ((int) ((entry) % 256) - 1)
 #define PAGE_CUTTER(entry) ((uint16) ((entry) >> 8))
+#define CLASS_LARGE_FIRST ARENA_CLASSES
+#define CLASS_LARGE_REST (ARENA_CLASSES + 1)
+#define CLASS_LARGE_CLAIMED (ARENA_CLASSES + 2) /* one of these it may become */
 
 typedef struct Arena
 {
@@ -96,6 +107,7 @@ typedef struct Arena
 	{
 		pg_attribute_aligned(64) pg_atomic_uint64 top;
 	} depot[ARENA_CLASSES];
+	pg_atomic_uint32 large_pages;		/* in large blocks */
 	pg_atomic_uint32 first_unused;		/* hint: no unused page before it */
 	pg_atomic_uint32 is_reclaiming;		/* the one who set it may reclaim */
 	pg_atomic_uint64 reclaim_failed_at; /* clock, if the last one was in vain */
@@ -114,6 +126,13 @@ static Owner *me;
 void (*arena_attach_hook)(void);
 
 /* ------------------------------------------------------------- geometry */
+
+/* Is it a page of blocks? */
+static inline bool
+page_has_blocks(uint32 entry)
+{
+	return entry != PAGE_UNUSED && PAGE_CLASS(entry) < ARENA_CLASSES;
+}
 
 static inline Size
 class_size(int class)
@@ -641,6 +660,23 @@ arena_owner(const void *pointer)
 }
 
 /*
+ * arena_number, arena_pointer
+ *		A number for what arena_alloc() gave, or a large block's first line,
+ *		and back.
+ */
+uint32
+arena_number(const void *pointer)
+{
+	return pointer == NULL ? NO_BLOCK : block_no(block_of(pointer));
+}
+
+void *
+arena_pointer(uint32 number)
+{
+	return number == NO_BLOCK ? NULL : (char *) block_at(number) + BLOCK_HEADER;
+}
+
+/*
  * arena_attach
  *		From now on this process allocates and frees as this owner.
  *
@@ -678,6 +714,114 @@ arena_detach(void)
 	}
 	me = NULL;
 	my_owner = ARENA_NO_OWNER;
+}
+
+/* ----------------------------------------------------------- large blocks */
+
+/* Take this many unused pages in a row, as far at the end as there are. */
+static bool
+large_claim(uint32 n, uint32 *first)
+{
+	uint32 page = arena->n_pages;
+	uint32 found = 0;
+
+	while (page > 0 && found < n)
+	{
+		uint32 expected = PAGE_UNUSED;
+
+		page--;
+		if (pg_atomic_read_u32(&arena->page_table[page]) == PAGE_UNUSED &&
+			pg_atomic_compare_exchange_u32(&arena->page_table[page], &expected,
+										   PAGE_ENTRY(CLASS_LARGE_CLAIMED, ARENA_NO_OWNER)))
+		{
+			found++;
+			continue;
+		}
+		for (; found > 0; found--)
+			page_give_back(page + found);
+	}
+	if (found < n)
+	{
+		for (; found > 0; found--)
+			page_give_back(page + found - 1);
+		return false;
+	}
+	pg_atomic_write_u32(&arena->page_table[page], PAGE_ENTRY(CLASS_LARGE_FIRST, ARENA_NO_OWNER));
+	while (--found > 0)
+		pg_atomic_write_u32(&arena->page_table[page + found], PAGE_ENTRY(CLASS_LARGE_REST, ARENA_NO_OWNER));
+	pg_atomic_fetch_add_u32(&arena->large_pages, n);
+	*first = page;
+	return true;
+}
+
+/*
+ * arena_try_alloc_large
+ *		A run of whole pages; NULL when there are not as many in a row.
+ *
+ * Any process but the network process.
+ */
+void *
+arena_try_alloc_large(Size size)
+{
+	Size n = (size + PAGE_BYTES - 1) / PAGE_BYTES;
+	uint32 first;
+	int tries;
+	int class;
+
+	if (me == NULL)
+		arena_attach_hook();
+	if (n == 0 || n > arena->n_pages)
+		return NULL;
+
+	/* What another tries at the same time may stand in our way for a moment. */
+	for (tries = 0; tries < 3; tries++)
+		if (large_claim(n, &first))
+			return arena->pages + (Size) first * PAGE_BYTES;
+
+	/* Pages of blocks that are all free may do. */
+	for (class = ARENA_CLASSES - 1; class >= 0; class --)
+	{
+		uint32 expected = 0;
+		bool freed;
+
+		if (!pg_atomic_compare_exchange_u32(&arena->is_reclaiming, &expected, 1))
+			return NULL;
+		freed = class_reclaim(class);
+		pg_write_barrier();
+		pg_atomic_write_u32(&arena->is_reclaiming, 0);
+		if (freed && large_claim(n, &first))
+			return arena->pages + (Size) first * PAGE_BYTES;
+	}
+	return NULL;
+}
+
+void
+arena_free_large(void *pointer)
+{
+	uint32 first = (uint32) (((char *) pointer - arena->pages) / PAGE_BYTES);
+	uint32 last = first + 1;
+
+	if (pg_atomic_read_u32(&arena->page_table[first]) != PAGE_ENTRY(CLASS_LARGE_FIRST, ARENA_NO_OWNER))
+		abort(); /* as in arena_free() */
+	while (last < arena->n_pages &&
+		   pg_atomic_read_u32(&arena->page_table[last]) == PAGE_ENTRY(CLASS_LARGE_REST, ARENA_NO_OWNER))
+		last++;
+	pg_atomic_fetch_sub_u32(&arena->large_pages, last - first);
+	while (last > first)
+		page_give_back(--last);
+}
+
+/* Bytes in large blocks. */
+Size
+arena_large_usage(void)
+{
+	return (Size) pg_atomic_read_u32(&arena->large_pages) * PAGE_BYTES;
+}
+
+Size
+arena_size(void)
+{
+	return (Size) arena->n_pages * PAGE_BYTES;
 }
 
 /* -------------------------------------------------------------- sweeping */
@@ -735,7 +879,7 @@ sweep_intent(uint16 owner)
 
 	/* It lost a race for the batch long ago, and the page was cut anew. */
 	entry = pg_atomic_read_u32(&arena->page_table[page_of(batch)]);
-	if (entry == PAGE_UNUSED || PAGE_CUTTER(entry) != ARENA_NO_OWNER ||
+	if (!page_has_blocks(entry) || PAGE_CUTTER(entry) != ARENA_NO_OWNER ||
 		((char *) first - arena->pages) % class_size(PAGE_CLASS(entry)) != 0)
 		return;
 	if (first->owner != owner)
@@ -799,7 +943,7 @@ arena_sweep(uint16 owner, bool (*keep)(void *pointer))
 		uint32 entry = pg_atomic_read_u32(&arena->page_table[page]);
 		uint32 i;
 
-		if (entry == PAGE_UNUSED)
+		if (!page_has_blocks(entry))
 			continue;
 		class = PAGE_CLASS(entry);
 		if (PAGE_CUTTER(entry) == owner)
@@ -861,7 +1005,7 @@ arena_usage(ArenaClassUsage usage[ARENA_CLASSES])
 	{
 		uint32 entry = pg_atomic_read_u32(&arena->page_table[page]);
 
-		if (entry != PAGE_UNUSED)
+		if (page_has_blocks(entry))
 			usage[PAGE_CLASS(entry)].total += blocks_per_page(PAGE_CLASS(entry));
 	}
 }
@@ -880,6 +1024,7 @@ arena_bytes_free(void)
 	arena_usage(usage);
 	for (class = 0; class < ARENA_CLASSES; class ++)
 		used += usage[class].used * usage[class].block_size;
+	used += arena_large_usage();
 	return (Size) arena->n_pages * PAGE_BYTES - Min(used, (Size) arena->n_pages * PAGE_BYTES);
 }
 
@@ -944,6 +1089,7 @@ arena_shmem_init(void)
 		pg_atomic_init_u64(&arena->depot[class].top, NO_BLOCK);
 	for (i = 0; i < arena_owner_count(); i++)
 		pg_atomic_init_u32(&arena->owner[i].intent, NO_BLOCK);
+	pg_atomic_init_u32(&arena->large_pages, 0);
 	pg_atomic_init_u32(&arena->first_unused, 0);
 	pg_atomic_init_u32(&arena->is_reclaiming, 0);
 	pg_atomic_init_u64(&arena->reclaim_failed_at, 0);
@@ -968,7 +1114,7 @@ arena_lost(void)
 	{
 		uint32 entry = pg_atomic_read_u32(&arena->page_table[page]);
 
-		if (entry == PAGE_UNUSED)
+		if (!page_has_blocks(entry))
 			continue;
 		for (i = 0; i < blocks_per_page(PAGE_CLASS(entry)); i++)
 			if (block_in_page(page, PAGE_CLASS(entry), i)->state != BLOCK_USED)

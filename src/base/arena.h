@@ -4,7 +4,7 @@
  *
  * One region of main shared memory (dlog.shared_memory_size) from which
  * messages, actors' mail and queues' blocks come, in size classes from 64
- * bytes to 64 KB.  Allocation is lock-free: a list of free blocks per
+ * bytes to 64 KB, and larger ones as runs of pages.  Allocation is lock-free: a list of free blocks per
  * process and class, refilled from and spilled to shared stacks.  The network
  * process uses it as well, which may crash at any instruction; so each block
  * names its owner, and what a dead process owned can be swept.
@@ -43,6 +43,19 @@ extern void arena_make_room(Size size);
 
 extern void arena_set_owner(void *pointer, uint16 owner);
 extern uint16 arena_owner(const void *pointer);
+
+/* A number for a block of ours, not 0, where a pointer would be too long. */
+extern uint32 arena_number(const void *pointer);
+extern void *arena_pointer(uint32 number); /* NULL for 0 */
+
+/*
+ * Large blocks: whole pages, of any size that there is room for in one piece.
+ * Not for the network process.
+ */
+extern void *arena_try_alloc_large(Size size); /* NULL when there is no room */
+extern void arena_free_large(void *pointer);
+extern Size arena_large_usage(void); /* bytes */
+extern Size arena_size(void);		 /* bytes in all */
 
 /*
  * Frees all that a dead process owned (only the network process can die

@@ -167,7 +167,8 @@ slot_claim(bool is_native)
 	cold->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;
 	cold->timers = 0;
 	cold->names = NULL;
-	cold->links = NULL;
+	cold->links = 0;
+	cold->objects = 0;
 	cold->depth = 0;
 	slot->high_water = 0;
 	cold->spawned_at = GetCurrentTimestamp();
@@ -270,6 +271,7 @@ actor_exit(ActorAddress address, const char *reason)
 	timer_actor_exited(cold);
 	name_actor_exited(cold);
 	link_actor_exited(address, reason);
+	object_actor_exited(address);
 	monitor = (Monitor *) pg_atomic_exchange_u64(&cold->monitors, MONITORS_CLOSED);
 	while (monitor != NULL)
 	{
@@ -342,6 +344,8 @@ actor_send(ActorAddress to, Message *message)
 		Message head;
 		SendResult result;
 
+		if (MESSAGE_IS_LOCAL(message->type))
+			return refuse(message, DEAD_LETTER_NO_ACTOR, SEND_NO_ACTOR);
 		if (runtime_gateway == NULL)
 			return refuse(message, DEAD_LETTER_NODE_DOWN, SEND_NODE_DOWN);
 		memcpy(&head, message, offsetof(Message, payload));
@@ -432,6 +436,8 @@ actor_send_undelivered(Message *message, SendResult reason)
 		message_free(message);
 		return;
 	}
+	if (MESSAGE_OBJECTS(message->type) > 0)
+		objects_release(message->type, message->payload, message->size);
 	message->from = message->to;
 	message->type = MESSAGE_UNDELIVERED;
 	message->flags = MESSAGE_CONTROL | (message->flags & MESSAGE_URGENT);

@@ -59,16 +59,20 @@ other_end(ActorLink *link, uint32 slot)
 	return (ActorAddress){THIS_NODE, other->slot, other->incarnation};
 }
 
+static ActorLink *
+first_link(uint32 slot)
+{
+	return arena_pointer(actor_cold(slot)->links);
+}
+
 static void
 list_add(ActorLink *link, LinkSide *side)
 {
-	ActorCold *slot = actor_cold(side->slot);
-
 	side->previous = NULL;
-	side->next = slot->links;
+	side->next = first_link(side->slot);
 	if (side->next != NULL)
 		side_of(side->next, side->slot)->previous = link;
-	slot->links = link;
+	actor_cold(side->slot)->links = arena_number(link);
 }
 
 static void
@@ -79,7 +83,7 @@ list_remove(LinkSide *side)
 	if (side->previous != NULL)
 		side_of(side->previous, side->slot)->next = side->next;
 	else
-		actor_cold(side->slot)->links = side->next;
+		actor_cold(side->slot)->links = arena_number(side->next);
 }
 
 static void
@@ -94,8 +98,8 @@ link_remove(ActorLink *link)
 static ActorLink *
 link_find(ActorAddress one, ActorAddress other)
 {
-	ActorLink *of_one = actor_cold(one.slot)->links;
-	ActorLink *of_other = actor_cold(other.slot)->links;
+	ActorLink *of_one = first_link(one.slot);
+	ActorLink *of_other = first_link(other.slot);
 
 	while (of_one != NULL && of_other != NULL)
 	{
@@ -278,18 +282,18 @@ exit_signal_reason(const char *payload, Size size, bool traps_exits, bool *as_me
 void
 link_actor_exited(ActorAddress address, const char *reason)
 {
-	ActorCold *slot = actor_cold(address.slot);
+	ActorCold *cold = actor_cold(address.slot);
 
-	while (*(ActorLink *volatile *) &slot->links != NULL)
+	while (*(volatile uint32 *) &cold->links != 0)
 	{
 		ActorLink *cut[CUT_AT_A_TIME];
 		int n = 0;
 		int i;
 
 		LWLockAcquire(&links->lock, LW_EXCLUSIVE);
-		while (n < CUT_AT_A_TIME && slot->links != NULL)
+		while (n < CUT_AT_A_TIME && cold->links != 0)
 		{
-			cut[n] = slot->links;
+			cut[n] = first_link(address.slot);
 			link_remove(cut[n++]);
 		}
 		LWLockRelease(&links->lock);

@@ -38,8 +38,14 @@ message_try_create(uint16 type, Size payload_size)
 	return message ? message_init(message, type, payload_size) : NULL;
 }
 
+/*
+ * message_free
+ *		It is done with, and so are the objects that it still refers to.
+ */
 void
 message_free(Message *message)
 {
+	if (MESSAGE_OBJECTS(message->type) > 0)
+		objects_release(message->type, message->payload, message->size);
 	arena_free(message);
 }

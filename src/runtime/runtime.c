@@ -56,6 +56,7 @@ runtime_shmem_size(void)
 	size = add_size(size, shards_shmem_size());
 	size = add_size(size, link_shmem_size());
 	size = add_size(size, name_shmem_size());
+	size = add_size(size, object_shmem_size());
 	size = add_size(size, timer_shmem_size());
 	size = add_size(size, dead_letter_shmem_size());
 	return add_size(size, sizeof(int));
@@ -79,6 +80,7 @@ runtime_shmem_init(void)
 	shards_shmem_init();
 	link_shmem_init();
 	name_shmem_init();
+	object_shmem_init();
 	timer_shmem_init();
 	dead_letter_shmem_init();
 	is_preloaded = true;

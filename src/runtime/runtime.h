@@ -137,6 +137,32 @@ extern void actor_send_exit(ActorAddress from, ActorAddress to, const char *reas
 extern const char *exit_signal_reason(const char *payload, Size size, bool traps_exits, bool *as_message);
 
 /*
+ * Objects (object.c): memory of any size that actors of this node hand to
+ * each other.  All but object_refer() and what asks is for whoever runs the
+ * actor that holds it.
+ *
+ * Message types from LOCAL_MESSAGES on, and before LOCAL_MESSAGES_END, never
+ * leave their node, and the payloads of some begin with pointers to objects.
+ */
+typedef struct Object Object;
+
+extern void *object_create(ActorAddress holder, Size size);
+extern Size object_size(const void *content);
+extern uint64 object_number(const void *content);
+extern void object_keep(ActorAddress holder, void *content);
+extern void object_leave(ActorAddress holder, void *content);
+extern void object_share(void *content);
+extern void object_refer(const void *content);
+extern void object_drop(ActorAddress holder, void *content);
+extern void objects_release(uint16 type, char *payload, Size size);
+
+#define LOCAL_MESSAGES 0x4000
+#define LOCAL_MESSAGES_END 0x8000
+#define MESSAGE_IS_LOCAL(type) (((type) &0xC000) == LOCAL_MESSAGES)
+#define LOCAL_MESSAGE(number, objects) (LOCAL_MESSAGES | (objects) << 11 | (number))
+#define MESSAGE_OBJECTS(type) (MESSAGE_IS_LOCAL(type) ? (type) >> 11 & 7 : 0)
+
+/*
  * Names (name.c): any process but the network process.  A name is one
  * actor's in its database, and free again when that exits.  It is taken by an
  * actor that is still being spawned, and found once that is alive.

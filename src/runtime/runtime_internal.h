@@ -76,7 +76,7 @@ typedef enum ActorState
  * Whether an actor is native can be told from its address alone, so that a
  * sender need not touch the receiver's memory: its incarnation is odd.
  */
-#define INCARNATION_IS_NATIVE(incarnation) (((incarnation) & 1) != 0)
+#define INCARNATION_IS_NATIVE(incarnation) (((incarnation) &1) != 0)
 
 /* What a bound actor has where others have their state. */
 typedef struct BoundPart
@@ -121,11 +121,12 @@ typedef struct ActorCold
 	Oid database;
 	Oid role;
 	uint32 depth;  /* messages waiting in a mailbox of its own */
-	uint32 timers;	   /* first of them; guarded by timer.c's lock */
+	uint32 timers; /* first of them; guarded by timer.c's lock */
 	TimestampTz spawned_at;
+	uint32 links;			 /* arena's number of the first; guarded by link.c's lock */
+	uint32 objects;			 /* same of the first holding */
 	struct ActorName *names; /* guarded by name.c's lock */
-	struct ActorLink *links; /* guarded by link.c's lock */
-	void *extra; /* a block: native actors' Extra, see shard.c; hosted ones' behavior */
+	void *extra;			 /* a block: native actors' Extra, see shard.c; hosted ones' behavior */
 } ActorCold;
 
 StaticAssertDecl(sizeof(ActorCold) == 64, "the cold part of an actor is small");
@@ -165,6 +166,15 @@ extern uint32 name_count(void);
 
 extern Size name_shmem_size(void);
 extern void name_shmem_init(void);
+
+/* --- object.c ------------------------------------------------------------ */
+
+typedef struct ObjectHolding ObjectHolding;
+
+extern void object_actor_exited(ActorAddress address);
+
+extern Size object_shmem_size(void);
+extern void object_shmem_init(void);
 
 /* --- timer.c ------------------------------------------------------------- */
 

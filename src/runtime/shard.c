@@ -555,7 +555,7 @@ shard_send(ActorAddress to, Message *message)
 	{
 		mail->size = message->size;
 		memcpy(mail->u.payload, message->payload, message->size);
-		message_free(message);
+		arena_free(message); /* its objects have moved on */
 	}
 	else
 	{
@@ -628,7 +628,10 @@ mail_undelivered(Mail *mail)
 	{
 		message = message_try_create(mail->type, mail->size);
 		if (message == NULL)
+		{
+			objects_release(mail->type, mail->u.payload, mail->size);
 			return;
+		}
 		memcpy(message->payload, mail->u.payload, mail->size);
 	}
 	message->to = to;

@@ -444,12 +444,14 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 		return true;
 	}
 
-	if (!is_admitted(peer, &head))
+	if (MESSAGE_IS_LOCAL(head.type) || !is_admitted(peer, &head))
 	{
 		peer->inbound_sequence = head.sequence;
 		count(&transport_shared->counters.not_admitted);
 		count(&peer->link->refused);
-		network_log("refused a message of node \"%s\" for a database that does not list it",
+		network_log(MESSAGE_IS_LOCAL(head.type) ?
+						"refused a message of node \"%s\" of a type that never leaves a node" :
+						"refused a message of node \"%s\" for a database that does not list it",
 					peer->entry.name);
 		peer_answer_undelivered(peer, &head, SEND_NO_ACTOR);
 		return true;
