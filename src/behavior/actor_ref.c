@@ -261,7 +261,7 @@ dlog_actor_ref_in(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid input syntax for type %s: \"%s\"", "actor_ref", text),
-				 errdetail("This is the name of an actor, not a reference to one."),
+				 errdetail("Expected dlog://node/database/slot.start.incarnation, in numbers; this would be the name of an actor."),
 				 errhint("dlog.whereis() finds the actor that has a name now.")));
 	return actor_ref_datum(&parsed.ref);
 }

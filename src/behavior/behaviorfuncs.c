@@ -207,6 +207,7 @@ dlog_create_behavior(PG_FUNCTION_ARGS)
 				 errdetail("Its actors run in other sessions, and longer than this one.")));
 	check_name_is_free(schema, own_name, name);
 
+	behavior_spec_check_state(&spec);
 	if (init != NULL)
 		spec.init = init_find(init, spec.state);
 	spec.handlers = handlers_find(names_argument(fcinfo, 3), spec.state);
@@ -372,6 +373,8 @@ dlog_behavior_functions(PG_FUNCTION_ARGS)
 
 	if (!behavior_spec_read(id, &spec))
 		PG_RETURN_NULL();
+	if (spec.handlers == NIL)
+		behavior_spec_resolve_names(&spec);
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	n = list_length(spec.handlers);

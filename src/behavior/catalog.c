@@ -130,7 +130,7 @@ changed(Relation relation)
 	CommandCounterIncrement();
 }
 
-/* The names of a definition's functions. */
+/* the names of a behavior's functions. */
 static ArrayType *
 names_of_functions(const BehaviorSpec *spec)
 {
@@ -178,6 +178,7 @@ functions_of_names(ArrayType *names)
 								DatumGetObjectId(DirectFunctionCall1(regprocedurein,
 																	 CStringGetDatum(name))));
 	}
+	list_sort(functions, list_oid_cmp);
 	return functions;
 }
 

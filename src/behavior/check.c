@@ -116,8 +116,12 @@ check_type(const BehaviorSpec *spec, Oid type)
 		refuse_temporary(spec, "type", format_type_be(type));
 }
 
-static void
-check_state(const BehaviorSpec *spec)
+/*
+ * behavior_spec_check_state
+ *		ERROR unless actors can have a state of this type.
+ */
+void
+behavior_spec_check_state(const BehaviorSpec *spec)
 {
 	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(spec->state)))
 		ereport(ERROR,
@@ -190,7 +194,7 @@ check_function(const BehaviorSpec *spec, Part part, Oid function)
 						name, format_type_be(form->prorettype), role, spec->name),
 				 expected(part, function, spec->state)));
 	if (isAnyTempNamespace(form->pronamespace))
-		refuse_temporary(spec, "function", name);
+		refuse_temporary(spec, "function", get_func_name(function));
 	ReleaseSysCache(tuple);
 }
 
@@ -274,7 +278,7 @@ behavior_spec_check(const BehaviorSpec *spec)
 {
 	ListCell *cell;
 
-	check_state(spec);
+	behavior_spec_check_state(spec);
 	if (OidIsValid(spec->init))
 		check_init(spec);
 	if (spec->handlers == NIL)
@@ -336,6 +340,7 @@ static void
 lock_type(Oid type)
 {
 	Oid relation = get_typ_typrelid(type);
+	const char *name = format_type_be(type);
 
 	/* Composite types are locked as DROP locks them: by their relation too. */
 	if (OidIsValid(relation))
@@ -344,22 +349,24 @@ lock_type(Oid type)
 	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("type with OID %u was dropped by another session", type)));
+				 errmsg("type %s was dropped by another session", name)));
 }
 
 static void
 lock_function(Oid function)
 {
+	const char *name = format_procedure(function);
+
 	LockDatabaseObject(ProcedureRelationId, function, 0, AccessShareLock);
 	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(function)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u was dropped by another session", function)));
+				 errmsg("function %s was dropped by another session", name)));
 }
 
 /*
  * behavior_spec_lock
- *		Keep the parts of a definition from being dropped until the
+ *		Keep the parts of a behavior from being dropped until the
  *		transaction ends: by then the dependencies do.
  */
 void

@@ -58,7 +58,7 @@ candidates(const char *name, int n_args)
 	return FuncnameGetCandidates(string_to_qualified_names(name), n_args, NIL, false, false, false, true);
 }
 
-/* "There is a(integer), b(text)."; or NULL. */
+/* "There is a(integer)"; or NULL. */
 static char *
 candidates_text(FuncCandidateList found)
 {
@@ -67,8 +67,9 @@ candidates_text(FuncCandidateList found)
 	if (found == NULL)
 		return NULL;
 	initStringInfo(&text);
+	appendStringInfoString(&text, found->next ? "There are " : "There is ");
 	for (; found != NULL; found = found->next)
-		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "", format_procedure(found->oid));
+		appendStringInfo(&text, "%s%s", format_procedure(found->oid), found->next ? ", " : "");
 	return text.data;
 }
 
@@ -95,7 +96,7 @@ find_handlers(const char *name, Oid state)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FUNCTION),
 			 errmsg("handler function %s(%s, message) does not exist", name, format_type_be(state)),
-			 others ? errdetail("There is %s.", others) : 0,
+			 others ? errdetail("%s.", others) : 0,
 			 errhint("A handler is a function %s(%s, message) RETURNS %s, message being a composite type.",
 					 name, format_type_be(state), format_type_be(state))));
 }
@@ -148,7 +149,7 @@ init_find(const char *specification, Oid state)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
 				 errmsg("several functions %s return %s", specification, format_type_be(state)),
-				 errdetail("There is %s.", candidates_text(all)),
+				 errdetail("%s.", candidates_text(all)),
 				 errhint("Write the argument types too: %s.", format_procedure(linitial_oid(functions)))));
 
 	/* Let the checks say what is wrong with the only one. */
@@ -157,7 +158,7 @@ init_find(const char *specification, Oid state)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FUNCTION),
 			 errmsg("init function %s(...) does not exist", specification),
-			 all ? errdetail("There is %s.", candidates_text(all)) : 0,
+			 all ? errdetail("%s.", candidates_text(all)) : 0,
 			 errhint("Init is a function %s(...) RETURNS %s, its arguments being those of dlog.spawn().",
 					 specification, format_type_be(state))));
 }
