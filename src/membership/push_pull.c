@@ -38,7 +38,7 @@ push_pull_digest_of(const Member *member)
 	hash ^= hash >> 30;
 	hash *= UINT64CONST(0xbf58476d1ce4e5b9);
 	hash ^= member->incarnation + (member->state == MEMBER_DEAD ? UINT64CONST(1) << 62 : member->state == MEMBER_LEFT ? UINT64CONST(1) << 63 :
-																													   0);
+																														0);
 	hash ^= hash >> 27;
 	hash *= UINT64CONST(0x94d049bb133111eb);
 	return hash ^ (hash >> 31);
