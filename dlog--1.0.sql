@@ -343,16 +343,16 @@ CREATE TYPE dlog.actor_ref;
 
 CREATE FUNCTION dlog.actor_ref_in(cstring) RETURNS dlog.actor_ref
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_in';
-COMMENT ON FUNCTION dlog.actor_ref_in(cstring) IS 'I/O';
+COMMENT ON FUNCTION dlog.actor_ref_in(cstring) IS 'reads the text of a reference';
 CREATE FUNCTION dlog.actor_ref_out(dlog.actor_ref) RETURNS cstring
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_out';
-COMMENT ON FUNCTION dlog.actor_ref_out(dlog.actor_ref) IS 'I/O';
+COMMENT ON FUNCTION dlog.actor_ref_out(dlog.actor_ref) IS 'writes a reference as text';
 CREATE FUNCTION dlog.actor_ref_recv(internal) RETURNS dlog.actor_ref
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_recv';
-COMMENT ON FUNCTION dlog.actor_ref_recv(internal) IS 'I/O';
+COMMENT ON FUNCTION dlog.actor_ref_recv(internal) IS 'reads the binary form of a reference';
 CREATE FUNCTION dlog.actor_ref_send(dlog.actor_ref) RETURNS bytea
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actor_ref_send';
-COMMENT ON FUNCTION dlog.actor_ref_send(dlog.actor_ref) IS 'I/O';
+COMMENT ON FUNCTION dlog.actor_ref_send(dlog.actor_ref) IS 'writes a reference in binary';
 
 CREATE TYPE dlog.actor_ref
 (
