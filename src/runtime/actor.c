@@ -93,6 +93,13 @@ actor_slots_used(void)
 	return Min(pg_atomic_read_u32(&actors->used), actors->n_slots);
 }
 
+/* Slots that there can be, slot 0 included. */
+uint32
+actor_slots_limit(void)
+{
+	return actors->n_slots;
+}
+
 uint32
 actor_count(void)
 {
@@ -404,6 +411,35 @@ actor_send(ActorAddress to, Message *message)
 		process_signal(process);
 	}
 	return SEND_OK;
+}
+
+/*
+ * actor_post
+ *		The same for a payload, in the name of "from".
+ *
+ * Any process.
+ */
+SendResult
+actor_post(ActorAddress from, ActorAddress to, uint16 type, const void *payload, Size size)
+{
+	Message *message;
+
+	if (size <= NATIVE_INLINE_PAYLOAD && actor_is_native(to))
+	{
+		SendResult result = shard_post(from, to, type, payload, size);
+		Message head = {.type = type, .to = to, .from = from};
+
+		if (result != SEND_OK)
+			dead_letter_record(&head, dead_letter_reason(result));
+		process_count_sent();
+		return result;
+	}
+	message = message_try_create(type, size);
+	if (message == NULL)
+		return SEND_NO_MEMORY;
+	memcpy(message->payload, payload, size);
+	message->from = from;
+	return actor_send(to, message);
 }
 
 /*

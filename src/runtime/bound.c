@@ -13,7 +13,9 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
+#include "base/pg_compat.h"
 #include "runtime/runtime_internal.h"
 
 struct BoundActor
@@ -235,6 +237,123 @@ runtime_wait(long timeout_ms, uint32 wait_event_info)
 	return true;
 }
 
+/* ------------------------------------------------------ the session's own */
+
+static BoundActor *session;
+static MemoryContext session_context;
+
+static BoundActor *
+session_actor(void)
+{
+	if (session == NULL)
+	{
+		if (session_context == NULL)
+			session_context = AllocSetContextCreate(TopMemoryContext, "dlog session actor", ALLOCSET_SMALL_SIZES);
+		session = bound_actor_spawn(session_context, "session");
+	}
+	return session;
+}
+
+/* Leave the address to what may still come for it. */
+static void
+session_actor_forget(void)
+{
+	bound_actor_exit(session);
+	session = NULL;
+	MemoryContextReset(session_context);
+}
+
+ActorAddress
+session_address(void)
+{
+	return session_actor()->address;
+}
+
+/*
+ * session_send
+ *		Send in the name of this session.
+ */
+SendResult
+session_send(ActorAddress to, uint16 type, const void *payload, Size size)
+{
+	return actor_post(session_actor()->address, to, type, payload, size);
+}
+
+/*
+ * session_ask
+ *		Send in the name of this session, and wait for the answer.
+ *
+ * The session's actor takes part in one ask at a time, so the first message
+ * from the other one is the answer; for that an ask that failed gives up the
+ * address.
+ */
+Message *
+session_ask(ActorAddress to, uint16 type, const void *payload, Size size,
+			long timeout_ms, SendResult *result)
+{
+	BoundActor *actor = session_actor();
+	TimestampTz deadline = 0;
+	Message *answer = NULL;
+
+	if (timeout_ms >= 0)
+		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	*result = SEND_NO_ACTOR;
+	if (to.node == THIS_NODE)
+		actor_monitor(actor->address, to);
+	PG_TRY();
+	{
+		*result = actor_post(actor->address, to, type, payload, size);
+		while (*result == SEND_OK && answer == NULL)
+		{
+			Message *message = bound_actor_receive(actor);
+			long left_ms = -1;
+
+			if (message == NULL)
+			{
+				if (timeout_ms >= 0)
+					left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+				if (left_ms == 0)
+					break;
+				(void) runtime_wait(left_ms, WaitEventExtensionNew("DlogAsk"));
+				continue;
+			}
+			if (!actor_address_equal(message->from, to))
+			{
+				/* of an earlier conversation that has ended */
+				message_free(message);
+				continue;
+			}
+			if (message->type == MESSAGE_UNDELIVERED || message->type == MESSAGE_DOWN)
+			{
+				UndeliveredMessage undelivered;
+
+				*result = SEND_NO_ACTOR;
+				if (message->type == MESSAGE_UNDELIVERED &&
+					undelivered_read(message->payload, message->size, &undelivered))
+					*result = (SendResult) undelivered.reason;
+				message_free(message);
+				break;
+			}
+			answer = message;
+		}
+	}
+	PG_CATCH();
+	{
+		if (to.node == THIS_NODE)
+			actor_demonitor(actor->address, to);
+		session_actor_forget();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (to.node == THIS_NODE)
+		actor_demonitor(actor->address, to);
+	if (answer == NULL)
+		session_actor_forget();
+	return answer;
+}
+
+/* ---------------------------------------------------------------- leaving */
+
 /* This process leaves: all of its actors exit. */
 void
 bound_exit_all(const char *reason)
@@ -248,5 +367,6 @@ void
 bound_forget_all(void)
 {
 	dlist_init(&living);
+	session = NULL;
 	has_news = false;
 }

@@ -294,6 +294,12 @@ process_count_sent(void)
 }
 
 void
+process_count_sent_many(uint32 n)
+{
+	pg_atomic_write_u64(&my_process->sent, pg_atomic_read_u64(&my_process->sent) + n);
+}
+
+void
 process_count_received(uint32 n)
 {
 	pg_atomic_write_u64(&my_process->received, pg_atomic_read_u64(&my_process->received) + n);

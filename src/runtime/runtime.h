@@ -92,6 +92,8 @@ extern void message_free(Message *message);
  * counted in dlog.dead_letters.
  */
 extern SendResult actor_send(ActorAddress to, Message *message);
+extern SendResult actor_post(ActorAddress from, ActorAddress to, uint16 type,
+							 const void *payload, Size size);
 extern void actor_send_undelivered(Message *message, SendResult reason);
 extern bool actor_exists(ActorAddress address);
 extern Oid actor_database(ActorAddress address); /* of this node; or invalid */
@@ -200,6 +202,17 @@ extern BoundActor *bound_actor_spawn(MemoryContext context, const char *behavior
 extern void bound_actor_exit(BoundActor *actor);
 extern ActorAddress bound_actor_address(BoundActor *actor);
 extern Message *bound_actor_receive(BoundActor *actor); /* NULL: none now */
+
+/*
+ * The session's own actor (bound.c), which it keeps for life: it sends and
+ * asks without any set-up.  session_ask() gives the answer, the caller's to
+ * free; or NULL when the time is over (negative: never), or the actor is gone
+ * or refuses it, as "result" tells.  Answers that come too late reach nobody.
+ */
+extern ActorAddress session_address(void);
+extern SendResult session_send(ActorAddress to, uint16 type, const void *payload, Size size);
+extern Message *session_ask(ActorAddress to, uint16 type, const void *payload, Size size,
+							long timeout_ms, SendResult *result);
 
 /*
  * Sleeps until something may have changed: a message for any actor of this

@@ -48,6 +48,7 @@ extern void process_signal(uint16 slot);
 extern Message *process_take(void);
 extern bool process_has_mail(void);
 extern void process_count_sent(void);
+extern void process_count_sent_many(uint32 n);
 extern void process_count_received(uint32 n);
 
 extern Size process_shmem_size(void);
@@ -71,6 +72,7 @@ typedef enum ActorState
 
 /* Flags of a living actor; written by whoever runs it. */
 #define ACTOR_TRAPS_EXITS 1
+#define ACTOR_IS_DEFERRED 2 /* a native one that has a mailbox of its own now */
 
 /*
  * Whether an actor is native can be told from its address alone, so that a
@@ -126,7 +128,7 @@ typedef struct ActorCold
 	uint32 links;			 /* arena's number of the first; guarded by link.c's lock */
 	uint32 objects;			 /* same of the first holding */
 	struct ActorName *names; /* guarded by name.c's lock */
-	void *extra;			 /* a block: native actors' Extra, see shard.c; hosted ones' behavior */
+	void *extra;			 /* a block: native actors' Mailbox, see shard.c; hosted ones' behavior */
 } ActorCold;
 
 StaticAssertDecl(sizeof(ActorCold) == 64, "the cold part of an actor is small");
@@ -142,6 +144,7 @@ extern ActorSlot *actor_slot(uint32 slot);
 extern ActorCold *actor_cold(uint32 slot);
 extern const char *actor_behavior(uint32 slot);
 extern uint32 actor_slots_used(void);
+extern uint32 actor_slots_limit(void);
 extern uint32 actor_count(void);
 
 extern Size actor_shmem_size(void);
@@ -196,7 +199,18 @@ extern void bound_forget_all(void);
 
 /* --- shard.c -------------------------------------------------------------- */
 
+/* What a scheduler did for native actors since the server started. */
+typedef struct ShardStatistics
+{
+	uint64 wakeups; /* began to run some */
+	uint64 given;	/* shards to idle schedulers */
+	uint64 taken;	/* shards from others */
+	uint64 waiting; /* messages, when it last looked */
+} ShardStatistics;
+
+extern void shard_statistics(int scheduler, ShardStatistics *statistics);
 extern SendResult shard_send(ActorAddress to, Message *message);
+extern SendResult shard_post(ActorAddress from, ActorAddress to, uint16 type, const void *payload, Size size);
 extern void shards_accept(int scheduler);
 extern void shards_leave(void);
 extern bool shards_have_work(void);

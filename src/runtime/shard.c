@@ -8,6 +8,16 @@
  * blocks onto what has *arrived*.  A scheduler gathers what its actors send
  * to shards that it does not hold in an *outbox* block per shard.
  *
+ * Fairness.  A shard is run for a *turn* of messages at a time.  An actor
+ * that has had its *budget* in a turn is *deferred*: what the queue holds for
+ * it moves to a mailbox of its own, whole blocks where it can, and it gets
+ * another budget at the end of each turn until that is empty.  So a flood to
+ * one actor delays others by a turn at most, and the length of that mailbox is
+ * what dlog.mailbox_limit bounds: a message that finds it full is answered
+ * with UNDELIVERED.  A session is refused at once by a mailbox that is full,
+ * and by a shard where as many messages have arrived and nobody has looked.
+ * Control messages have a list of their own, which is served first.
+ *
  * Who holds a shard is one word: nobody, a scheduler, or a scheduler with
  * IN_TRANSIT: it was given the shard and has not taken it yet.  Whoever
  * pushes onto an empty stack of arrived blocks sees to it that somebody
@@ -37,6 +47,7 @@
 #include "utils/memutils.h"
 
 #include "base/clock.h"
+#include "base/guc.h"
 #include "runtime/runtime_internal.h"
 
 #define SHARDS 16
@@ -48,10 +59,18 @@
 #define HOLDER(scheduler) ((uint32) (scheduler) + 1)
 #define SCHEDULER_OF(holder) ((int) ((holder) & ~IN_TRANSIT) - 1)
 
-/* Blocks that a shard may run before it is another's turn. */
-#define BLOCKS_PER_TURN 4
-/* Messages between two looks at the outboxes. */
+/* Messages that a shard may run before it is another's turn. */
+#define TURN 256
+/* Of them, messages that one actor may have before it is deferred. */
+#define BUDGET 128
+/* Blocks that may move to the mailboxes of deferred actors in a turn. */
+#define MOVES_PER_TURN 64
+/* Messages, or time, between two looks at the outboxes. */
 #define FLUSH_EVERY 4096
+#define FLUSH_US 100
+/* Messages, or time, between two looks at the clock. */
+#define CLOCK_EVERY 256
+#define CLOCK_US 100
 /* Waiting work, in time, that is worth waking another scheduler for. */
 #define GIVE_US 100
 /* How many actors ahead are fetched into the cache. */
@@ -83,7 +102,8 @@ typedef struct MailBlock
 	uint32 read;	 /* that many have been run */
 	uint32 count;	 /* of that many in it */
 	uint32 capacity; /* never changes */
-	char padding[56 - 8 - 3 * sizeof(uint32)];
+	uint32 stacked;	 /* messages in it and below, when it was pushed */
+	char padding[56 - 8 - 4 * sizeof(uint32)];
 	Mail mail[FLEXIBLE_ARRAY_MEMBER];
 } MailBlock;
 
@@ -94,12 +114,26 @@ StaticAssertDecl(offsetof(MailBlock, mail) == 56, "mail starts a cache line");
 typedef struct Shard
 {
 	pg_attribute_aligned(64) pg_atomic_uint64 arrived; /* newest MailBlock */
-	pg_atomic_uint32 holder;
-	/* the queue; the holder's alone */
+	pg_atomic_uint64 control;						   /* newest control Message */
+	pg_attribute_aligned(64) pg_atomic_uint32 holder;
+	/* the rest is the holder's alone; the queue may be one empty block */
 	pg_attribute_aligned(64) MailBlock *first;
 	MailBlock *last;
-	uint64 waiting; /* messages in it */
+	Message *first_control; /* taken from "control", oldest first */
+	uint32 n_blocks;		/* in the queue */
+	uint32 turn;
+	uint32 first_deferred; /* a slot, or 0 */
+	uint32 last_deferred;
 } Shard;
+
+/* The mailbox of a deferred actor; ActorCold.extra. */
+typedef struct Mailbox
+{
+	MailBlock *first; /* oldest; never NULL, and not empty but for a while */
+	MailBlock *last;
+	uint32 next_deferred; /* slots of its shard's list, or 0 */
+	uint32 previous_deferred;
+} Mailbox;
 
 /* A scheduler as others see it. */
 typedef struct Runner
@@ -107,6 +141,8 @@ typedef struct Runner
 	pg_attribute_aligned(64) pg_atomic_uint64 notified; /* shards to look at */
 	pg_atomic_uint32 accepts;
 	pg_atomic_uint32 is_running; /* in shards_run() */
+	/* written by the scheduler alone, ever growing */
+	pg_attribute_aligned(64) ShardStatistics statistics;
 } Runner;
 
 typedef struct Shards
@@ -137,7 +173,12 @@ static uint64 held = 0;
 static uint64 runnable = 0; /* held, with messages in the queue */
 static uint64 outboxes = 0; /* with messages in them */
 static MailBlock *outbox[SHARDS];
-static uint64 done = 0;
+static uint64 done = 0; /* messages run */
+static uint64 counted_done = 0;
+static uint64 sent = 0;
+static uint64 counted_sent = 0;
+static ActorSlot *slots; /* for speed */
+static uint32 n_slots;
 static MemoryContext native_context;
 
 struct NativeActor
@@ -150,6 +191,7 @@ struct NativeActor
 
 static NativeActor current;		 /* whose handler runs; slot NULL: nobody's */
 static Message *current_message; /* that it is at, if not inline */
+static Runner *my_runner;
 
 static void route(int number);
 
@@ -264,6 +306,12 @@ block_create(uint32 capacity)
 	return block;
 }
 
+static inline bool
+block_is_full(const MailBlock *block)
+{
+	return block->count == block->capacity;
+}
+
 static void
 queue_append(int number, MailBlock *block)
 {
@@ -275,8 +323,57 @@ queue_append(int number, MailBlock *block)
 	else
 		shard->first = block;
 	shard->last = block;
-	shard->waiting += block->count;
+	shard->n_blocks++;
 	runnable |= BIT(number);
+}
+
+/* Take the first block out of the queue. */
+static MailBlock *
+queue_shift(Shard *shard)
+{
+	MailBlock *block = shard->first;
+
+	shard->first = block->next;
+	if (shard->first == NULL)
+		shard->last = NULL;
+	shard->n_blocks--;
+	return block;
+}
+
+static bool
+queue_is_empty(const Shard *shard)
+{
+	return shard->first == NULL ||
+		   (shard->first->next == NULL && shard->first->read == shard->first->count);
+}
+
+/*
+ * A block that arrived.  The small ones of sessions are copied, since the
+ * queue is made to run large ones.
+ */
+static void
+queue_append_arrived(int number, MailBlock *block)
+{
+	Shard *shard = &shards->shard[number];
+
+	if (block->capacity == 1)
+	{
+		if (shard->last == NULL || block_is_full(shard->last))
+		{
+			MailBlock *large = block_create(BLOCK_CAPACITY);
+
+			if (large != NULL)
+				queue_append(number, large);
+		}
+		if (shard->last != NULL && !block_is_full(shard->last))
+		{
+			shard->last->mail[shard->last->count++] = block->mail[0];
+			runnable |= BIT(number);
+			arena_free(block);
+			return;
+		}
+	}
+	queue_append(number, block);
 }
 
 /* Arrived blocks of a shard that we hold, oldest first, into its queue. */
@@ -286,6 +383,8 @@ drain(int number)
 	MailBlock *newest;
 	MailBlock *oldest = NULL;
 
+	if (pg_atomic_read_u64(&shards->shard[number].control) != 0)
+		runnable |= BIT(number);
 	if (pg_atomic_read_u64(&shards->shard[number].arrived) == 0)
 		return;
 	newest = (MailBlock *) pg_atomic_exchange_u64(&shards->shard[number].arrived, 0);
@@ -301,9 +400,25 @@ drain(int number)
 	{
 		MailBlock *next = oldest->next;
 
-		queue_append(number, oldest);
+		queue_append_arrived(number, oldest);
 		oldest = next;
 	}
+}
+
+/* Was something pushed that its holder has not looked at? */
+static bool
+has_arrivals(const Shard *shard)
+{
+	return pg_atomic_read_u64((pg_atomic_uint64 *) &shard->arrived) != 0 ||
+		   pg_atomic_read_u64((pg_atomic_uint64 *) &shard->control) != 0;
+}
+
+/* Is there something to run in a shard that we hold? */
+static bool
+has_work(const Shard *shard)
+{
+	return !queue_is_empty(shard) || shard->first_deferred != 0 ||
+		   shard->first_control != NULL || has_arrivals(shard);
 }
 
 /* ---------------------------------------------------------------- holding */
@@ -317,6 +432,7 @@ shard_taken(int number)
 {
 	uint64 left;
 
+	my_runner->statistics.taken++;
 	held |= BIT(number);
 	for (left = held; left != 0; left &= left - 1)
 		drain(pg_rightmost_one_pos64(left));
@@ -326,7 +442,7 @@ shard_taken(int number)
 		outbox[number] = NULL;
 		outboxes &= ~BIT(number);
 	}
-	if (shards->shard[number].first != NULL)
+	if (has_work(&shards->shard[number]))
 		runnable |= BIT(number);
 }
 
@@ -433,11 +549,33 @@ push(int number, MailBlock *block)
 	uint64 newest = pg_atomic_read_u64(arrived);
 
 	do
+	{
 		block->next = (MailBlock *) newest;
-	while (!pg_atomic_compare_exchange_u64(arrived, &newest, (uint64) block));
+
+		/* If that one has just been taken the number is garbage, and unused. */
+		block->stacked = block->count + (newest != 0 ? block->next->stacked : 0);
+	} while (!pg_atomic_compare_exchange_u64(arrived, &newest, (uint64) block));
 
 	/* Otherwise the one who pushed first sees to it. */
 	if (newest == 0)
+		route(number);
+}
+
+/* Push a control message, which takes no memory. */
+static void
+push_control(int number, Message *message)
+{
+	pg_atomic_uint64 *control = &shards->shard[number].control;
+	uint64 newest = pg_atomic_read_u64(control);
+
+	do
+		message->next = (Message *) newest;
+	while (!pg_atomic_compare_exchange_u64(control, &newest, (uint64) message));
+	if (newest != 0)
+		return;
+	if (is_running && (held & BIT(number)))
+		runnable |= BIT(number);
+	else
 		route(number);
 }
 
@@ -467,48 +605,44 @@ static void
 release(int number)
 {
 	Shard *shard = &shards->shard[number];
-	bool has_mail = shard->first != NULL;
+	bool is_wanted;
 
 	held &= ~BIT(number);
 	runnable &= ~BIT(number);
+	if (shard->first != NULL && queue_is_empty(shard))
+		arena_free(queue_shift(shard));
+	is_wanted = shard->first != NULL || shard->first_deferred != 0 || shard->first_control != NULL;
 	pg_atomic_exchange_u32(&shard->holder, NOBODY);
-	if (has_mail || pg_atomic_read_u64(&shard->arrived) != 0)
+	if (is_wanted || has_arrivals(shard))
 		route(number);
 }
 
 /* ---------------------------------------------------------------- sending */
 
-/* Where the next message to a shard goes, or NULL when the arena is full. */
+/* The same, when there is no block with room. */
 static Mail *
-mail_place(int number)
+mail_place_in_new_block(int number)
 {
 	MailBlock *block;
 
+	if ((held & BIT(number)) == 0 && outbox[number] != NULL)
+		flush_one(number);
 	if ((held & BIT(number)) == 0 &&
 		pg_atomic_read_u32(&shards->shard[number].holder) == NOBODY)
 		acquire(number);
 	if (held & BIT(number))
 	{
-		Shard *shard = &shards->shard[number];
-
-		block = shard->last;
-		if (block == NULL || block->count == block->capacity)
+		block = shards->shard[number].last;
+		if (block == NULL || block_is_full(block))
 		{
 			block = block_create(BLOCK_CAPACITY);
 			if (block == NULL)
 				return NULL;
 			queue_append(number, block);
 		}
-		shard->waiting++;
-		return &block->mail[block->count++];
+		runnable |= BIT(number);
 	}
-	block = outbox[number];
-	if (block != NULL && block->count == block->capacity)
-	{
-		flush_one(number);
-		return mail_place(number);
-	}
-	if (block == NULL)
+	else
 	{
 		block = block_create(BLOCK_CAPACITY);
 		if (block == NULL)
@@ -517,6 +651,24 @@ mail_place(int number)
 		outboxes |= BIT(number);
 	}
 	return &block->mail[block->count++];
+}
+
+/* Where the next message to a shard goes, or NULL when the arena is full. */
+static inline Mail *
+mail_place(int number)
+{
+	MailBlock *block;
+
+	if (held & BIT(number))
+	{
+		block = shards->shard[number].last;
+		runnable |= BIT(number);
+	}
+	else
+		block = outbox[number];
+	if (likely(block != NULL && !block_is_full(block)))
+		return &block->mail[block->count++];
+	return mail_place_in_new_block(number);
 }
 
 static void
@@ -528,11 +680,48 @@ mail_fill(Mail *mail, ActorAddress to, ActorAddress from, uint16 type)
 	mail->type = type;
 }
 
+static uint32
+mailbox_limit(const ActorSlot *slot)
+{
+	uint32 limit = behaviors[slot->behavior_number].mailbox_limit;
+
+	return limit != 0 ? limit : (uint32) dlog_mailbox_limit;
+}
+
+/* Whether somebody who is no scheduler may send to this living actor. */
+static bool
+has_room(ActorAddress to)
+{
+	const ActorSlot *slot = actor_slot(to.slot);
+	MailBlock *newest = (MailBlock *) pg_atomic_read_u64(&shards->shard[SHARD_OF(to.slot)].arrived);
+	uint32 limit = mailbox_limit(slot);
+
+	/* The block may have been freed; then it is not the newest any more. */
+	if (newest != NULL && newest->stacked >= limit &&
+		pg_atomic_read_u64(&shards->shard[SHARD_OF(to.slot)].arrived) == (uint64) newest)
+		return false;
+	return (slot->flags & ACTOR_IS_DEFERRED) == 0 || actor_cold(to.slot)->depth < limit;
+}
+
+/* Push a message that lies in a block of its own. */
+static void
+push_single(int number, MailBlock *block)
+{
+	if (my_process_slot == PROCESS_NETWORK)
+	{
+		if (block->mail[0].size == NOT_INLINE)
+			arena_set_owner(block->mail[0].u.message, ARENA_NO_OWNER);
+		arena_set_owner(block, ARENA_NO_OWNER);
+	}
+	push(number, block);
+}
+
 /*
  * shard_send
- *		Give a message to a native actor of this node.  Any process.
+ *		Give a message to a native actor of this node that was alive a moment
+ *		ago.  Any process.
  *
- * On failure (the arena is full) the message is still the caller's.
+ * On failure the message is still the caller's.
  */
 SendResult
 shard_send(ActorAddress to, Message *message)
@@ -541,10 +730,19 @@ shard_send(ActorAddress to, Message *message)
 	MailBlock *block = NULL;
 	Mail *mail;
 
+	if ((message->flags & MESSAGE_CONTROL) != 0)
+	{
+		if (my_process_slot == PROCESS_NETWORK)
+			arena_set_owner(message, ARENA_NO_OWNER);
+		push_control(number, message);
+		return SEND_OK;
+	}
 	if (is_running)
 		mail = mail_place(number);
 	else
 	{
+		if (!has_room(to))
+			return SEND_MAILBOX_FULL;
 		block = block_create(1);
 		mail = block ? &block->mail[block->count++] : NULL;
 	}
@@ -555,7 +753,7 @@ shard_send(ActorAddress to, Message *message)
 	{
 		mail->size = message->size;
 		memcpy(mail->u.payload, message->payload, message->size);
-		arena_free(message); /* its objects have moved on */
+		message_free(message);
 	}
 	else
 	{
@@ -563,15 +761,37 @@ shard_send(ActorAddress to, Message *message)
 		mail->u.message = message;
 	}
 	if (block != NULL)
+		push_single(number, block);
+	return SEND_OK;
+}
+
+/*
+ * shard_post
+ *		The same for a payload that fits, without making it a message first.
+ */
+SendResult
+shard_post(ActorAddress from, ActorAddress to, uint16 type, const void *payload, Size size)
+{
+	MailBlock *block = NULL;
+	Mail *mail;
+
+	Assert(size <= NATIVE_INLINE_PAYLOAD);
+	if (is_running)
+		mail = mail_place(SHARD_OF(to.slot));
+	else
 	{
-		if (my_process_slot == PROCESS_NETWORK)
-		{
-			if (mail->size == NOT_INLINE)
-				arena_set_owner(message, ARENA_NO_OWNER);
-			arena_set_owner(block, ARENA_NO_OWNER);
-		}
-		push(number, block);
+		if (!has_room(to))
+			return SEND_MAILBOX_FULL;
+		block = block_create(1);
+		mail = block ? &block->mail[block->count++] : NULL;
 	}
+	if (mail == NULL)
+		return SEND_NO_MEMORY;
+	mail_fill(mail, to, from, type);
+	mail->size = size;
+	memcpy(mail->u.payload, payload, size);
+	if (block != NULL)
+		push_single(SHARD_OF(to.slot), block);
 	return SEND_OK;
 }
 
@@ -587,15 +807,15 @@ native_send_place(NativeActor *self, ActorAddress to, uint16 type, Size size)
 {
 	Mail *mail;
 
-	if (to.node != THIS_NODE || !INCARNATION_IS_NATIVE(to.incarnation) ||
-		actor_slot(to.slot) == NULL)
+	if (unlikely(to.node != THIS_NODE || !INCARNATION_IS_NATIVE(to.incarnation) ||
+				 to.slot >= n_slots))
 		return NULL;
 	mail = mail_place(SHARD_OF(to.slot));
-	if (mail == NULL)
+	if (unlikely(mail == NULL))
 		return NULL;
 	mail_fill(mail, to, self->address, type);
 	mail->size = size;
-	process_count_sent();
+	sent++;
 	return mail->u.payload;
 }
 
@@ -617,27 +837,192 @@ native_send_any(NativeActor *self, ActorAddress to, uint16 type, const void *pay
 
 /* ---------------------------------------------------------------- running */
 
-/* Nobody is there any more: answer as for any other message. */
+/* Nobody gets it: answer as for any other message. */
 static void
-mail_undelivered(Mail *mail)
+mail_undelivered(Mail *mail, SendResult reason)
 {
 	ActorAddress to = {THIS_NODE, mail->slot, mail->incarnation};
 	Message *message = mail->u.message;
+	Message head = {0};
 
 	if (mail->size != NOT_INLINE)
 	{
 		message = message_try_create(mail->type, mail->size);
 		if (message == NULL)
 		{
-			objects_release(mail->type, mail->u.payload, mail->size);
+			/* It can be counted, but there is no memory for an answer. */
+			head.type = mail->type;
+			head.to = to;
+			head.from = mail->from;
+			dead_letter_record(&head, reason == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : DEAD_LETTER_NO_ACTOR);
 			return;
 		}
 		memcpy(message->payload, mail->u.payload, mail->size);
 	}
 	message->to = to;
 	message->from = mail->from;
-	actor_send_undelivered(message, SEND_NO_ACTOR);
+	actor_send_undelivered(message, reason);
 }
+
+/* ------------------------------------------------------- deferred actors */
+
+static inline Mailbox *
+mailbox_of(uint32 slot)
+{
+	return (Mailbox *) actor_cold(slot)->extra;
+}
+
+/* Give an actor a mailbox of its own.  False: there is no memory. */
+static bool
+defer(Shard *shard, uint32 number)
+{
+	Mailbox *mailbox = arena_try_alloc(sizeof(Mailbox));
+
+	if (mailbox == NULL)
+		return false;
+	mailbox->first = mailbox->last = block_create(BLOCK_CAPACITY);
+	if (mailbox->first == NULL)
+	{
+		arena_free(mailbox);
+		return false;
+	}
+	mailbox->next_deferred = 0;
+	mailbox->previous_deferred = shard->last_deferred;
+	if (shard->last_deferred != 0)
+		mailbox_of(shard->last_deferred)->next_deferred = number;
+	else
+		shard->first_deferred = number;
+	shard->last_deferred = number;
+	actor_cold(number)->extra = mailbox;
+	actor_cold(number)->depth = 0;
+	slots[number].flags |= ACTOR_IS_DEFERRED;
+	return true;
+}
+
+static void
+deferred_unlink(Shard *shard, Mailbox *mailbox)
+{
+	if (mailbox->previous_deferred != 0)
+		mailbox_of(mailbox->previous_deferred)->next_deferred = mailbox->next_deferred;
+	else
+		shard->first_deferred = mailbox->next_deferred;
+	if (mailbox->next_deferred != 0)
+		mailbox_of(mailbox->next_deferred)->previous_deferred = mailbox->previous_deferred;
+	else
+		shard->last_deferred = mailbox->previous_deferred;
+}
+
+/* Its turn is over: the others come first now. */
+static void
+deferred_rotate(Shard *shard, uint32 number)
+{
+	Mailbox *mailbox = mailbox_of(number);
+
+	if (shard->last_deferred == number)
+		return;
+	deferred_unlink(shard, mailbox);
+	mailbox->next_deferred = 0;
+	mailbox->previous_deferred = shard->last_deferred;
+	mailbox_of(shard->last_deferred)->next_deferred = number;
+	shard->last_deferred = number;
+}
+
+/* Free a mailbox.  What is left in it is answered. */
+static void
+mailbox_discard(Mailbox *mailbox)
+{
+	MailBlock *block = mailbox->first;
+
+	arena_free(mailbox);
+	while (block != NULL)
+	{
+		MailBlock *next = block->next;
+
+		while (block->read < block->count)
+			mail_undelivered(&block->mail[block->read++], SEND_NO_ACTOR);
+		arena_free(block);
+		block = next;
+	}
+}
+
+/* Nothing waits for it any more. */
+static void
+undefer(Shard *shard, uint32 number)
+{
+	Mailbox *mailbox = mailbox_of(number);
+
+	deferred_unlink(shard, mailbox);
+	slots[number].flags &= ~ACTOR_IS_DEFERRED;
+	actor_cold(number)->extra = NULL;
+	actor_cold(number)->depth = 0;
+	mailbox_discard(mailbox);
+}
+
+/* Is all that is left in this block for the same actor? */
+static bool
+block_is_of_one(const MailBlock *block)
+{
+	const Mail *first = &block->mail[block->read];
+	uint32 i;
+
+	for (i = block->read + 1; i < block->count; i++)
+		if (block->mail[i].slot != first->slot || block->mail[i].incarnation != first->incarnation)
+			return false;
+	return true;
+}
+
+/*
+ * Move the next message of the queue's first block to the mailbox of its
+ * actor, which is deferred; or the block itself.  True if the block is gone.
+ */
+static bool
+move_to_mailbox(Shard *shard)
+{
+	MailBlock *block = shard->first;
+	Mail *mail = &block->mail[block->read];
+	ActorSlot *slot = &slots[mail->slot];
+	ActorCold *cold = actor_cold(mail->slot);
+	Mailbox *mailbox = cold->extra;
+	uint32 limit = mailbox_limit(slot);
+	uint32 left = block->count - block->read;
+	MailBlock *last;
+
+	if (cold->depth + left <= limit && block->next != NULL && block_is_of_one(block))
+	{
+		(void) queue_shift(shard);
+		block->next = NULL;
+		mailbox->last->next = block;
+		mailbox->last = block;
+		cold->depth += left;
+		slot->high_water = Max(slot->high_water, cold->depth);
+		return true;
+	}
+
+	block->read++;
+	if (cold->depth >= limit)
+	{
+		mail_undelivered(mail, SEND_MAILBOX_FULL);
+		return false;
+	}
+	if (block_is_full(mailbox->last))
+	{
+		last = block_create(BLOCK_CAPACITY);
+		if (last == NULL)
+		{
+			mail_undelivered(mail, SEND_MAILBOX_FULL);
+			return false;
+		}
+		mailbox->last->next = last;
+		mailbox->last = last;
+	}
+	last = mailbox->last;
+	last->mail[last->count++] = *mail;
+	cold->depth++;
+	slot->high_water = Max(slot->high_water, cold->depth);
+	return false;
+}
+
+/* -------------------------------------------------------- running, really */
 
 /* The current message has been handled; with a reason, its actor exits. */
 static void
@@ -649,7 +1034,19 @@ end_mail(const char *reason)
 	current.slot = NULL;
 	current_message = NULL;
 	if (slot != NULL && reason != NULL)
+	{
+		uint32 number = current.address.slot;
+		bool is_deferred = (slot->flags & ACTOR_IS_DEFERRED) != 0;
+		Mailbox *mailbox = mailbox_of(number);
+
+		/* What waits is answered once nothing more can be sent to it. */
+		if (is_deferred)
+			deferred_unlink(&shards->shard[SHARD_OF(number)], mailbox);
+		actor_cold(number)->extra = NULL;
 		actor_exit(current.address, reason);
+		if (is_deferred)
+			mailbox_discard(mailbox);
+	}
 	if (message != NULL)
 		message_free(message);
 }
@@ -667,89 +1064,229 @@ is_for_handler(const NativeMessage *message)
 	return as_message;
 }
 
-static void
-run_mail(Mail *mail)
+/* Let an actor that is alive handle a message. */
+static inline void
+handle(ActorSlot *slot, ActorAddress to, const NativeMessage *message)
 {
-	ActorAddress to = {THIS_NODE, mail->slot, mail->incarnation};
-	ActorSlot *slot = actor_slot(mail->slot);
-	NativeMessage message;
+	current.address = to;
+	current.slot = slot;
+	current.exits = false;
+	slot->received++;
+	done++;
+	if (likely(message->type != MESSAGE_EXIT) || is_for_handler(message))
+		behaviors[slot->behavior_number].handler(&current, slot->u.state, message);
+	if (unlikely(current.exits || current_message != NULL))
+		end_mail(current.exits ? current.reason : NULL);
+	else
+		current.slot = NULL;
+}
 
-	if (!actor_exists(to) || slot->behavior_number == 0)
-	{
-		mail_undelivered(mail);
-		return;
-	}
-	message.type = mail->type;
-	message.from = mail->from;
-	message.size = mail->size;
-	message.payload = mail->u.payload;
-	if (mail->size == NOT_INLINE)
+/* The caller has taken it out of its block's unread part. */
+static inline void
+handle_mail(ActorSlot *slot, Mail *mail)
+{
+	NativeMessage message = {
+		.type = mail->type,
+		.from = mail->from,
+		.size = mail->size,
+		.payload = mail->u.payload,
+	};
+
+	if (unlikely(mail->size == NOT_INLINE))
 	{
 		current_message = mail->u.message;
 		message.size = current_message->size;
 		message.payload = current_message->payload;
 	}
-	current.address = to;
-	current.slot = slot;
-	current.exits = false;
-	slot->received++;
-	if (message.type != MESSAGE_EXIT || is_for_handler(&message))
-		behaviors[slot->behavior_number].handler(&current, slot->u.state, &message);
-	end_mail(current.exits ? current.reason : NULL);
+	handle(slot, (ActorAddress){THIS_NODE, mail->slot, mail->incarnation}, &message);
 }
 
-/* An ERROR in a handler ends its actor. */
-static void
-run_block(MailBlock *block)
+static inline bool
+is_alive(const ActorSlot *slot, uint32 incarnation)
 {
-	while (block->read < block->count)
-	{
-		PG_TRY();
-		{
-			while (block->read < block->count)
-			{
-				Mail *mail = &block->mail[block->read++];
+	return pg_atomic_read_u64((pg_atomic_uint64 *) &slot->identity) ==
+		   ((uint64) incarnation << 32 | ACTOR_ALIVE);
+}
 
-				if (block->read + PREFETCH < block->count)
-					__builtin_prefetch(actor_slot(mail[PREFETCH].slot), 1);
-				run_mail(mail);
-				done++;
-			}
-		}
-		PG_CATCH();
-		{
-			MemoryContextSwitchTo(native_context);
-			snprintf(current.reason, EXIT_REASON_LENGTH, "error: %s", CopyErrorData()->message);
-			recover_from_error();
-			end_mail(current.reason);
-		}
-		PG_END_TRY();
+static void
+run_control(Shard *shard)
+{
+	Message *newest;
+	Message *oldest = NULL;
+	Message **end = &shard->first_control;
+
+	if (likely(pg_atomic_read_u64(&shard->control) == 0 && shard->first_control == NULL))
+		return;
+	newest = (Message *) pg_atomic_exchange_u64(&shard->control, 0);
+	while (newest != NULL)
+	{
+		Message *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
 	}
+
+	/* An ERROR in a handler leaves the rest of them there. */
+	while (*end != NULL)
+		end = &(*end)->next;
+	*end = oldest;
+	while (shard->first_control != NULL)
+	{
+		Message *message = shard->first_control;
+		ActorSlot *slot = &slots[message->to.slot];
+		NativeMessage as_native = {
+			.type = message->type,
+			.from = message->from,
+			.size = message->size,
+			.payload = message->payload,
+		};
+
+		shard->first_control = message->next;
+		if (!is_alive(slot, message->to.incarnation))
+			actor_send_undelivered(message, SEND_NO_ACTOR);
+		else
+		{
+			current_message = message;
+			handle(slot, message->to, &as_native);
+		}
+	}
+}
+
+/* Run what is in the queue, until so many messages have been run. */
+static void
+run_queue(Shard *shard, uint64 until)
+{
+	int moves = 0;
+
+	while (shard->first != NULL && done < until && moves < MOVES_PER_TURN)
+	{
+		MailBlock *block = shard->first;
+		MailBlock *next = block->next;
+		bool is_gone = false;
+
+		if (next != NULL)
+			__builtin_prefetch(next);
+
+		/* the last block may grow while it is run */
+		while (block->read < block->count)
+		{
+			uint32 read = block->read;
+			Mail *mail = &block->mail[read];
+			ActorSlot *slot = &slots[mail->slot];
+
+			if (likely(read + PREFETCH < block->count))
+				__builtin_prefetch(&slots[mail[PREFETCH].slot], 1);
+			else if (next != NULL && read + PREFETCH - block->count < next->count)
+				__builtin_prefetch(&slots[next->mail[read + PREFETCH - block->count].slot], 1);
+			if (unlikely(!is_alive(slot, mail->incarnation)))
+			{
+				block->read++;
+				mail_undelivered(mail, SEND_NO_ACTOR);
+				continue;
+			}
+			if (slot->turn != shard->turn)
+			{
+				slot->turn = shard->turn;
+				slot->run_in_turn = 0;
+			}
+			if (unlikely((slot->flags & ACTOR_IS_DEFERRED) != 0 ||
+						 (slot->run_in_turn >= BUDGET && defer(shard, mail->slot))))
+			{
+				is_gone = move_to_mailbox(shard);
+				if (is_gone)
+					break;
+				continue;
+			}
+			slot->run_in_turn++;
+			block->read++;
+			handle_mail(slot, mail);
+		}
+		if (is_gone)
+		{
+			moves++;
+			continue;
+		}
+		if (block->next == NULL)
+		{
+			/* keep it for what comes next */
+			block->read = block->count = 0;
+			return;
+		}
+		arena_free(queue_shift(shard));
+	}
+}
+
+/* Run what waits for the first deferred actor, a budget of it. */
+static void
+run_deferred(Shard *shard)
+{
+	uint32 number = shard->first_deferred;
+	ActorSlot *slot = &slots[number];
+	ActorCold *cold = actor_cold(number);
+	Mailbox *mailbox = cold->extra;
+	uint64 until = done + BUDGET;
+	uint64 identity = pg_atomic_read_u64(&slot->identity);
+
+	while (done < until)
+	{
+		MailBlock *block = mailbox->first;
+
+		if (block->read == block->count)
+		{
+			if (block->next == NULL)
+			{
+				undefer(shard, number);
+				return;
+			}
+			mailbox->first = block->next;
+			arena_free(block);
+			continue;
+		}
+		cold->depth--;
+		handle_mail(slot, &block->mail[block->read++]);
+		if (pg_atomic_read_u64(&slot->identity) != identity)
+			return;
+	}
+	deferred_rotate(shard, number);
 }
 
 static void
 run_shard(int number)
 {
 	Shard *shard = &shards->shard[number];
-	int blocks;
+	uint64 until = done + TURN;
 
 	drain(number);
-	for (blocks = 0; blocks < BLOCKS_PER_TURN && shard->first != NULL; blocks++)
+	shard->turn++;
+	run_control(shard);
+	run_queue(shard, until);
+	while (unlikely(shard->first_deferred != 0))
 	{
-		MailBlock *block = shard->first;
+		uint32 first = shard->first_deferred;
 
-		/* the last block may grow while it is run */
-		run_block(block);
-		shard->waiting -= block->count;
-		process_count_received(block->count);
-		shard->first = block->next;
-		if (shard->first == NULL)
-			shard->last = NULL;
-		arena_free(block);
+		run_deferred(shard);
+		if (done >= until || shard->first_deferred == first)
+			break;
 	}
-	if (shard->first == NULL)
+	if (queue_is_empty(shard) && shard->first_deferred == 0)
+	{
 		runnable &= ~BIT(number);
-	MemoryContextReset(native_context);
+		if (unlikely(pg_atomic_read_u64(&shard->control) != 0))
+			runnable |= BIT(number); /* of our own */
+	}
+	if (!native_context->isReset)
+		MemoryContextReset(native_context);
+}
+
+/* Let others see how much we did. */
+static void
+count(void)
+{
+	process_count_received(done - counted_done);
+	process_count_sent_many(sent - counted_sent);
+	counted_done = done;
+	counted_sent = sent;
 }
 
 /* Look at the shards that others told us of. */
@@ -771,7 +1308,7 @@ serve_notified(void)
 			drain(number);
 		else if (pg_atomic_compare_exchange_u32(&shard->holder, &given, HOLDER(me)))
 			shard_taken(number);
-		else if (pg_atomic_read_u64(&shard->arrived) != 0)
+		else if (has_arrivals(shard))
 			route(number);
 	}
 }
@@ -803,7 +1340,15 @@ give_some(uint64 elapsed_us, uint64 messages)
 	if (pg_atomic_read_u32(&shards->n_running) >= shards->most_running)
 		return;
 	for (left = runnable; left != 0; left &= left - 1)
-		waiting += shards->shard[pg_rightmost_one_pos64(left)].waiting;
+	{
+		Shard *shard = &shards->shard[pg_rightmost_one_pos64(left)];
+
+		if (shard->last != NULL)
+			waiting += (uint64) (shard->n_blocks - 1) * BLOCK_CAPACITY + shard->last->count;
+		if (shard->first_deferred != 0)
+			waiting += actor_cold(shard->first_deferred)->depth;
+	}
+	my_runner->statistics.waiting = waiting;
 	if (waiting * elapsed_us < GIVE_US * messages)
 		return;
 	scheduler = database_any_idle();
@@ -818,6 +1363,7 @@ give_some(uint64 elapsed_us, uint64 messages)
 		held &= ~BIT(number);
 		runnable &= ~BIT(number);
 		pg_atomic_exchange_u32(&shards->shard[number].holder, given);
+		my_runner->statistics.given++;
 		notify(scheduler, number);
 		pg_memory_barrier();
 		if (!accepts(scheduler))
@@ -850,23 +1396,42 @@ end_running(void)
 	pg_atomic_fetch_sub_u32(&shards->n_running, 1);
 }
 
-/*
- * shards_run
- *		Run native actors until there is nothing left to run for us, or
- *		until "is_interrupted" says so.
- */
-void
-shards_run(bool (*is_interrupted)(void))
+/* Out of work: let go of everything.  True if something has come. */
+static bool
+find_work(void)
 {
-	int turn = 0;
-	uint64 flushed_at = done;
-	uint64 measured_at = done;
-	uint64 measured_us = clock_now_us();
+	uint64 left;
 
-	MemoryContextSwitchTo(native_context);
-	is_running = true;
-	pg_atomic_fetch_add_u32(&shards->n_running, 1);
-	pg_atomic_write_u32(&shards->runner[me].is_running, 1);
+	flush();
+	if (runnable != 0)
+		return true;
+	for (left = held; left != 0; left &= left - 1)
+		release(pg_rightmost_one_pos64(left));
+	return shards_have_work();
+}
+
+static int
+next_shard(int last)
+{
+	uint64 after = runnable & ~((BIT(last) << 1) - 1);
+
+	return pg_rightmost_one_pos64(after != 0 ? after : runnable);
+}
+
+/*
+ * Run until "is_interrupted" says so or there is nothing left.  An ERROR of a
+ * handler jumps out of it; it may be called again then.
+ */
+static void
+run(bool (*is_interrupted)(void))
+{
+	int turn = SHARDS - 1;
+	uint64 clock_every = 1;
+	uint64 looked_at = done;
+	uint64 looked_us = clock_now_us();
+	uint64 flushed_at = done;
+	uint64 flushed_us = looked_us;
+
 	for (;;)
 	{
 		serve_notified();
@@ -875,35 +1440,67 @@ shards_run(bool (*is_interrupted)(void))
 			break;
 		if (runnable == 0)
 		{
-			uint64 left;
-
-			flush();
-			if (runnable != 0)
-				continue;
-			for (left = held; left != 0; left &= left - 1)
-				release(pg_rightmost_one_pos64(left));
-			if (!shards_have_work())
+			if (!find_work())
 				break;
+			flushed_at = done;
 			continue;
 		}
-		do
-			turn = (turn + 1) % SHARDS;
-		while ((runnable & BIT(turn)) == 0);
+		turn = next_shard(turn);
 		run_shard(turn);
-		if (done - flushed_at >= FLUSH_EVERY)
-		{
-			flush();
-			flushed_at = done;
-		}
-		if (done - measured_at >= 256 && pg_popcount64(runnable) > 1)
+		if (done - looked_at >= clock_every)
 		{
 			uint64 now_us = clock_now_us();
+			uint64 us = now_us - looked_us;
 
-			give_some(now_us - measured_us, done - measured_at);
-			measured_us = now_us;
-			measured_at = done;
+			if (us > 0 && pg_popcount64(runnable) > 1)
+				give_some(us, done - looked_at);
+			clock_every = us > CLOCK_US ? Max(1, (done - looked_at) * CLOCK_US / us) : CLOCK_EVERY;
+			looked_us = now_us;
+			looked_at = done;
+			if (outboxes != 0 && (now_us - flushed_us >= FLUSH_US || done - flushed_at >= FLUSH_EVERY))
+			{
+				flush();
+				flushed_us = now_us;
+				flushed_at = done;
+			}
+			count();
 		}
 	}
+}
+
+/*
+ * shards_run
+ *		Run native actors until there is nothing left to run for us, or
+ *		until "is_interrupted" says so.
+ */
+void
+shards_run(bool (*is_interrupted)(void))
+{
+	volatile bool again = true;
+
+	MemoryContextSwitchTo(native_context);
+	is_running = true;
+	my_runner->statistics.wakeups++;
+	pg_atomic_fetch_add_u32(&shards->n_running, 1);
+	pg_atomic_write_u32(&shards->runner[me].is_running, 1);
+	while (again)
+	{
+		PG_TRY();
+		{
+			run(is_interrupted);
+			again = false;
+		}
+		PG_CATCH();
+		{
+			/* An ERROR in a handler ends its actor. */
+			MemoryContextSwitchTo(native_context);
+			snprintf(current.reason, EXIT_REASON_LENGTH, "error: %s", CopyErrorData()->message);
+			recover_from_error();
+			end_mail(current.reason);
+		}
+		PG_END_TRY();
+	}
+	count();
 	end_running();
 }
 
@@ -917,6 +1514,9 @@ shards_accept(int scheduler)
 	if (native_context == NULL)
 		native_context = AllocSetContextCreate(TopMemoryContext, "dlog native actors", ALLOCSET_DEFAULT_SIZES);
 	me = scheduler;
+	my_runner = &shards->runner[me];
+	slots = actor_slot(0);
+	n_slots = actor_slots_limit();
 	pg_atomic_exchange_u32(&shards->runner[me].accepts, 1);
 }
 
@@ -950,6 +1550,16 @@ shards_leave(void)
 	}
 }
 
+/*
+ * shard_statistics
+ *		What this scheduler did; read without stopping it.
+ */
+void
+shard_statistics(int scheduler, ShardStatistics *statistics)
+{
+	memcpy(statistics, &shards->runner[scheduler].statistics, sizeof(ShardStatistics));
+}
+
 /* The network process died, perhaps before it notified somebody. */
 void
 shards_wake_waiting(void)
@@ -957,7 +1567,7 @@ shards_wake_waiting(void)
 	int number;
 
 	for (number = 0; number < SHARDS; number++)
-		if (pg_atomic_read_u64(&shards->shard[number].arrived) != 0)
+		if (has_arrivals(&shards->shard[number]))
 			route(number);
 }
 
@@ -992,6 +1602,7 @@ shards_shmem_init(void)
 	for (i = 0; i < SHARDS; i++)
 	{
 		pg_atomic_init_u64(&shards->shard[i].arrived, 0);
+		pg_atomic_init_u64(&shards->shard[i].control, 0);
 		pg_atomic_init_u32(&shards->shard[i].holder, NOBODY);
 	}
 	for (i = 0; i < MAX_SCHEDULERS; i++)
