@@ -565,6 +565,21 @@ COMMENT ON COLUMN dlog.distributed_table.keys IS
 SELECT pg_catalog.pg_extension_config_dump('dlog.distributed_table', '');
 GRANT SELECT ON dlog.distributed_table TO PUBLIC;
 
+-- The tables that are whole on every node that has a copy.
+CREATE TABLE dlog.replicated_table
+(
+    relation regclass PRIMARY KEY,
+    nodes name[] NOT NULL
+);
+COMMENT ON TABLE dlog.replicated_table IS
+    'tables that dlog keeps whole on every node';
+COMMENT ON COLUMN dlog.replicated_table.relation IS
+    'the copy that is here';
+COMMENT ON COLUMN dlog.replicated_table.nodes IS
+    'nodes that have copies, this one included';
+SELECT pg_catalog.pg_extension_config_dump('dlog.replicated_table', '');
+GRANT SELECT ON dlog.replicated_table TO PUBLIC;
+
 -- The definition of a table as text that makes the same table on another
 -- node.  Everything in it is qualified, whatever the caller's search_path.
 
@@ -907,6 +922,54 @@ CREATE FUNCTION dlog.undistribute_table("table" regclass)
     LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dlog.undistribute_table(regclass) IS
     'bring all rows of a distributed table into an ordinary table here, and drop it on all other nodes';
+
+CREATE FUNCTION dlog.replicate_table("table" regclass)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_replicate_table'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.replicate_table(regclass) IS
+    'keep a small table whole on every node; again: make the copies that nodes lack';
+
+CREATE FUNCTION dlog.unreplicate_table("table" regclass)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_unreplicate_table'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.unreplicate_table(regclass) IS
+    'make the copy of a replicated table that is here an ordinary table, and drop the others';
+
+CREATE FUNCTION dlog.replicated_table_add(relation regclass, nodes name[])
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_replicated_table_add'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.replicated_table_add(regclass, name[]) IS
+    'record which nodes have copies of a table; part of how it is replicated';
+
+CREATE FUNCTION dlog.replicated_apply("table" regclass, change "char", before anyarray, after anyarray)
+    RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dlog_replicated_apply'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.replicated_apply(regclass, "char", anyarray, anyarray) IS
+    'do to this copy of a table, and no other, what was done to one on another node; for its owner';
+
+CREATE FUNCTION dlog.replicate_before()
+    RETURNS trigger
+    AS 'MODULE_PATHNAME', 'dlog_replicate_before'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.replicate_before() IS
+    'trigger of replicated tables: keeps other writers of the table waiting until the transaction ends';
+
+CREATE FUNCTION dlog.replicate_after()
+    RETURNS trigger
+    AS 'MODULE_PATHNAME', 'dlog_replicate_after'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.replicate_after() IS
+    'trigger of replicated tables: does to the other copies what a statement did to this one';
+
+CREATE VIEW dlog.replicated_tables AS
+    SELECT r.relation AS "table", r.nodes FROM dlog.replicated_table r;
+COMMENT ON VIEW dlog.replicated_tables IS
+    'tables that are whole on every node: which nodes have copies';
+GRANT SELECT ON dlog.replicated_tables TO PUBLIC;
 
 CREATE FUNCTION dlog.local_partitions("table" regclass)
     RETURNS SETOF regclass

@@ -3,7 +3,7 @@
  *		Keeps the nodes' definitions of distributed tables the same.
  *
  * Every utility statement passes through process_utility().  One that
- * changes a distributed table is *carried*: it runs here first, and then in
+ * changes a distributed table, or a replicated one, is *carried*: it runs here first, and then in
  * the same transaction on all other nodes.  What cannot be carried is
  * refused.  dlog.propagate_ddl = off turns both off; the scripts that nodes
  * send to each other run so.
@@ -43,6 +43,7 @@
 #include "catalog/pg_policy.h"
 #include "catalog/pg_shdepend.h"
 #include "catalog/pg_statistic_ext.h"
+#include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -93,6 +94,26 @@ static Statement *watching;
 
 /* ---------------------------------------------------------------- finding */
 
+/* Is this a table whose definition is the same on all nodes? */
+static bool
+is_kept_alike(Oid table)
+{
+	return partition_is_distributed(table) || partition_is_replicated(table);
+}
+
+/* All of them. */
+static List *
+tables_kept_alike(void)
+{
+	return list_concat(distributed_table_list(), replicated_table_list());
+}
+
+static const char *
+kind_of_table(Oid table)
+{
+	return partition_is_replicated(table) ? "replicated" : "distributed";
+}
+
 /*
  * The distributed table that a relation is, or is a part of: a partition, or
  * an index of either.
@@ -111,7 +132,7 @@ find_table(Oid relation, bool *is_partition)
 		table = IndexGetRelation(relation, true);
 	if (!OidIsValid(table))
 		return InvalidOid;
-	if (partition_is_distributed(table))
+	if (is_kept_alike(table))
 		return table;
 	*is_partition = true;
 	return distributed_parent(table);
@@ -178,8 +199,18 @@ refuse(Oid table, const char *what, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot %s distributed table \"%s\"", what, get_rel_name(table)),
+			 errmsg("cannot %s %s table \"%s\"", what, kind_of_table(table), get_rel_name(table)),
 			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+/* For what a table must be an ordinary one to get. */
+static void
+refuse_alteration(Oid table, const char *what)
+{
+	refuse(table, what,
+		   partition_is_replicated(table) ?
+			   "dlog.unreplicate_table() makes it an ordinary table, which can be changed and replicated again." :
+			   "dlog.undistribute_table() makes it an ordinary table, which can be changed and distributed again.");
 }
 
 static void
@@ -191,10 +222,6 @@ refuse_partition(Oid table, const char *what)
 					what, get_rel_name(table)),
 			 errhint("Change the table itself.")));
 }
-
-/* For what a table must be made anew to get. */
-#define UNDISTRIBUTE_HINT \
-	"dlog.undistribute_table() makes it an ordinary table, which can be changed and distributed again."
 
 /* ---------------------------------------------------------------- carrying */
 
@@ -210,10 +237,12 @@ carry(Statement *statement, Oid table)
 	if (remote_is_executing())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot change distributed table \"%s\" in a statement that another node sent",
-						get_rel_name(table)),
+				 errmsg("cannot change %s table \"%s\" in a statement that another node sent",
+						kind_of_table(table), get_rel_name(table)),
 				 errhint("Run the statement on one node; it changes the table on all of them.")));
 	everywhere_require();
+	if (partition_is_replicated(table))
+		replicated_table_require_copies(table);
 	everywhere_lock(get_namespace_name(get_rel_namespace(table)), get_rel_name(table));
 	statement->carried = lappend_oid(statement->carried, table);
 }
@@ -267,12 +296,23 @@ check_new_column(Oid table, const ColumnDef *column)
 			case CONSTR_EXCLUSION:
 			case CONSTR_FOREIGN:
 			case CONSTR_IDENTITY:
-				refuse(table, "add a column with a key, a reference or an identity to", UNDISTRIBUTE_HINT);
+				refuse_alteration(table, "add a column with a key, a reference or an identity to");
 				break;
 			default:
 				break;
 		}
 	}
+}
+
+/* The name of a table's primary key, as a list of C strings. */
+static List *
+primary_key_name(Oid table)
+{
+	Relation relation = table_open(table, AccessShareLock);
+	Oid key = RelationGetPrimaryKeyIndex(relation);
+
+	table_close(relation, AccessShareLock);
+	return OidIsValid(key) ? list_make1(get_rel_name(key)) : NIL;
 }
 
 /*
@@ -288,19 +328,24 @@ check_alteration(Oid table, const AlterTableCmd *command)
 			check_new_column(table, castNode(ColumnDef, command->def));
 			break;
 		case AT_AddConstraint:
-			if (castNode(Constraint, command->def)->contype != CONSTR_CHECK)
-				refuse(table, "add a constraint other than CHECK to", UNDISTRIBUTE_HINT);
+			if (castNode(Constraint, command->def)->contype != CONSTR_CHECK &&
+				!(partition_is_replicated(table) &&
+				  castNode(Constraint, command->def)->contype == CONSTR_UNIQUE))
+				refuse_alteration(table, "add a constraint other than CHECK to");
 			break;
 		case AT_DropConstraint:
 		{
 			pg_uuid_t colocation;
-			List *keys;
+			List *keys = NIL;
 			ListCell *cell;
 
-			distributed_table_read(table, &colocation, &keys);
+			if (partition_is_replicated(table))
+				keys = primary_key_name(table);
+			else
+				distributed_table_read(table, &colocation, &keys);
 			foreach(cell, keys)
 				if (strcmp(lfirst(cell), command->name) == 0)
-					refuse(table, "drop a key of", UNDISTRIBUTE_HINT);
+					refuse_alteration(table, "drop a key of");
 		}
 		break;
 		case AT_DropColumn:
@@ -323,14 +368,14 @@ check_alteration(Oid table, const AlterTableCmd *command)
 		case AT_NoForceRowSecurity:
 			break;
 		case AT_AttachPartition:
-			refuse(table, "attach a partition to", UNDISTRIBUTE_HINT);
+			refuse_alteration(table, "attach a partition to");
 			break;
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:
-			refuse(table, "detach a partition from", UNDISTRIBUTE_HINT);
+			refuse_alteration(table, "detach a partition from");
 			break;
 		default:
-			refuse(table, "make this change to", UNDISTRIBUTE_HINT);
+			refuse_alteration(table, "make this change to");
 	}
 }
 
@@ -412,9 +457,9 @@ prepare_rename(Statement *statement, const RenameStmt *rename,
 	{
 		Oid schema = get_namespace_oid(rename->subname, true);
 
-		foreach(cell, distributed_table_list())
+		foreach(cell, tables_kept_alike())
 			if (get_rel_namespace(lfirst_oid(cell)) == schema)
-				refuse(lfirst_oid(cell), "rename the schema of", UNDISTRIBUTE_HINT);
+				refuse_alteration(lfirst_oid(cell), "rename the schema of");
 		return;
 	}
 	table = find_range(statement, rename->relation, &is_partition);
@@ -435,11 +480,11 @@ prepare_index(Statement *statement, const IndexStmt *index)
 	/* An index of one partition is its node's affair. */
 	if (!OidIsValid(table) || is_partition)
 		return;
-	if (index->unique || index->primary || index->isconstraint)
-		refuse(table, "create a unique index on", UNDISTRIBUTE_HINT);
+	if ((index->unique || index->primary || index->isconstraint) && !partition_is_replicated(table))
+		refuse_alteration(table, "create a unique index on");
 	if (index->excludeOpNames != NIL)
 		refuse(table, "create an exclusion constraint on", NULL);
-	if (!index->relation->inh)
+	if (!index->relation->inh && !partition_is_replicated(table))
 		refuse(table, "create an index on ONLY", NULL);
 	carry(statement, table);
 	statement->made_on = table;
@@ -526,7 +571,7 @@ granted_relations(Statement *statement, const GrantStmt *grant)
 	}
 	else if (grant->targtype == ACL_TARGET_ALL_IN_SCHEMA)
 	{
-		foreach(cell, distributed_table_list())
+		foreach(cell, tables_kept_alike())
 		{
 			Oid table = lfirst_oid(cell);
 			const char *schema = get_namespace_name(get_rel_namespace(table));
@@ -667,7 +712,7 @@ prepare_drop(Statement *statement, const DropStmt *drop)
 				if (!HeapTupleIsValid(tuple))
 					break;
 				form = (Form_pg_statistic_ext) GETSTRUCT(tuple);
-				if (partition_is_distributed(form->stxrelid))
+				if (is_kept_alike(form->stxrelid))
 				{
 					carry(statement, form->stxrelid);
 					appendStringInfo(&statement->elsewhere, "DROP STATISTICS IF EXISTS %s;\n",
@@ -712,7 +757,7 @@ check_role(Oid role, bool is_drop)
 			table = table_of_policy(depend->objid);
 		else if (depend->classid != RelationRelationId)
 			continue;
-		if (!OidIsValid(table) || !partition_is_distributed(table))
+		if (!OidIsValid(table) || !is_kept_alike(table))
 			continue;
 
 		if (!is_drop && depend->deptype == SHARED_DEPENDENCY_OWNER)
@@ -748,6 +793,16 @@ check_not_ours(Statement *statement, const RangeVar *range, const char *what, co
 
 	if (OidIsValid(table))
 		refuse(table, what, hint);
+}
+
+static void
+check_not_altered(Statement *statement, const RangeVar *range, const char *what)
+{
+	bool is_partition;
+	Oid table = find_range(statement, range, &is_partition);
+
+	if (OidIsValid(table))
+		refuse_alteration(table, what);
 }
 
 /* Statements that prepare() looks at; all others cost one switch. */
@@ -794,8 +849,8 @@ prepare(Statement *statement, PlannedStmt *planned, const char *query)
 			prepare_rename(statement, (RenameStmt *) node, planned, query);
 			break;
 		case T_AlterObjectSchemaStmt:
-			check_not_ours(statement, ((AlterObjectSchemaStmt *) node)->relation,
-						   "change the schema of", UNDISTRIBUTE_HINT);
+			check_not_altered(statement, ((AlterObjectSchemaStmt *) node)->relation,
+							  "change the schema of");
 			break;
 		case T_IndexStmt:
 			prepare_index(statement, (IndexStmt *) node);
@@ -833,8 +888,7 @@ prepare(Statement *statement, PlannedStmt *planned, const char *query)
 			ListCell *cell;
 
 			foreach(cell, ((CreateStmt *) node)->inhRelations)
-				check_not_ours(statement, lfirst_node(RangeVar, cell), "add a partition to",
-							   UNDISTRIBUTE_HINT);
+				check_not_altered(statement, lfirst_node(RangeVar, cell), "add a partition to");
 		}
 		break;
 		case T_DropStmt:
@@ -868,12 +922,14 @@ carry_made(Statement *statement, NodeTag tag)
 
 		if (list_member_oid(statement->known, lfirst_oid(cell)))
 			continue;
-		made = definition_query(tag == T_IndexStmt ?
+		made = definition_query(tag != T_IndexStmt ?
+									"SELECT pg_catalog.pg_get_statisticsobjdef($1)" :
+								partition_is_replicated(statement->made_on) ?
+									"SELECT pg_catalog.pg_get_indexdef($1)" :
 									"SELECT pg_catalog.format('CREATE INDEX %I ON %s', relname,"
 									" pg_catalog.substr(pg_catalog.pg_get_indexdef(oid),"
 									" pg_catalog.length(pg_catalog.format('CREATE INDEX %I ON ONLY ', relname)) + 1))"
-									" FROM pg_catalog.pg_class WHERE oid = $1" :
-									"SELECT pg_catalog.pg_get_statisticsobjdef($1)",
+									" FROM pg_catalog.pg_class WHERE oid = $1",
 								lfirst_oid(cell));
 		appendStringInfo(&statement->elsewhere, "%s;\n", (char *) linitial(made));
 	}
@@ -900,8 +956,8 @@ check_losses(Statement *statement)
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop %s of distributed table \"%s\" on this node alone",
-						part->description, get_rel_name(part->table)),
+				 errmsg("cannot drop %s of %s table \"%s\" on this node alone",
+						part->description, kind_of_table(part->table), get_rel_name(part->table)),
 				 errhint("ALTER TABLE changes the table, and DROP TABLE drops it, on all nodes.")));
 	}
 
@@ -1045,6 +1101,25 @@ table_of_constraint(Oid constraint)
 	return table;
 }
 
+static Oid
+table_of_trigger(Oid trigger)
+{
+	Relation relation = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Oid table = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(relation, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		table = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return table;
+}
+
 /* The distributed table that loses this object, or invalid. */
 static Oid
 table_that_loses(Oid class, Oid object, int column)
@@ -1069,10 +1144,13 @@ table_that_loses(Oid class, Oid object, int column)
 		case PolicyRelationId:
 			table = table_of_policy(object);
 			break;
+		case TriggerRelationId:
+			table = table_of_trigger(object);
+			break;
 		default:
 			break;
 	}
-	return OidIsValid(table) && partition_is_distributed(table) ? table : InvalidOid;
+	return OidIsValid(table) && is_kept_alike(table) ? table : InvalidOid;
 }
 
 /*
@@ -1118,7 +1196,11 @@ object_access(ObjectAccessType access, Oid class, Oid object, int column, void *
 		}
 		MemoryContextSwitchTo(caller);
 	}
-	if (is_whole)
+	if (!is_whole)
+		return;
+	if (partition_is_replicated(table))
+		replicated_table_remove(table);
+	else
 		distributed_table_remove(table);
 }
 

@@ -317,3 +317,51 @@ definition_finish_script(const TableDefinition *definition,
 	append_statements(&script, definition->grants);
 	return script.data;
 }
+
+/*
+ * definition_copy_script
+ *		What creates a copy of an ordinary table, ready for rows.
+ */
+char *
+definition_copy_script(const TableDefinition *definition)
+{
+	StringInfoData script;
+
+	initStringInfo(&script);
+	appendStringInfo(&script, "CREATE TABLE %s (%s) %s;\n", definition->qualified,
+					 definition->columns ? definition->columns : "", definition->storage);
+	if (definition->alterations != NULL)
+		appendStringInfo(&script, "ALTER TABLE %s %s;\n",
+						 definition->qualified, definition->alterations);
+	return script.data;
+}
+
+/*
+ * definition_copy_finish_script
+ *		What completes the copy once its rows are in.
+ */
+char *
+definition_copy_finish_script(const TableDefinition *definition)
+{
+	StringInfoData script;
+	ListCell *cell;
+
+	initStringInfo(&script);
+	foreach(cell, definition->keys)
+	{
+		TableKey *key = lfirst(cell);
+
+		appendStringInfoString(&script,
+							   definition_key_statements(key, definition->schema,
+														 definition->name, key->name));
+	}
+	if (definition->replica_identity == REPLICA_IDENTITY_FULL)
+		appendStringInfo(&script, "ALTER TABLE %s REPLICA IDENTITY FULL;\n", definition->qualified);
+	else if (definition->replica_identity == REPLICA_IDENTITY_NOTHING)
+		appendStringInfo(&script, "ALTER TABLE %s REPLICA IDENTITY NOTHING;\n", definition->qualified);
+	append_statements(&script, definition->settings);
+	appendStringInfo(&script, "ALTER TABLE %s OWNER TO %s;\n",
+					 definition->qualified, quote_identifier(definition->owner));
+	append_statements(&script, definition->grants);
+	return script.data;
+}

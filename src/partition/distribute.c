@@ -40,11 +40,12 @@
 #include "transport/transport.h"
 
 /*
- * What holds for both directions.  "table" may have been dropped while we
+ * table_open_to_change
+ *		What holds for all that is done to whole tables.  "table" may have been dropped while we
  * waited for its lock, most likely by another session that did the same.
  */
-static Relation
-open_to_change(Oid table, const char *function)
+Relation
+table_open_to_change(Oid table, LOCKMODE mode, const char *function)
 {
 	const char *name = get_rel_name(table);
 	Relation relation;
@@ -73,7 +74,7 @@ open_to_change(Oid table, const char *function)
 
 	everywhere_require();
 	everywhere_lock(get_namespace_name(get_rel_namespace(table)), name);
-	relation = try_relation_open(table, AccessExclusiveLock);
+	relation = try_relation_open(table, mode);
 	if (relation == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -177,11 +178,12 @@ chosen_nodes(List *named)
 }
 
 /*
- * Ask every other node what only it can tell.  Sets aside what the script
- * for it must begin with.
+ * node_schema_script
+ *		Ask another node what only it can tell.  Returns what the script for
+ *		it must begin with.
  */
-static char *
-ask_node(uint32 node, const TableDefinition *definition)
+char *
+node_schema_script(uint32 node, const TableDefinition *definition)
 {
 	RemoteRequest request = {.kind = REMOTE_SCRIPT, .writes = true};
 	char *answer;
@@ -277,7 +279,7 @@ hash_by(List *columns)
 void
 distribute_table(Oid table, List *columns, int n_partitions, Oid colocate_with, List *nodes)
 {
-	Relation relation = open_to_change(table, "distribute_table");
+	Relation relation = table_open_to_change(table, AccessExclusiveLock, "distribute_table");
 	int settings = fixed_settings_begin();
 	Placement *placement;
 	TableDefinition *definition;
@@ -310,7 +312,7 @@ distribute_table(Oid table, List *columns, int n_partitions, Oid colocate_with, 
 	else
 		definition->colocation = *DatumGetUUIDP(OidFunctionCall0(F_GEN_RANDOM_UUID));
 	foreach(cell, others)
-		beginnings = lappend(beginnings, ask_node((uint32) lfirst_int(cell), definition));
+		beginnings = lappend(beginnings, node_schema_script((uint32) lfirst_int(cell), definition));
 
 	old = set_aside(table, definition);
 	run_here(definition_create_script(definition, placement, node_this_name()));
@@ -410,7 +412,7 @@ read_key_scripts(Oid table, const TableDefinition *definition, const Placement *
 void
 undistribute_table(Oid table)
 {
-	Relation relation = open_to_change(table, "undistribute_table");
+	Relation relation = table_open_to_change(table, AccessExclusiveLock, "undistribute_table");
 	int settings = fixed_settings_begin();
 	TableDefinition *definition;
 	Placement *placement;

@@ -36,7 +36,7 @@
 #include "partition/partition_internal.h"
 
 static void
-check_kind(Relation relation)
+check_kind(Relation relation, const char *verb)
 {
 	const char *name = RelationGetRelationName(relation);
 	Oid table = RelationGetRelid(relation);
@@ -52,54 +52,59 @@ check_kind(Relation relation)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("table \"%s\" is already distributed", name)));
+	if (partition_is_replicated(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is already replicated", name),
+				 errhint("dlog.unreplicate_table() makes it an ordinary table.")));
 	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it is partitioned", name),
+				 errmsg("cannot %s table \"%s\" because it is partitioned", verb, name),
 				 errhint("Copy its rows into an ordinary table, and distribute that.")));
 	if (relation->rd_rel->relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute \"%s\"", name),
+				 errmsg("cannot %s \"%s\"", verb, name),
 				 errdetail_relkind_not_supported(relation->rd_rel->relkind)));
 	if (table < FirstNormalObjectId || IsSystemRelation(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot distribute table \"%s\" because it is a system table", name)));
+				 errmsg("cannot %s table \"%s\" because it is a system table", verb, name)));
 	extension = getExtensionOfObject(RelationRelationId, table);
 	if (OidIsValid(extension))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it belongs to extension \"%s\"",
-						name, get_extension_name(extension))));
+				 errmsg("cannot %s table \"%s\" because it belongs to extension \"%s\"",
+						verb, name, get_extension_name(extension))));
 	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it is temporary", name)));
+				 errmsg("cannot %s table \"%s\" because it is temporary", verb, name)));
 	if (relation->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it is unlogged", name),
+				 errmsg("cannot %s table \"%s\" because it is unlogged", verb, name),
 				 errhint("ALTER TABLE ... SET LOGGED makes it an ordinary table.")));
 	if (relation->rd_rel->relispartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it is a partition", name),
+				 errmsg("cannot %s table \"%s\" because it is a partition", verb, name),
 				 errhint("ALTER TABLE ... DETACH PARTITION makes it an ordinary table.")));
 	if (has_superclass(table) || find_inheritance_children(table, NoLock) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it takes part in inheritance", name),
+				 errmsg("cannot %s table \"%s\" because it takes part in inheritance", verb, name),
 				 errhint("ALTER TABLE ... NO INHERIT ends that.")));
 	if (OidIsValid(relation->rd_rel->reloftype))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot distribute table \"%s\" because it is a typed table", name),
+				 errmsg("cannot %s table \"%s\" because it is a typed table", verb, name),
 				 errhint("ALTER TABLE ... NOT OF makes it an ordinary table.")));
 	if (OidIsValid(relation->rd_rel->reltablespace))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot distribute table \"%s\" because it has a tablespace of its own", name),
+				 errmsg("cannot %s table \"%s\" because it has a tablespace of its own", verb, name),
 				 errhint("ALTER TABLE ... SET TABLESPACE can move it into the database's.")));
 }
 
@@ -117,15 +122,16 @@ joined(List *strings)
 
 /* Refuse if a query about the table finds anything. */
 static void
-refuse_found(Relation relation, const char *sql, const char *obstacle, const char *hint)
+refuse_found(Relation relation, const char *verb, const char *sql,
+			 const char *obstacle, const char *hint)
 {
 	List *found = definition_query(sql, RelationGetRelid(relation));
 
 	if (found != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot distribute table \"%s\" because it has %s",
-						RelationGetRelationName(relation), obstacle),
+				 errmsg("cannot %s table \"%s\" because it has %s",
+						verb, RelationGetRelationName(relation), obstacle),
 				 errdetail_internal("%s", joined(found)),
 				 errhint("%s", hint)));
 }
@@ -154,48 +160,42 @@ table_sequence_columns(Oid table)
 }
 
 static void
-check_features(Relation relation)
+check_features(Relation relation, const char *verb)
 {
-	refuse_found(relation,
+	refuse_found(relation, verb,
 				 "SELECT pg_catalog.format('%s: %s', pg_catalog.quote_ident(conname),"
 				 " pg_catalog.pg_get_constraintdef(oid))"
 				 " FROM pg_catalog.pg_constraint"
 				 " WHERE conrelid = $1 AND contype = 'f' ORDER BY conname",
 				 "foreign keys",
 				 "Drop them: a referenced row may be on another node.");
-	refuse_found(relation,
-				 "SELECT pg_catalog.format('%s of table %s', pg_catalog.quote_ident(conname), conrelid::pg_catalog.regclass)"
-				 " FROM pg_catalog.pg_constraint"
-				 " WHERE confrelid = $1 AND contype = 'f' ORDER BY conname",
-				 "foreign keys pointing to it",
-				 "Drop them: a referenced row may be on another node.");
-	refuse_found(relation,
+	refuse_found(relation, verb,
 				 "SELECT pg_catalog.format('%s: %s', pg_catalog.quote_ident(conname),"
 				 " pg_catalog.pg_get_constraintdef(oid))"
 				 " FROM pg_catalog.pg_constraint"
 				 " WHERE conrelid = $1 AND contype = 'x' ORDER BY conname",
 				 "exclusion constraints",
 				 "Drop them: rows of other nodes are not seen when one is checked.");
-	refuse_found(relation,
+	refuse_found(relation, verb,
 				 "SELECT pg_catalog.format('trigger %I', tgname)"
 				 " FROM pg_catalog.pg_trigger"
 				 " WHERE tgrelid = $1 AND NOT tgisinternal ORDER BY tgname",
 				 "triggers",
 				 "Drop them: they would run on the node of the statement, of the row, or on both.");
-	refuse_found(relation,
+	refuse_found(relation, verb,
 				 "SELECT pg_catalog.format('rule %I', rulename)"
 				 " FROM pg_catalog.pg_rewrite WHERE ev_class = $1 ORDER BY rulename",
 				 "rules", "Drop them.");
-	refuse_found(relation, sequence_columns, "columns whose values are from a sequence",
+	refuse_found(relation, verb, sequence_columns, "columns whose values are from a sequence",
 				 "Its numbers are unique on one node only: ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT or DROP IDENTITY, "
 				 "and let gen_random_uuid() or the application make the values.");
-	refuse_found(relation,
+	refuse_found(relation, verb,
 				 "SELECT pg_catalog.format('publication %I', p.pubname)"
 				 " FROM pg_catalog.pg_publication_rel r"
 				 " JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid"
 				 " WHERE r.prrelid = $1 ORDER BY 1",
 				 "publications", "ALTER PUBLICATION ... DROP TABLE takes it out.");
-	refuse_found(relation,
+	refuse_found(relation, verb,
 				 "SELECT pg_catalog.format('index %I', c.relname)"
 				 " FROM pg_catalog.pg_index i"
 				 " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
@@ -384,7 +384,7 @@ check_distributable(Relation relation, List *columns)
 	if (!object_ownercheck(RelationRelationId, RelationGetRelid(relation), GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relation->rd_rel->relkind),
 					   RelationGetRelationName(relation));
-	check_kind(relation);
+	check_kind(relation, "distribute");
 	CheckTableNotInUse(relation, "distribute");
 
 	if (list_length(columns) == 0 || list_length(columns) > PARTITION_MAX_KEYS)
@@ -403,7 +403,34 @@ check_distributable(Relation relation, List *columns)
 		numbers[n_columns++] = number;
 	}
 
-	check_features(relation);
+	check_features(relation, "distribute");
+	refuse_found(relation, "distribute",
+				 "SELECT pg_catalog.format('%s of table %s', pg_catalog.quote_ident(conname), conrelid::pg_catalog.regclass)"
+				 " FROM pg_catalog.pg_constraint"
+				 " WHERE confrelid = $1 AND contype = 'f' ORDER BY conname",
+				 "foreign keys pointing to it",
+				 "Drop them: a referenced row may be on another node.");
 	check_keys(relation, numbers, n_columns);
 	check_nothing_depends(RelationGetRelid(relation), "distribute");
+}
+
+/*
+ * check_replicable
+ *		Refuse a table that cannot be kept whole on every node.
+ *
+ * The table is locked against writers.
+ */
+void
+check_replicable(Relation relation)
+{
+	check_kind(relation, "replicate");
+	CheckTableNotInUse(relation, "replicate");
+	check_features(relation, "replicate");
+	if (!OidIsValid(RelationGetPrimaryKeyIndex(relation)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot replicate table \"%s\" because it has no primary key",
+						RelationGetRelationName(relation)),
+				 errdetail("The copies find the rows to change by it; a deferrable one does not count."),
+				 errhint("ALTER TABLE ... ADD PRIMARY KEY gives it one.")));
 }

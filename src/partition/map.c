@@ -24,6 +24,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
@@ -56,6 +57,7 @@ typedef struct RelationEntry
 	Oid server;			 /* invalid: it is no foreign table of ours */
 	Oid parent;			 /* invalid: it is no partition */
 	bool is_distributed; /* it has a row in dlog.distributed_table */
+	bool is_replicated;	 /* it has a row in dlog.replicated_table */
 	pg_uuid_t colocation;
 	NameData schema; /* where it is found over there */
 	NameData name;
@@ -171,6 +173,14 @@ server_lookup(Oid server, ServerEntry *entry)
 	return true;
 }
 
+static Oid
+catalog_relation(const char *name)
+{
+	Oid schema = get_namespace_oid("dlog", true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
 /*
  * distributed_table_relation
  *		The oid of dlog.distributed_table; invalid where the extension is not
@@ -179,9 +189,22 @@ server_lookup(Oid server, ServerEntry *entry)
 Oid
 distributed_table_relation(void)
 {
-	Oid schema = get_namespace_oid("dlog", true);
+	return catalog_relation("distributed_table");
+}
 
-	return OidIsValid(schema) ? get_relname_relid("distributed_table", schema) : InvalidOid;
+/* The elements of a name[], as C strings. */
+static List *
+array_names(ArrayType *array)
+{
+	Datum *values;
+	int n_values;
+	List *names = NIL;
+
+	deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+					  &values, NULL, &n_values);
+	for (int i = 0; i < n_values; i++)
+		names = lappend(names, pstrdup(NameStr(*DatumGetName(values[i]))));
+	return names;
 }
 
 /*
@@ -219,17 +242,7 @@ distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys)
 		heap_deform_tuple(tuple, RelationGetDescr(relation), values, nulls);
 		*colocation = *DatumGetUUIDP(values[Anum_distributed_table_colocation - 1]);
 		if (keys != NULL)
-		{
-			Datum *names;
-			int n_names;
-
-			*keys = NIL;
-			deconstruct_array(DatumGetArrayTypeP(values[Anum_distributed_table_keys - 1]),
-							  NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-							  &names, NULL, &n_names);
-			for (int i = 0; i < n_names; i++)
-				*keys = lappend(*keys, pstrdup(NameStr(*DatumGetName(names[i]))));
-		}
+			*keys = array_names(DatumGetArrayTypeP(values[Anum_distributed_table_keys - 1]));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -258,21 +271,17 @@ distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys)
 	CommandCounterIncrement();
 }
 
-/*
- * distributed_table_remove
- *		Forget a distributed table, which is being dropped.
- */
-void
-distributed_table_remove(Oid table)
+/* Remove the row about a table from one of our catalogs. */
+static void
+catalog_remove(Oid catalog, AttrNumber column, Oid table)
 {
-	Relation relation = table_open(distributed_table_relation(), RowExclusiveLock);
+	Relation relation = table_open(catalog, RowExclusiveLock);
 	Oid index = RelationGetPrimaryKeyIndex(relation);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 
-	ScanKeyInit(&key, Anum_distributed_table_relation, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(table));
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
 	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		CatalogTupleDelete(relation, &tuple->t_self);
@@ -281,14 +290,10 @@ distributed_table_remove(Oid table)
 	CommandCounterIncrement();
 }
 
-/*
- * distributed_table_list
- *		The oids of all distributed tables.
- */
-List *
-distributed_table_list(void)
+/* The tables that one of our catalogs has rows about. */
+static List *
+catalog_list(Oid catalog, AttrNumber column)
 {
-	Oid catalog = distributed_table_relation();
 	List *tables = NIL;
 	Relation relation;
 	SysScanDesc scan;
@@ -303,12 +308,110 @@ distributed_table_list(void)
 		bool is_null;
 
 		tables = lappend_oid(tables,
-							 DatumGetObjectId(heap_getattr(tuple, Anum_distributed_table_relation,
+							 DatumGetObjectId(heap_getattr(tuple, column,
 														   RelationGetDescr(relation), &is_null)));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
 	return tables;
+}
+
+/*
+ * distributed_table_remove
+ *		Forget a distributed table, which is being dropped.
+ */
+void
+distributed_table_remove(Oid table)
+{
+	catalog_remove(distributed_table_relation(), Anum_distributed_table_relation, table);
+}
+
+/*
+ * distributed_table_list
+ *		The oids of all distributed tables.
+ */
+List *
+distributed_table_list(void)
+{
+	return catalog_list(distributed_table_relation(), Anum_distributed_table_relation);
+}
+
+/*
+ * replicated_table_read
+ *		Is a table replicated?  "nodes", unless NULL, becomes the list of the
+ *		names of the nodes that have copies.
+ */
+bool
+replicated_table_read(Oid table, List **nodes)
+{
+	Oid catalog = catalog_relation("replicated_table");
+	Relation relation;
+	Oid index;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool is_found;
+
+	if (!OidIsValid(catalog))
+		return false;
+	relation = table_open(catalog, AccessShareLock);
+	index = RelationGetPrimaryKeyIndex(relation);
+	ScanKeyInit(&key, Anum_replicated_table_relation, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	is_found = HeapTupleIsValid(tuple);
+	if (is_found && nodes != NULL)
+	{
+		bool is_null;
+		Datum array = heap_getattr(tuple, Anum_replicated_table_nodes,
+								   RelationGetDescr(relation), &is_null);
+
+		*nodes = array_names(DatumGetArrayTypeP(array));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return is_found;
+}
+
+/*
+ * replicated_table_add
+ *		Note who has copies of a table, instead of what was known before.
+ */
+void
+replicated_table_add(Oid table, ArrayType *nodes)
+{
+	Oid catalog = catalog_relation("replicated_table");
+	Relation relation;
+	Datum values[Natts_replicated_table];
+	bool nulls[Natts_replicated_table] = {false};
+
+	catalog_remove(catalog, Anum_replicated_table_relation, table);
+	values[Anum_replicated_table_relation - 1] = ObjectIdGetDatum(table);
+	values[Anum_replicated_table_nodes - 1] = PointerGetDatum(nodes);
+	relation = table_open(catalog, RowExclusiveLock);
+	CatalogTupleInsert(relation, heap_form_tuple(RelationGetDescr(relation), values, nulls));
+	table_close(relation, RowExclusiveLock);
+	CacheInvalidateRelcacheByRelid(table);
+	CommandCounterIncrement();
+}
+
+/*
+ * replicated_table_remove
+ *		Forget a replicated table: it is being dropped, or is an ordinary one
+ *		from now on.
+ */
+void
+replicated_table_remove(Oid table)
+{
+	catalog_remove(catalog_relation("replicated_table"), Anum_replicated_table_relation, table);
+	CacheInvalidateRelcacheByRelid(table);
+}
+
+List *
+replicated_table_list(void)
+{
+	return catalog_list(catalog_relation("replicated_table"), Anum_replicated_table_relation);
 }
 
 /* The options of a foreign table that name the relation over there. */
@@ -382,6 +485,8 @@ relation_lookup(Oid relation, RelationEntry *entry)
 	}
 	else if (kind == RELKIND_PARTITIONED_TABLE && !is_partition)
 		entry->is_distributed = distributed_table_read(relation, &entry->colocation, NULL);
+	else if (kind == RELKIND_RELATION && !is_partition && relation >= FirstNormalObjectId)
+		entry->is_replicated = replicated_table_read(relation, NULL);
 
 	if (started == invalidations)
 		memcpy(hash_search(relations, &relation, HASH_ENTER, NULL), entry, sizeof(*entry));
@@ -444,6 +549,18 @@ partition_is_distributed(Oid table)
 	RelationEntry entry;
 
 	return relation_lookup(table, &entry) && entry.is_distributed;
+}
+
+/*
+ * partition_is_replicated
+ *		Is this a copy of a table that others have too?
+ */
+bool
+partition_is_replicated(Oid table)
+{
+	RelationEntry entry;
+
+	return relation_lookup(table, &entry) && entry.is_replicated;
 }
 
 /*

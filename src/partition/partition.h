@@ -8,12 +8,17 @@
  * leaf partition is an ordinary table on one node, its *home*, and a foreign
  * table of the wrapper dlog on all others.
  *
+ * A *replicated table* is an ordinary table that is whole on every node that
+ * has a *copy* of it.
+ *
  * The catalogs are the partition map: the server of a foreign partition is
  * its home.  The table dlog.distributed_table tells which tables dlog itself
  * distributed, by what, and with which others they are co-located.
  */
 #ifndef DLOG_PARTITION_H
 #define DLOG_PARTITION_H
+
+#include "nodes/pg_list.h"
 
 #include "runtime/runtime.h"
 
@@ -36,6 +41,8 @@ typedef struct PartitionHome
 extern bool partition_home(Oid foreign_table, PartitionHome *home);
 extern bool partition_is_distributed(Oid table);
 extern bool partition_is_colocated(Oid table, Oid other);
+extern bool partition_is_replicated(Oid table);
+extern bool partition_has_copy(Oid table, List *nodes); /* all of these numbers */
 extern bool partition_is_our_server(Oid server, uint32 *node);
 
 /* dlog.c's table of contents */

@@ -6,6 +6,7 @@
 #define DLOG_PARTITION_INTERNAL_H
 
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/array.h"
 #include "utils/relcache.h"
 #include "utils/uuid.h"
@@ -18,6 +19,11 @@
 #define Anum_distributed_table_colocation 2
 #define Anum_distributed_table_keys 3
 #define Natts_distributed_table 3
+
+/* Columns of dlog.replicated_table */
+#define Anum_replicated_table_relation 1
+#define Anum_replicated_table_nodes 2
+#define Natts_replicated_table 2
 
 #define DEFAULT_PARTITIONS 32
 #define MAX_PARTITIONS 4096
@@ -71,6 +77,10 @@ extern bool distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys
 extern void distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys);
 extern void distributed_table_remove(Oid table);
 extern List *distributed_table_list(void);
+extern bool replicated_table_read(Oid table, List **nodes);
+extern void replicated_table_add(Oid table, ArrayType *nodes);
+extern void replicated_table_remove(Oid table);
+extern List *replicated_table_list(void);
 
 /* placement.c */
 extern Placement *placement_create(const char *table, int n_partitions, List *nodes);
@@ -82,6 +92,7 @@ extern char *placement_sizes(Oid table);
 
 /* eligibility.c */
 extern void check_distributable(Relation relation, List *columns);
+extern void check_replicable(Relation relation);
 extern void check_nothing_depends(Oid table, const char *verb);
 extern List *table_sequence_columns(Oid table);
 
@@ -91,6 +102,8 @@ extern char *definition_create_script(const TableDefinition *definition,
 									  const Placement *placement, const char *node);
 extern char *definition_finish_script(const TableDefinition *definition,
 									  const Placement *placement, const char *node);
+extern char *definition_copy_script(const TableDefinition *definition);
+extern char *definition_copy_finish_script(const TableDefinition *definition);
 extern char *definition_key_script(Oid table, const char *key, const char *schema,
 								   const char *other_table, const char *other_name);
 extern char *definition_key_statements(const TableKey *key, const char *schema,
@@ -107,9 +120,17 @@ extern void run_there(uint32 node, const char *script);
 extern void run_elsewhere(const char *script);
 
 /* distribute.c */
+extern Relation table_open_to_change(Oid table, LOCKMODE mode, const char *function);
+extern char *node_schema_script(uint32 node, const TableDefinition *definition);
 extern void distribute_table(Oid table, List *columns, int n_partitions,
 							 Oid colocate_with, List *nodes);
 extern void undistribute_table(Oid table);
+
+/* replicate.c */
+extern void replicate_table(Oid table);
+extern void unreplicate_table(Oid table);
+extern void replicated_table_end(Oid table);
+extern void replicated_table_require_copies(Oid table);
 
 /* sync.c */
 extern char *definition_script(Oid table);

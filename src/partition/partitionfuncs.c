@@ -28,7 +28,10 @@ DLOG_FUNCTION(dlog_distributed_table_add);
 DLOG_FUNCTION(dlog_definition_script);
 DLOG_FUNCTION(dlog_partition_node);
 DLOG_FUNCTION(dlog_partition_sizes);
+DLOG_FUNCTION(dlog_replicate_table);
+DLOG_FUNCTION(dlog_replicated_table_add);
 DLOG_FUNCTION(dlog_sync_definitions);
+DLOG_FUNCTION(dlog_unreplicate_table);
 
 static List *
 names_of_array(ArrayType *array, const char *what)
@@ -135,6 +138,22 @@ dlog_distributed_table_add(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* replicated_table_add(table, nodes): part of the scripts of replicate.c */
+Datum
+dlog_replicated_table_add(PG_FUNCTION_ARGS)
+{
+	Oid table = PG_GETARG_OID(0);
+
+	if (!object_ownercheck(RelationRelationId, table, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(table));
+	if (get_rel_relkind(table) != RELKIND_RELATION || get_rel_relispartition(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an ordinary table", get_rel_name(table))));
+	replicated_table_add(table, PG_GETARG_ARRAYTYPE_P(1));
+	PG_RETURN_VOID();
+}
+
 /* partition_node(partition): name of the node that has its rows */
 Datum
 dlog_partition_node(PG_FUNCTION_ARGS)
@@ -206,4 +225,22 @@ dlog_sync_definitions(PG_FUNCTION_ARGS)
 	runtime_require();
 	PG_RETURN_INT32(definitions_sync(PG_ARGISNULL(0) ? NULL :
 													   text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
+/* replicate_table(table) */
+Datum
+dlog_replicate_table(PG_FUNCTION_ARGS)
+{
+	runtime_require();
+	replicate_table(PG_GETARG_OID(0));
+	PG_RETURN_VOID();
+}
+
+/* unreplicate_table(table) */
+Datum
+dlog_unreplicate_table(PG_FUNCTION_ARGS)
+{
+	runtime_require();
+	unreplicate_table(PG_GETARG_OID(0));
+	PG_RETURN_VOID();
 }

@@ -230,15 +230,24 @@ definitions_sync(const char *name)
 void
 sync_joined(SponsorAsk ask, void *sponsor)
 {
-	char *json = ask(sponsor, DEFINITIONS_QUERY);
+	char *json;
 
+	/* What the others' copies are by now is not known here. */
+	if (replicated_table_list() != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this node has a replicated table \"%s\" of its own",
+						get_rel_name(linitial_oid(replicated_table_list()))),
+				 errhint("Make it an ordinary table with dlog.unreplicate_table(), or drop it.")));
+	json = ask(sponsor, DEFINITIONS_QUERY);
 	if (json != NULL)
 		(void) definitions_apply(json, true);
 }
 
 /*
  * Called before this node leaves: it must have no rows of distributed
- * tables, and needs their definitions no longer.
+ * tables, and needs their definitions no longer, nor its copies of
+ * replicated ones.
  */
 void
 sync_leaving(void)
@@ -260,6 +269,20 @@ sync_leaving(void)
 						 errmsg("this node has partitions of distributed table \"%s\"",
 								get_rel_name(table)),
 						 errhint("Call dlog.undistribute_table() first, and distribute it over the other nodes afterwards.")));
+		run_here(psprintf("DROP TABLE %s",
+						  quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)),
+													 get_rel_name(table))));
+	}
+
+	/* The others go on without this copy. */
+	foreach(cell, replicated_table_list())
+	{
+		Oid table = lfirst_oid(cell);
+		List *nodes;
+
+		replicated_table_read(table, &nodes);
+		if (list_length(nodes) == 1)
+			continue;
 		run_here(psprintf("DROP TABLE %s",
 						  quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)),
 													 get_rel_name(table))));

@@ -198,6 +198,8 @@ groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
 		FanoutBase *member = lfirst(lc);
 		bool torn = false;
 
+		if (member->is_replicated)
+			continue;
 		place_of_groups(root, member, member->rel, expressions, clauses,
 						&torn);
 		if (!torn)

@@ -4,7 +4,8 @@
  *
  * Words.  The *base* of a fan-out is a partitioned table of the query with at
  * least one live partition on another node, or a join of such tables whose
- * rows meet on one node only.  Its *members* are those tables.  A *leaf* is a
+ * rows meet on one node only.  Its *members* are those tables, and replicated
+ * tables that are joined with them, which have no leaves.  A *leaf* is a
  * partition of a member that planning did not prune: *remote* when it is a
  * foreign table of ours, else *local*.  A fan-out sends one *fragment* to each
  * node for all of its remote leaves, runs the *local part*, an ordinary plan
@@ -42,6 +43,7 @@ typedef struct FanoutBase
 	Path *local_join;	 /* of a join, or NULL if there is no local part */
 	List *remote_leaves; /* of RemoteLeaf */
 	List *local_leaves;	 /* of RelOptInfo */
+	bool is_replicated;	 /* a member that is whole on all nodes asked */
 	List *nodes;		 /* the remote leaves' nodes, integers, distinct */
 	bool is_distributed; /* fragments name the table itself, else a stand-in
 						  * for the relations behind the foreign tables */
@@ -114,6 +116,7 @@ typedef enum FanoutExpressions
 extern void fanout_path_init(void);
 extern FanoutBase *fanout_base(RelOptInfo *rel);
 extern FanoutBase *fanout_only_base(PlannerInfo *root);
+extern void fanout_classify_quals(PlannerInfo *root, FanoutBase *base);
 extern double fanout_rows_there(FanoutBase *base);
 extern PathTarget *fanout_scan_columns(PlannerInfo *root, FanoutBase *base,
 									   List *more);

@@ -6,14 +6,17 @@
  * same node.  An inner join that compares their partition keys column by
  * column therefore never matches rows of different nodes: the nodes join
  * their parts, we join ours, and that is the whole join.  So do tables, any
- * tables, all of whose rows are on one node.  More tables join in the same way.  What comes of it is a base like any table, so that grouping,
- * ordering and limits above travel too.
+ * tables, all of whose rows are on one node, and replicated tables, of which
+ * each node has all rows.  More tables join in the same way.  What comes of it
+ * is a base like any table, so that grouping, ordering and limits above travel
+ * too.
  *
  * The local part is a hash join of the members' local leaves, since there is
  * an equality on the keys at least.
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -103,6 +106,9 @@ meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
 	ListCell *one_cell;
 	ListCell *two_cell;
 
+	if (one->is_replicated || two->is_replicated)
+		return true;
+
 	/* Nothing to compare if all rows of both are on the same node. */
 	if (one->local_leaves == NIL && two->local_leaves == NIL &&
 		list_length(one->nodes) == 1 && equal(one->nodes, two->nodes))
@@ -157,7 +163,11 @@ can_be_joined_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	}
 	foreach(lc, joinrel->reltarget->exprs)
 	{
-		if (!IsA(lfirst(lc), Var))
+		Var *var = lfirst(lc);
+
+		/* System columns of a replicated table differ from node to node. */
+		if (!IsA(var, Var) ||
+			(var->varattno <= 0 && planner_rt_fetch(var->varno, root)->relkind == RELKIND_RELATION))
 			return false;
 	}
 	return meet_on_one_node(root, outer, inner, extra->restrictlist);
@@ -219,6 +229,34 @@ join_local_parts(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 										 hash_clauses);
 }
 
+/*
+ * A base for a replicated table, as the other side of a join with "base"; or
+ * NULL if it is none.  It has no leaves: every node has all of its rows.
+ */
+static FanoutBase *
+replicated_base(PlannerInfo *root, RelOptInfo *rel, FanoutBase *base)
+{
+	FanoutBase *result;
+	RangeTblEntry *rte;
+
+	if (rel->reloptkind != RELOPT_BASEREL || rel->rtekind != RTE_RELATION ||
+		rel->fdwroutine != NULL || IS_DUMMY_REL(rel) || base->is_replicated)
+		return NULL;
+	rte = planner_rt_fetch(rel->relid, root);
+	if (rte->relkind != RELKIND_RELATION || rte->tablesample != NULL ||
+		!partition_has_copy(rte->relid, base->nodes))
+		return NULL;
+
+	result = palloc0(sizeof(FanoutBase));
+	result->tag = FANOUT_BASE_TAG;
+	result->rel = rel;
+	result->members = list_make1(result);
+	result->is_replicated = true;
+	result->is_distributed = true;
+	fanout_classify_quals(root, result);
+	return result;
+}
+
 static FanoutBase *
 make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 			   FanoutBase *inner, JoinPathExtraData *extra)
@@ -227,9 +265,13 @@ make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 
 	base->tag = FANOUT_BASE_TAG;
 	base->rel = joinrel;
-	base->members = list_concat_copy(outer->members, inner->members);
+	/* What is said of the rows is read from the first, see fanout_rows_there(). */
+	base->members = outer->is_replicated ? list_concat_copy(inner->members, outer->members) :
+										   list_concat_copy(outer->members, inner->members);
 	base->is_distributed = true;
-	base->nodes = list_intersection_int(outer->nodes, inner->nodes);
+	base->nodes = outer->is_replicated ? inner->nodes :
+				  inner->is_replicated ? outer->nodes :
+										 list_intersection_int(outer->nodes, inner->nodes);
 	base->remote_leaves =
 		list_concat(leaves_on_nodes(outer->remote_leaves, base->nodes),
 					leaves_on_nodes(inner->remote_leaves, base->nodes));
@@ -238,7 +280,8 @@ make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	base->remote_quals = list_concat(base->remote_quals, extra->restrictlist);
 	if (base->nodes == NIL)
 		return NULL;
-	if (outer->local_leaves != NIL && inner->local_leaves != NIL)
+	if ((outer->local_leaves != NIL || outer->is_replicated) &&
+		(inner->local_leaves != NIL || inner->is_replicated))
 	{
 		base->local_leaves = list_concat_copy(outer->local_leaves,
 											  inner->local_leaves);
@@ -296,6 +339,10 @@ fanout_set_join_pathlist(PlannerInfo *root, RelOptInfo *joinrel,
 		return;
 	outer = fanout_base(outerrel);
 	inner = fanout_base(innerrel);
+	if (outer != NULL && inner == NULL)
+		inner = replicated_base(root, innerrel, outer);
+	else if (inner != NULL && outer == NULL)
+		outer = replicated_base(root, outerrel, inner);
 	if (outer == NULL || inner == NULL ||
 		!can_be_joined_there(root, joinrel, outer, inner, extra))
 		return;

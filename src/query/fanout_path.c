@@ -123,8 +123,9 @@ collect_leaves(PlannerInfo *root, RelOptInfo *rel, FanoutBase *base)
 	}
 }
 
-static void
-classify_quals(PlannerInfo *root, FanoutBase *base)
+/* Which of the relation's restrictions travel. */
+void
+fanout_classify_quals(PlannerInfo *root, FanoutBase *base)
 {
 	ListCell *lc;
 
@@ -229,6 +230,14 @@ fanout_local_rows(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 	if (base->local_join)
 		return (Path *) create_projection_path(root, base->rel,
 											   base->local_join, target);
+	if (base->is_replicated)
+	{
+		Path *path = base->rel->cheapest_total_path;
+
+		if (!bms_is_empty(PATH_REQ_OUTER(path)))
+			return NULL;
+		return (Path *) create_projection_path(root, base->rel, path, target);
+	}
 
 	foreach(lc, base->local_leaves)
 	{
@@ -795,7 +804,7 @@ fanout_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	collect_leaves(root, rel, base);
 	if (base->remote_leaves == NIL)
 		return;
-	classify_quals(root, base);
+	fanout_classify_quals(root, base);
 
 	rel->fdw_private = base;
 	base->boundinfo = rel->boundinfo;
