@@ -68,6 +68,7 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "utils/acl.h"
@@ -91,6 +92,8 @@ object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 {
 	if (class_id == TypeRelationId)
 		return pg_type_aclcheck(object, role, mode);
+	if (class_id == NamespaceRelationId)
+		return pg_namespace_aclcheck(object, role, mode);
 	Assert(class_id == ProcedureRelationId);
 	return pg_proc_aclcheck(object, role, mode);
 }

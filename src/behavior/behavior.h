@@ -85,6 +85,12 @@ typedef struct Behavior
 	int mailbox_limit;		   /* messages; 0: dlog.mailbox_limit */
 	int handler_timeout;	   /* ms; 0: none; -1: dlog.handler_timeout */
 	bool is_durable;
+	/*
+	 * Of its functions, as a value of search_path: pg_catalog, then the
+	 * behavior's schema, unless everybody may create objects there.  Whoever
+	 * sends cannot change what a handler's names mean.
+	 */
+	const char *search_path;
 	int references;
 } Behavior;
 

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
@@ -101,6 +102,7 @@ create_cache(void)
 	CacheRegisterRelcacheCallback(catalog_invalidated, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, object_invalidated, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, object_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, object_invalidated, (Datum) 0);
 }
 
 static void
@@ -123,9 +125,19 @@ compare_handlers(const void *a, const void *b)
 	return type_a < type_b ? -1 : type_a > type_b;
 }
 
-static void
-put_domain(Behavior *behavior, Oid id)
+static const char *
+search_path_of(Oid schema)
 {
+	if (schema == PG_CATALOG_NAMESPACE ||
+		object_aclcheck(NamespaceRelationId, schema, ACL_ID_PUBLIC, ACL_CREATE) == ACLCHECK_OK)
+		return "pg_catalog, pg_temp";
+	return psprintf("pg_catalog, %s, pg_temp", quote_identifier(get_namespace_name(schema)));
+}
+
+static void
+put_domain(CachedBehavior *cached, Oid id)
+{
+	Behavior *behavior = &cached->behavior;
 	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(id));
 	Form_pg_type form;
 
@@ -135,6 +147,9 @@ put_domain(Behavior *behavior, Oid id)
 	behavior->id = id;
 	behavior->name = form->typname;
 	behavior->owner = form->typowner;
+	behavior->search_path = search_path_of(form->typnamespace);
+	watch(cached, TYPEOID, id);
+	watch(cached, NAMESPACEOID, form->typnamespace);
 	ReleaseSysCache(tuple);
 }
 
@@ -146,8 +161,8 @@ make(const BehaviorSpec *spec, MemoryContext context)
 	int n = list_length(spec->handlers);
 
 	cached->context = context;
-	cached->watches = palloc(sizeof(Watch) * (3 + 2 * n));
-	put_domain(behavior, spec->behavior);
+	cached->watches = palloc(sizeof(Watch) * (4 + 2 * n));
+	put_domain(cached, spec->behavior);
 	behavior->state_type = spec->state;
 	behavior->init = spec->init;
 	behavior->mailbox_limit = spec->mailbox_limit;
@@ -164,7 +179,6 @@ make(const BehaviorSpec *spec, MemoryContext context)
 		watch(cached, TYPEOID, behavior->handlers[i].message_type);
 	}
 	qsort(behavior->handlers, n, sizeof(BehaviorHandler), compare_handlers);
-	watch(cached, TYPEOID, spec->behavior);
 	watch(cached, TYPEOID, spec->state);
 	if (OidIsValid(spec->init))
 		watch(cached, PROCOID, spec->init);
