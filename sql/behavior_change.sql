@@ -99,6 +99,24 @@ ALTER TYPE part ALTER ATTRIBUTE x TYPE text;
 CREATE TYPE unused AS (x int);
 ALTER TYPE unused ALTER ATTRIBUTE x TYPE text;
 
+-- a reference to one's own kind is fine, an array of them no dump could order
+ALTER TYPE part ADD ATTRIBUTE friend tally;
+ALTER TYPE part ADD ATTRIBUTE friends tally[];
+ALTER TYPE part ADD ATTRIBUTE friends dlog.actor_ref[];
+CREATE TYPE meet AS (all_of_them tally[]);
+CREATE FUNCTION meet(counter_state, meet) RETURNS counter_state LANGUAGE sql AS 'SELECT $1';
+SELECT dlog.alter_behavior('tally', handlers => '{meet}');
+CREATE FUNCTION meet(jsonb, meet) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
+SELECT dlog.create_behavior('host', 'jsonb', handlers => '{meet}');
+ALTER TYPE part ADD ATTRIBUTE hosts host[];
+ALTER TYPE meet ADD ATTRIBUTE hosts host[];
+ALTER TYPE meet ADD ATTRIBUTE host host;
+SELECT dlog.drop_behavior('host', cascade => true);
+ALTER TYPE part DROP ATTRIBUTE friend;
+SET client_min_messages = warning;
+DROP TYPE meet CASCADE;
+RESET client_min_messages;
+
 -- a function that cannot be a handler any more is noticed
 CREATE FUNCTION take(dlog.actor_ref, "any") RETURNS regtype LANGUAGE internal STABLE STRICT AS 'pg_typeof'
 SUPPORT dlog.message_support;

@@ -49,6 +49,7 @@ extern void behavior_spec_refresh_names(const BehaviorSpec *spec);
 /* check.c: what can be part of a behavior */
 extern void behavior_spec_check_state(const BehaviorSpec *spec);
 extern void behavior_spec_check(const BehaviorSpec *spec);
+extern void behavior_spec_check_cycle(const BehaviorSpec *spec);
 extern void behavior_spec_check_rights(const BehaviorSpec *spec, Oid role);
 extern void behavior_spec_lock(const BehaviorSpec *spec);
 extern Oid handler_message_type(Oid function);

@@ -300,6 +300,7 @@ dlog_alter_behavior(PG_FUNCTION_ARGS)
 		spec.handler_timeout = timeout_argument(fcinfo, 5);
 	behavior_spec_lock(&spec);
 	behavior_spec_check(&spec);
+	behavior_spec_check_cycle(&spec);
 	behavior_spec_check_rights(&spec, GetUserId());
 	behavior_spec_update(&spec);
 	PG_RETURN_VOID();

@@ -21,9 +21,12 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "base/pg_compat.h"
 #include "behavior/behavior_internal.h"
+
+static bool behavior_needs_array(Oid other, Oid behavior, List **seen);
 
 /* How a role of a function in a behavior is called in messages. */
 typedef enum Part
@@ -300,6 +303,78 @@ behavior_spec_check(const BehaviorSpec *spec)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("handler_timeout must not be negative"),
 				 errhint("0 stands for no limit, -1 ms for what dlog.handler_timeout says.")));
+}
+
+/* ------------------------------------------------------------------ cycles */
+
+/* Whether a dump would have to make "type" after the array of "behavior". */
+static bool
+type_needs_array(Oid type, Oid behavior, List **seen)
+{
+	Oid element;
+	TupleDesc descriptor;
+	bool result = false;
+
+	check_stack_depth();
+	if (!OidIsValid(type) || list_member_oid(*seen, type))
+		return false;
+	*seen = lappend_oid(*seen, type);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+	{
+		if (element == behavior)
+			return true;
+		return behavior_is(element) ? behavior_needs_array(element, behavior, seen) :
+									  type_needs_array(element, behavior, seen);
+	}
+	if (get_typtype(type) == TYPTYPE_DOMAIN)
+		return type_needs_array(getBaseType(type), behavior, seen);
+	if (get_typtype(type) != TYPTYPE_COMPOSITE)
+		return false;
+	descriptor = lookup_rowtype_tupdesc(type, -1);
+	for (int i = 0; i < descriptor->natts && !result; i++)
+		if (!TupleDescAttr(descriptor, i)->attisdropped)
+			result = type_needs_array(TupleDescAttr(descriptor, i)->atttypid, behavior, seen);
+	ReleaseTupleDesc(descriptor);
+	return result;
+}
+
+static bool
+spec_needs_array(const BehaviorSpec *spec, Oid behavior, List **seen)
+{
+	ListCell *cell;
+
+	if (type_needs_array(spec->state, behavior, seen))
+		return true;
+	foreach(cell, spec->handlers)
+		if (type_needs_array(handler_message_type(lfirst_oid(cell)), behavior, seen))
+			return true;
+	return false;
+}
+
+static bool
+behavior_needs_array(Oid other, Oid behavior, List **seen)
+{
+	BehaviorSpec spec;
+
+	return behavior_spec_read(other, &spec) && spec_needs_array(&spec, behavior, seen);
+}
+
+/*
+ * behavior_spec_check_cycle
+ *		ERROR if the behavior's array type would depend on itself, by way of
+ *		its messages: pg_dump could not order what it dumps.
+ */
+void
+behavior_spec_check_cycle(const BehaviorSpec *spec)
+{
+	List *seen = NIL;
+
+	if (OidIsValid(spec->behavior) && spec_needs_array(spec, spec->behavior, &seen))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("state and messages of behavior \"%s\" cannot contain arrays of it", spec->name),
+				 errhint("Use dlog.actor_ref[] there.")));
 }
 
 /*

@@ -123,21 +123,39 @@ refuse_if_used(Oid type)
 	}
 }
 
-static void
-check_alter_table(AlterTableStmt *statement)
+static bool
+alters(AlterTableStmt *statement, AlterTableType what)
 {
 	ListCell *cell;
-	bool changes_type = false;
-	Oid relation;
 
 	foreach(cell, statement->cmds)
-		if (lfirst_node(AlterTableCmd, cell)->subtype == AT_AlterColumnType)
-			changes_type = true;
-	if (!changes_type)
+		if (lfirst_node(AlterTableCmd, cell)->subtype == what)
+			return true;
+	return false;
+}
+
+static void
+before_alter_table(AlterTableStmt *statement)
+{
+	Oid relation;
+
+	if (!alters(statement, AT_AlterColumnType))
 		return;
 	relation = RangeVarGetRelid(statement->relation, AccessShareLock, true);
 	if (OidIsValid(relation) && OidIsValid(get_rel_type_id(relation)))
 		refuse_if_used(get_rel_type_id(relation));
+}
+
+static void
+after_alter_table(AlterTableStmt *statement)
+{
+	ListCell *cell;
+
+	if (!alters(statement, AT_AddColumn))
+		return;
+	CommandCounterIncrement();
+	foreach(cell, behavior_spec_list())
+		behavior_spec_check_cycle(lfirst(cell));
 }
 
 /* -------------------------------------------------------------- statements */
@@ -160,7 +178,7 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 						  OidIsValid(behavior_relation());
 
 	if (is_of_interest && IsA(statement, AlterTableStmt))
-		check_alter_table((AlterTableStmt *) statement);
+		before_alter_table((AlterTableStmt *) statement);
 
 	if (previous_utility)
 		previous_utility(planned, text, read_only_tree, context, params,
@@ -169,7 +187,11 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 		standard_ProcessUtility(planned, text, read_only_tree, context, params,
 								environment, destination, completion);
 
-	if (is_of_interest && renames_something(statement) && OidIsValid(behavior_relation()))
+	if (!is_of_interest || !OidIsValid(behavior_relation()))
+		return;
+	if (IsA(statement, AlterTableStmt))
+		after_alter_table((AlterTableStmt *) statement);
+	else
 	{
 		CommandCounterIncrement();
 		refresh_names();
