@@ -244,10 +244,11 @@ typedef void (*NativeHandler)(NativeActor *self, void *state, const NativeMessag
 /* Up to this size a payload lies in the queue itself. */
 #define NATIVE_INLINE_PAYLOAD 40
 
-extern void runtime_register_behavior(const char *name, NativeHandler handler);
+extern int runtime_register_behavior(const char *name, NativeHandler handler); /* its number */
 /* Messages that may wait for one actor of it; without: dlog.mailbox_limit. */
 extern void runtime_limit_mailbox(const char *behavior, uint32 limit);
 extern ActorAddress native_actor_spawn(const char *behavior, const void *state, Size size);
+extern ActorAddress native_actor_spawn_as(int behavior, const void *state, Size size);
 
 /*
  * In its handler only.  SEND_OK is no promise: should the receiver be gone or
@@ -262,6 +263,9 @@ extern SendResult native_send_any(NativeActor *self, ActorAddress to, uint16 typ
 extern void native_actor_exit(NativeActor *self);
 extern void native_actor_stop(NativeActor *self, const char *reason);
 extern void native_actor_trap_exits(NativeActor *self, bool traps);
+extern void native_actor_stash(NativeActor *self);
+extern void native_actor_unstash(NativeActor *self);
+extern void native_actor_become(NativeActor *self, int behavior);
 
 static inline SendResult
 native_send(NativeActor *self, ActorAddress to, uint16 type, const void *payload, Size size)

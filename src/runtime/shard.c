@@ -63,6 +63,8 @@
 #define TURN 256
 /* Of them, messages that one actor may have before it is deferred. */
 #define BUDGET 128
+/* Messages in the first block that an actor stashes into: 1 kB. */
+#define SMALL_CAPACITY 15
 /* Blocks that may move to the mailboxes of deferred actors in a turn. */
 #define MOVES_PER_TURN 64
 /* Messages, or time, between two looks at the outboxes. */
@@ -126,13 +128,19 @@ typedef struct Shard
 	uint32 last_deferred;
 } Shard;
 
-/* The mailbox of a deferred actor; ActorCold.extra. */
+/*
+ * The mailbox of an actor that is deferred or has stashed messages;
+ * ActorCold.extra.  Both kinds count as waiting.
+ */
 typedef struct Mailbox
 {
-	MailBlock *first; /* oldest; never NULL, and not empty but for a while */
+	MailBlock *first; /* oldest; not empty but for a while; NULL: not deferred */
 	MailBlock *last;
 	uint32 next_deferred; /* slots of its shard's list, or 0 */
 	uint32 previous_deferred;
+	MailBlock *first_stashed;
+	MailBlock *last_stashed;
+	uint32 n_stashed;
 } Mailbox;
 
 /* A scheduler as others see it. */
@@ -157,7 +165,7 @@ typedef struct Shards
 static Shards *shards;
 
 /* Behaviors, registered in the postmaster. */
-#define MAX_BEHAVIORS 64
+#define MAX_BEHAVIORS 1024
 static struct
 {
 	const char *name;
@@ -186,11 +194,13 @@ struct NativeActor
 	ActorAddress address;
 	ActorSlot *slot;
 	bool exits;
+	const NativeMessage *message; /* that it handles; NULL: has been stashed */
 	char reason[EXIT_REASON_LENGTH];
 };
 
 static NativeActor current;		 /* whose handler runs; slot NULL: nobody's */
 static Message *current_message; /* that it is at, if not inline */
+static Mail *current_mail;		 /* or this, if inline and there are objects in it */
 static Runner *my_runner;
 
 static void route(int number);
@@ -199,15 +209,17 @@ static void route(int number);
 
 /*
  * runtime_register_behavior
- *		Name the handler of a kind of native actors.  From _PG_init.
+ *		Name the handler of a kind of native actors.  In the postmaster, when
+ *		libraries are loaded or shared memory is set up.  Returns its number.
  */
-void
+int
 runtime_register_behavior(const char *name, NativeHandler handler)
 {
 	if (n_behaviors == MAX_BEHAVIORS)
 		elog(ERROR, "too many behaviors");
 	behaviors[++n_behaviors].name = name;
 	behaviors[n_behaviors].handler = handler;
+	return n_behaviors;
 }
 
 /*
@@ -235,16 +247,24 @@ native_actor_spawn(const char *behavior, const void *state, Size size)
 {
 	int i;
 
-	if (size > NATIVE_STATE_SIZE)
-		elog(ERROR, "state of %zu bytes is too long", size);
-	process_attach();
 	for (i = 1; i <= n_behaviors; i++)
 		if (strcmp(behaviors[i].name, behavior) == 0)
-			return actor_claim_native(i, state, size);
+			return native_actor_spawn_as(i, state, size);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("behavior \"%s\" does not exist", behavior)));
 	return (ActorAddress){0};
+}
+
+/* The same for a behavior by its number. */
+ActorAddress
+native_actor_spawn_as(int behavior, const void *state, Size size)
+{
+	if (size > NATIVE_STATE_SIZE)
+		elog(ERROR, "state of %zu bytes is too long", size);
+	Assert(behavior > 0 && behavior <= n_behaviors);
+	process_attach();
+	return actor_claim_native(behavior, state, size);
 }
 
 const char *
@@ -282,6 +302,18 @@ native_actor_trap_exits(NativeActor *self, bool traps)
 		self->slot->flags |= ACTOR_TRAPS_EXITS;
 	else
 		self->slot->flags &= ~ACTOR_TRAPS_EXITS;
+}
+
+/*
+ * native_actor_become
+ *		Called in its handler: from the next message on this behavior, by its
+ *		number, handles what comes.
+ */
+void
+native_actor_become(NativeActor *self, int behavior)
+{
+	Assert(behavior > 0 && behavior <= n_behaviors);
+	self->slot->behavior_number = behavior;
 }
 
 ActorAddress
@@ -753,7 +785,7 @@ shard_send(ActorAddress to, Message *message)
 	{
 		mail->size = message->size;
 		memcpy(mail->u.payload, message->payload, message->size);
-		message_free(message);
+		arena_free(message); /* its objects have moved on */
 	}
 	else
 	{
@@ -855,6 +887,8 @@ mail_undelivered(Mail *mail, SendResult reason)
 			head.to = to;
 			head.from = mail->from;
 			dead_letter_record(&head, reason == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : DEAD_LETTER_NO_ACTOR);
+			if (MESSAGE_OBJECTS(mail->type) > 0)
+				objects_release(mail->type, mail->u.payload, mail->size);
 			return;
 		}
 		memcpy(message->payload, mail->u.payload, mail->size);
@@ -872,20 +906,12 @@ mailbox_of(uint32 slot)
 	return (Mailbox *) actor_cold(slot)->extra;
 }
 
-/* Give an actor a mailbox of its own.  False: there is no memory. */
-static bool
-defer(Shard *shard, uint32 number)
+/* Let an actor's mailbox be run after what is in the queue now. */
+static void
+deferred_link(Shard *shard, uint32 number)
 {
-	Mailbox *mailbox = arena_try_alloc(sizeof(Mailbox));
+	Mailbox *mailbox = mailbox_of(number);
 
-	if (mailbox == NULL)
-		return false;
-	mailbox->first = mailbox->last = block_create(BLOCK_CAPACITY);
-	if (mailbox->first == NULL)
-	{
-		arena_free(mailbox);
-		return false;
-	}
 	mailbox->next_deferred = 0;
 	mailbox->previous_deferred = shard->last_deferred;
 	if (shard->last_deferred != 0)
@@ -893,9 +919,42 @@ defer(Shard *shard, uint32 number)
 	else
 		shard->first_deferred = number;
 	shard->last_deferred = number;
-	actor_cold(number)->extra = mailbox;
-	actor_cold(number)->depth = 0;
 	slots[number].flags |= ACTOR_IS_DEFERRED;
+}
+
+/* The mailbox of an actor; NULL: it has none, and there is no memory for it. */
+static Mailbox *
+mailbox_create(uint32 number)
+{
+	Mailbox *mailbox = mailbox_of(number);
+
+	if (mailbox != NULL)
+		return mailbox;
+	mailbox = arena_try_alloc(sizeof(Mailbox));
+	if (mailbox != NULL)
+	{
+		memset(mailbox, 0, sizeof(Mailbox));
+		actor_cold(number)->extra = mailbox;
+		actor_cold(number)->depth = 0;
+	}
+	return mailbox;
+}
+
+/* Give an actor a mailbox of its own.  False: there is no memory. */
+static bool
+defer(Shard *shard, uint32 number)
+{
+	MailBlock *block = block_create(BLOCK_CAPACITY);
+	Mailbox *mailbox = block == NULL ? NULL : mailbox_create(number);
+
+	if (mailbox == NULL)
+	{
+		if (block != NULL)
+			arena_free(block);
+		return false;
+	}
+	mailbox->first = mailbox->last = block;
+	deferred_link(shard, number);
 	return true;
 }
 
@@ -927,13 +986,10 @@ deferred_rotate(Shard *shard, uint32 number)
 	shard->last_deferred = number;
 }
 
-/* Free a mailbox.  What is left in it is answered. */
+/* Free blocks.  What is left in them is answered. */
 static void
-mailbox_discard(Mailbox *mailbox)
+blocks_discard(MailBlock *block)
 {
-	MailBlock *block = mailbox->first;
-
-	arena_free(mailbox);
 	while (block != NULL)
 	{
 		MailBlock *next = block->next;
@@ -945,17 +1001,124 @@ mailbox_discard(Mailbox *mailbox)
 	}
 }
 
-/* Nothing waits for it any more. */
+static void
+mailbox_discard(Mailbox *mailbox)
+{
+	MailBlock *stashed = mailbox->first_stashed;
+	MailBlock *waiting = mailbox->first;
+
+	arena_free(mailbox);
+	blocks_discard(stashed);
+	blocks_discard(waiting);
+}
+
+/* Nothing waits for it any more, but what it has stashed. */
 static void
 undefer(Shard *shard, uint32 number)
 {
 	Mailbox *mailbox = mailbox_of(number);
+	MailBlock *empty = mailbox->first;
 
 	deferred_unlink(shard, mailbox);
 	slots[number].flags &= ~ACTOR_IS_DEFERRED;
-	actor_cold(number)->extra = NULL;
-	actor_cold(number)->depth = 0;
-	mailbox_discard(mailbox);
+	mailbox->first = mailbox->last = NULL;
+	actor_cold(number)->depth = mailbox->n_stashed;
+	if (mailbox->n_stashed == 0)
+	{
+		actor_cold(number)->extra = NULL;
+		arena_free(mailbox);
+	}
+	blocks_discard(empty);
+}
+
+/*
+ * native_actor_stash
+ *		Called in its handler: put this message aside.
+ *
+ * The payload stays where it is until the handler returns.  ERROR 53400 when
+ * there is no room.
+ */
+void
+native_actor_stash(NativeActor *self)
+{
+	const NativeMessage *message = self->message;
+	ActorCold *cold = actor_cold(self->address.slot);
+	Mailbox *mailbox;
+	MailBlock *block;
+	Mail *mail;
+
+	if (message == NULL)
+		elog(ERROR, "the message is stashed already");
+	if (cold->extra != NULL && cold->depth >= mailbox_limit(self->slot))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many messages are stashed"),
+				 errdetail("%u messages wait for the actor.", cold->depth),
+				 errhint("Raise dlog.mailbox_limit.")));
+	mailbox = mailbox_create(self->address.slot);
+	block = mailbox == NULL ? NULL : mailbox->last_stashed;
+	if (mailbox != NULL && (block == NULL || block_is_full(block)))
+	{
+		/* most who stash do so with a few messages */
+		block = block_create(block == NULL ? SMALL_CAPACITY : BLOCK_CAPACITY);
+		if (block != NULL && mailbox->last_stashed != NULL)
+			mailbox->last_stashed->next = block;
+		else if (block != NULL)
+			mailbox->first_stashed = block;
+		if (block != NULL)
+			mailbox->last_stashed = block;
+	}
+	if (block == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("out of dlog's shared memory"),
+				 errhint("Raise dlog.shared_memory_size; the view dlog.memory tells what is used.")));
+
+	mail = &block->mail[block->count++];
+	mail_fill(mail, self->address, message->from, message->type);
+	if (current_message != NULL)
+	{
+		mail->size = NOT_INLINE;
+		mail->u.message = current_message;
+	}
+	else
+	{
+		mail->size = message->size;
+		memcpy(mail->u.payload, message->payload, message->size);
+	}
+	mailbox->n_stashed++;
+	cold->depth++;
+	self->slot->high_water = Max(self->slot->high_water, cold->depth);
+
+	/* The message and what is in it are the stash's now. */
+	self->message = NULL;
+	current_message = NULL;
+	current_mail = NULL;
+}
+
+/*
+ * native_actor_unstash
+ *		Called in its handler: what was stashed comes next, in its order.
+ */
+void
+native_actor_unstash(NativeActor *self)
+{
+	uint32 number = self->address.slot;
+	Mailbox *mailbox = mailbox_of(number);
+
+	if (mailbox == NULL || mailbox->first_stashed == NULL)
+		return;
+	mailbox->last_stashed->next = mailbox->first;
+	if (mailbox->last == NULL)
+		mailbox->last = mailbox->last_stashed;
+	mailbox->first = mailbox->first_stashed;
+	mailbox->first_stashed = mailbox->last_stashed = NULL;
+	mailbox->n_stashed = 0;
+	if ((self->slot->flags & ACTOR_IS_DEFERRED) == 0)
+	{
+		deferred_link(&shards->shard[SHARD_OF(number)], number);
+		runnable |= BIT(SHARD_OF(number));
+	}
 }
 
 /* Is all that is left in this block for the same actor? */
@@ -1030,9 +1193,11 @@ end_mail(const char *reason)
 {
 	ActorSlot *slot = current.slot;
 	Message *message = current_message;
+	Mail *mail = current_mail;
 
 	current.slot = NULL;
 	current_message = NULL;
+	current_mail = NULL;
 	if (slot != NULL && reason != NULL)
 	{
 		uint32 number = current.address.slot;
@@ -1044,11 +1209,13 @@ end_mail(const char *reason)
 			deferred_unlink(&shards->shard[SHARD_OF(number)], mailbox);
 		actor_cold(number)->extra = NULL;
 		actor_exit(current.address, reason);
-		if (is_deferred)
+		if (mailbox != NULL)
 			mailbox_discard(mailbox);
 	}
 	if (message != NULL)
 		message_free(message);
+	else if (mail != NULL)
+		objects_release(mail->type, mail->u.payload, mail->size);
 }
 
 /* An exit signal ends the actor, or is a message for it, or nothing. */
@@ -1071,11 +1238,12 @@ handle(ActorSlot *slot, ActorAddress to, const NativeMessage *message)
 	current.address = to;
 	current.slot = slot;
 	current.exits = false;
+	current.message = message;
 	slot->received++;
 	done++;
 	if (likely(message->type != MESSAGE_EXIT) || is_for_handler(message))
 		behaviors[slot->behavior_number].handler(&current, slot->u.state, message);
-	if (unlikely(current.exits || current_message != NULL))
+	if (unlikely(current.exits || current_message != NULL || current_mail != NULL))
 		end_mail(current.exits ? current.reason : NULL);
 	else
 		current.slot = NULL;
@@ -1098,6 +1266,8 @@ handle_mail(ActorSlot *slot, Mail *mail)
 		message.size = current_message->size;
 		message.payload = current_message->payload;
 	}
+	else if (unlikely(MESSAGE_OBJECTS(mail->type) > 0))
+		current_mail = mail;
 	handle(slot, (ActorAddress){THIS_NODE, mail->slot, mail->incarnation}, &message);
 }
 
