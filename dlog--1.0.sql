@@ -140,7 +140,8 @@ CREATE TABLE dlog.node
     public_key text NOT NULL UNIQUE CHECK (pg_catalog.length(public_key) = 40),
     previous_key text CHECK (pg_catalog.length(previous_key) = 40),
     database text NOT NULL CHECK (pg_catalog.octet_length(database) BETWEEN 1 AND 63),
-    added_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    added_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    version bigint NOT NULL DEFAULT 0 CHECK (version >= 0)
 );
 COMMENT ON TABLE dlog.node IS
     'the other nodes that this database knows and admits; use the functions dlog.join, leave, add_node, remove_node';
@@ -148,7 +149,18 @@ COMMENT ON COLUMN dlog.node.name IS 'what it calls itself; also the name of its 
 COMMENT ON COLUMN dlog.node.node_id IS 'its number; null until it is learned';
 COMMENT ON COLUMN dlog.node.previous_key IS 'the key before the present one, valid until the rotation is complete';
 COMMENT ON COLUMN dlog.node.database IS 'the database over there that belongs to this one';
+COMMENT ON COLUMN dlog.node.version IS 'when the row was made, in microseconds since 1970: members take over higher ones; 0: added by hand, for this database alone';
 GRANT SELECT ON dlog.node TO pg_monitor;
+
+-- What a member that was away must not bring back.
+CREATE TABLE dlog.removed_node
+(
+    node_id bigint PRIMARY KEY,
+    version bigint NOT NULL
+);
+COMMENT ON TABLE dlog.removed_node IS
+    'nodes that were removed from the cluster, for members that were away meanwhile';
+GRANT SELECT ON dlog.removed_node TO pg_monitor;
 
 CREATE FUNCTION dlog.node_changed() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_node_changed';
@@ -160,6 +172,11 @@ CREATE TRIGGER node_changed
 AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dlog.node
 FOR EACH STATEMENT EXECUTE FUNCTION dlog.node_changed();
 ALTER TABLE dlog.node ENABLE ALWAYS TRIGGER node_changed;
+
+CREATE TRIGGER removed_node_changed
+AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dlog.removed_node
+FOR EACH STATEMENT EXECUTE FUNCTION dlog.node_changed();
+ALTER TABLE dlog.removed_node ENABLE ALWAYS TRIGGER removed_node_changed;
 
 CREATE FUNCTION dlog.this_node(
     OUT name text,
@@ -215,7 +232,8 @@ CREATE FUNCTION dlog.admit(
     INOUT address text,
     INOUT port integer,
     INOUT public_key text,
-    INOUT database text
+    INOUT database text,
+    OUT version bigint
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_admit';
 COMMENT ON FUNCTION dlog.admit(text, bigint, text, integer, text, text) IS
@@ -272,6 +290,30 @@ CREATE VIEW dlog.nodes AS SELECT * FROM dlog.nodes();
 COMMENT ON VIEW dlog.nodes IS
 'the nodes of this database, this one first, and whether the link to each is up';
 GRANT SELECT ON dlog.nodes TO PUBLIC;
+
+CREATE FUNCTION dlog.set_tags(tags jsonb) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_set_tags';
+COMMENT ON FUNCTION dlog.set_tags(jsonb) IS
+'gives this node other tags, for all databases, at once; flocks choose nodes by them';
+REVOKE ALL ON FUNCTION dlog.set_tags(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION dlog.members(
+    OUT node text,
+    OUT state text,
+    OUT incarnation bigint,
+    OUT since timestamptz,
+    OUT why text,
+    OUT round_trip interval,
+    OUT tags jsonb
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dlog_members';
+COMMENT ON FUNCTION dlog.members() IS
+'the nodes of this database as membership sees them, this one first';
+
+CREATE VIEW dlog.members AS SELECT * FROM dlog.members();
+COMMENT ON VIEW dlog.members IS
+'the nodes of this database as membership sees them, this one first: alive, suspect, dead or left, since when and why, and their tags';
+GRANT SELECT ON dlog.members TO PUBLIC;
 
 CREATE FUNCTION dlog.ping(node text) RETURNS interval
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_ping';

@@ -75,6 +75,7 @@ send_hello(uint64_t node_id, int version)
 	put(150000, 4);
 	put_text("none");
 	put(65000, 4);
+	put(0, 8); /* the start of our server */
 	send_buffer();
 }
 

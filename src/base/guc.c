@@ -15,12 +15,16 @@
 #include "base/protocol.h"
 
 char *dlog_advertise_address;
+char *dlog_cluster_name;
 int dlog_connect_timeout;
 int dlog_ddl_lock_timeout;
 bool dlog_enable_fanout_scan;
 bool dlog_enable_partial_aggregate;
 bool dlog_enable_raw_rows;
 int dlog_encryption;
+int dlog_gossip_interval;
+int dlog_gossip_nodes;
+int dlog_indirect_probes;
 int dlog_insert_batch_size;
 char *dlog_listen_address;
 int dlog_mailbox_limit;
@@ -31,14 +35,21 @@ int dlog_max_schedulers;
 int dlog_min_schedulers;
 char *dlog_node_name;
 int dlog_port;
+int dlog_probe_interval;
+int dlog_probe_nodes;
+int dlog_probe_timeout;
 bool dlog_propagate_ddl;
 int dlog_protocol_highest;
 int dlog_protocol_lowest;
+int dlog_push_pull_interval;
+int dlog_retransmit_mult;
 int dlog_scheduler_idle_timeout;
 int dlog_shared_memory_size;
 char *dlog_shippable_extensions;
 char *dlog_shippable_schemas;
 int dlog_stream_credits;
+int dlog_suspicion_max_mult;
+int dlog_suspicion_mult;
 
 static const struct config_enum_entry encryption_options[] = {
 	{"curve", ENCRYPTION_CURVE, false},
@@ -59,6 +70,13 @@ guc_init(void)
 		"Empty: dlog.listen_address.  Set it where that is a wildcard or "
 		"behind a translation of addresses.",
 		&dlog_advertise_address, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
+		"dlog.cluster_name",
+		"Name of the cluster that this node belongs to.",
+		"Discovery (mDNS) announces it and finds only nodes with the same "
+		"name, so that neighbours on one network stay apart.",
+		&dlog_cluster_name, "dlog", PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.connect_timeout",
@@ -106,6 +124,27 @@ guc_init(void)
 		"address, and then any local process can pose as a node.",
 		&dlog_encryption, ENCRYPTION_CURVE, encryption_options,
 		PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.gossip_interval",
+		"Time between two rounds in which news of members is passed on.",
+		"Lower: news spread faster, in more messages.  Nothing is sent "
+		"while there is no news.",
+		&dlog_gossip_interval, 200, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.gossip_nodes",
+		"Nodes that are told news of members in each round.",
+		"Higher: news spread faster, in more messages.",
+		&dlog_gossip_nodes, 3, 1, 16, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.indirect_probes",
+		"Nodes that are asked to probe one that has not answered.",
+		"Higher: a bad path between two nodes is less often taken for a dead "
+		"node.",
+		&dlog_indirect_probes, 3, 0, 16, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.insert_batch_size",
@@ -180,6 +219,30 @@ guc_init(void)
 		"0: the server's port plus 10000 (minus 10000 above 55535).",
 		&dlog_port, 0, 0, 65535, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 
+	DefineCustomIntVariable(
+		"dlog.probe_interval",
+		"Time within which a probed node must have answered.",
+		"In each such time dlog.probe_nodes nodes are probed.  Lower: a dead "
+		"node is found sooner, by more messages, and slow ones are suspected "
+		"more often.",
+		&dlog_probe_interval, 1000, 50, 600000, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.probe_nodes",
+		"Nodes that are probed in each dlog.probe_interval.",
+		"Higher: a dead node of a large cluster is found sooner, by more "
+		"messages.",
+		&dlog_probe_nodes, 3, 1, 16, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.probe_timeout",
+		"Time after which others are asked to probe a node that is silent.",
+		"It should be a few times what a message takes to the farthest node "
+		"and back.",
+		&dlog_probe_timeout, 500, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
 	DefineCustomBoolVariable(
 		"dlog.propagate_ddl",
 		"Lets statements that change a distributed table change it everywhere.",
@@ -201,6 +264,21 @@ guc_init(void)
 		"For tests of nodes of different versions.",
 		&dlog_protocol_lowest, PROTOCOL_LOWEST, 1, 255, PGC_POSTMASTER,
 		GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.push_pull_interval",
+		"Time between two comparisons of all that two nodes know.",
+		"Rumors reach everyone but a node that was away.  Lower: such a one "
+		"catches up sooner.",
+		&dlog_push_pull_interval, 30000, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.retransmit_mult",
+		"How often a node passes on a piece of news, times the logarithm of "
+		"the number of nodes.",
+		"Higher: news are less likely to miss a node.",
+		&dlog_retransmit_mult, 4, 1, 15, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.scheduler_idle_timeout",
@@ -240,6 +318,20 @@ guc_init(void)
 		"slow networks.",
 		&dlog_stream_credits, 16, 2, 1024, PGC_USERSET, 0,
 		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.suspicion_max_mult",
+		"Longest time that a suspect has to answer, in shortest ones.",
+		"It has that long while only one node suspects it, and less the "
+		"more do.",
+		&dlog_suspicion_max_mult, 6, 1, 100, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.suspicion_mult",
+		"Shortest time that a suspect has to answer, in dlog.probe_timeout.",
+		"Lower: a dead node is given up sooner, and a slow one more often "
+		"wrongly.",
+		&dlog_suspicion_mult, 5, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("dlog");
 }

@@ -543,7 +543,8 @@ membership_run(Membership *core)
 	if (now >= core->probe_us)
 	{
 		probe_round(core);
-		core->probe_us = now + scaled_us(core, core->settings.probe_interval_ms) / core->settings.probes;
+		core->probe_us = now + scaled_us(core, core->settings.probe_interval_ms) /
+								   Max(1, Min(core->settings.probes, core->n_others));
 	}
 	if (now >= core->reconnect_us)
 	{
@@ -611,8 +612,13 @@ membership_leave(Membership *core)
 	core->digest ^= push_pull_digest_of(self);
 	self->state = MEMBER_LEFT;
 	core->digest ^= push_pull_digest_of(self);
-	rumor_spread(core, core->self);
-	rumor_round(core);
+
+	/* Everyone will notice that we are gone, so everyone ought to know why. */
+	for (uint32 i = 0; i < core->n_others; i++)
+	{
+		if (is_present(&core->members[core->order[i]]))
+			rumor_tell_own(core, core->order[i]);
+	}
 }
 
 MemberState

@@ -144,7 +144,7 @@ extern void membership_hint(Membership *core, uint32 slot);
 /* The tags of this one have changed. */
 extern void membership_tags_changed(Membership *core);
 
-/* This one is about to go; tells some others, who will tell the rest. */
+/* This one is about to go; tells all others. */
 extern void membership_leave(Membership *core);
 
 extern MemberState membership_state(const Membership *core, uint32 slot);

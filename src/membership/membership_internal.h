@@ -162,6 +162,7 @@ extern Size rumor_write_state(Membership *core, uint32 slot, char *buffer, Size 
 extern bool rumor_read(const char **at, const char *end, Rumor *rumor);
 extern bool rumors_hear(Membership *core, uint32 from, WireBytes rumors);
 extern void rumor_tell(Membership *core, uint32 to);
+extern void rumor_tell_own(Membership *core, uint32 to);
 extern void rumor_round(Membership *core);
 
 /* probe.c */

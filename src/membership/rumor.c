@@ -266,6 +266,20 @@ rumor_gather(Membership *core, uint32 to, bool about_us, char *buffer)
 	return size;
 }
 
+static void
+tell(Membership *core, uint32 to, bool about_us)
+{
+	char rumors[MEMBERSHIP_MAX_RUMORS];
+	GossipMessage gossip = {.rumors = {.data = rumors}};
+	char payload[MEMBERSHIP_MAX_RUMORS + 16];
+
+	gossip.rumors.size = (uint32) rumor_gather(core, to, about_us, rumors);
+	if (gossip.rumors.size == 0)
+		return;
+	gossip_write(payload, gossip_size(&gossip), &gossip);
+	(void) membership_send(core, to, MESSAGE_GOSSIP, payload, gossip_size(&gossip));
+}
+
 /*
  * rumor_tell
  *		Tell a member what we know of it, and rumors.
@@ -273,15 +287,17 @@ rumor_gather(Membership *core, uint32 to, bool about_us, char *buffer)
 void
 rumor_tell(Membership *core, uint32 to)
 {
-	char rumors[MEMBERSHIP_MAX_RUMORS];
-	GossipMessage gossip = {.rumors = {.data = rumors}};
-	char payload[MEMBERSHIP_MAX_RUMORS + 16];
+	tell(core, to, false);
+}
 
-	gossip.rumors.size = (uint32) rumor_gather(core, to, false, rumors);
-	if (gossip.rumors.size == 0)
-		return;
-	gossip_write(payload, gossip_size(&gossip), &gossip);
-	(void) membership_send(core, to, MESSAGE_GOSSIP, payload, gossip_size(&gossip));
+/*
+ * rumor_tell_own
+ *		The same, beginning with what has become of us.
+ */
+void
+rumor_tell_own(Membership *core, uint32 to)
+{
+	tell(core, to, true);
 }
 
 /*

@@ -236,6 +236,7 @@ add_members(PGresult *result)
 			.port = atoi(PQgetvalue(result, row, 3)),
 			.public_key = PQgetvalue(result, row, 4),
 			.database = PQgetvalue(result, row, 5),
+			.version = strtou64(PQgetvalue(result, row, 6), NULL, 10),
 		};
 
 		member_add(&info);
@@ -265,7 +266,7 @@ join_over(PGconn *connection)
 	finish_connecting(connection);
 	check_sponsor(connection, &self);
 	result = query(connection,
-				   "SELECT name, node_id, address, port, public_key, database"
+				   "SELECT name, node_id, address, port, public_key, database, version"
 				   " FROM dlog.admit($1, $2, $3, $4, $5, $6)",
 				   6,
 				   (const char *const[]){self.name, psprintf(UINT64_FORMAT, self.node_id), self.address, psprintf("%d", self.port), self.public_key, self.database},
@@ -333,11 +334,11 @@ info_from_arguments(FunctionCallInfo fcinfo)
 
 static void
 put_info(ReturnSetInfo *result, const char *name, Datum node_id, bool has_id,
-		 const char *address, int port, const char *public_key, const char *database)
+		 const char *address, int port, const char *public_key, const char *database, uint64 version)
 {
-	Datum values[6] = {CStringGetTextDatum(name), node_id, CStringGetTextDatum(address),
-					   Int32GetDatum(port), CStringGetTextDatum(public_key), CStringGetTextDatum(database)};
-	bool nulls[6] = {false, !has_id, false, false, false, false};
+	Datum values[7] = {CStringGetTextDatum(name), node_id, CStringGetTextDatum(address),
+					   Int32GetDatum(port), CStringGetTextDatum(public_key), CStringGetTextDatum(database), Int64GetDatum((int64) version)};
+	bool nulls[7] = {false, !has_id, false, false, false, false, false};
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -362,12 +363,13 @@ dlog_admit(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	member_lock();
+	newcomer.version = member_next_version();
 	/* Refuse what we would refuse before others are asked. */
 	member_add(&newcomer);
 	n_databases = member_databases(node_find(newcomer.name, true), false, &databases);
 	member_tell(databases, n_databases, NODE_ADD, &newcomer);
 
-	if (SPI_execute("SELECT name, node_id, address, port, public_key, database FROM dlog.node",
+	if (SPI_execute("SELECT name, node_id, address, port, public_key, database, version FROM dlog.node",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read dlog.node");
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -380,10 +382,11 @@ dlog_admit(PG_FUNCTION_ARGS)
 			put_info(result, SPI_getvalue(row, desc, 1),
 					 Int64GetDatum(node_id == NULL ? 0 : (int64) strtou64(node_id, NULL, 10)), node_id != NULL,
 					 SPI_getvalue(row, desc, 3), atoi(SPI_getvalue(row, desc, 4)),
-					 SPI_getvalue(row, desc, 5), SPI_getvalue(row, desc, 6));
+					 SPI_getvalue(row, desc, 5), SPI_getvalue(row, desc, 6),
+					 strtou64(SPI_getvalue(row, desc, 7), NULL, 10));
 	}
 	put_info(result, self.name, Int64GetDatum((int64) self.node_id), true,
-			 self.address, self.port, self.public_key, self.database);
+			 self.address, self.port, self.public_key, self.database, newcomer.version);
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -420,10 +423,13 @@ dlog_leave(PG_FUNCTION_ARGS)
 	if (transport_leaving)
 		transport_leaving();
 	foreach(cell, nodes)
-		member_remove(node_name((uint32) lfirst_int(cell)));
+		member_remove(node_name((uint32) lfirst_int(cell)), 0);
+	member_this(&self);
+	self.version = member_next_version();
+	if (SPI_execute("DELETE FROM dlog.removed_node", false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not empty dlog.removed_node");
 
 	/* What can fail here has succeeded. */
-	member_this(&self);
 	member_tell(databases, n_databases, NODE_REMOVE, &self);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -488,7 +494,8 @@ dlog_remove_node(PG_FUNCTION_ARGS)
 	SPI_connect();
 	member_lock();
 	n_databases = member_databases(node, true, &databases);
-	member_remove(name);
+	info.version = member_next_version();
+	member_remove(name, info.version);
 	member_tell(databases, n_databases, NODE_REMOVE, &info);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -519,9 +526,12 @@ all_remote_databases(ActorAddress **databases)
 static void
 finish_rotation(const ActorAddress *databases, int n_databases, const NodeInfo *info)
 {
+	NodeInfo done = *info;
+
 	for (int i = 0; i < n_databases; i++)
 		link_require(databases[i].node);
-	member_tell(databases, n_databases, NODE_KEY_DONE, info);
+	done.version++;
+	member_tell(databases, n_databases, NODE_KEY_DONE, &done);
 }
 
 /*
@@ -557,6 +567,9 @@ dlog_rotate_key(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("could not generate a key pair: %m")));
 	info.public_key = key.public_key;
+	SPI_connect();
+	info.version = member_next_version();
+	SPI_finish();
 
 	member_tell(databases, n_databases, NODE_NEW_KEY, &info);
 	node_key_replace(&key);

@@ -206,11 +206,14 @@ member_add(const NodeInfo *info)
 	member_check(info);
 	check_conflicts(info, node_id);
 	check_room();
-	execute("INSERT INTO dlog.node (name, node_id, address, port, public_key, database)"
-			" VALUES ($1, $2::pg_catalog.int8, $3, $4::pg_catalog.int4, $5, $6)"
+	execute("INSERT INTO dlog.node (name, node_id, address, port, public_key, database, version)"
+			" VALUES ($1, $2::pg_catalog.int8, $3, $4::pg_catalog.int4, $5, $6, $7::pg_catalog.int8)"
 			" ON CONFLICT (name) DO UPDATE SET address = excluded.address, port = excluded.port,"
-			" public_key = excluded.public_key, previous_key = NULL, database = excluded.database",
-			6, (const char *[]){info->name, node_id, info->address, psprintf("%d", info->port), info->public_key, info->database});
+			" public_key = excluded.public_key, previous_key = NULL, database = excluded.database,"
+			" version = excluded.version",
+			7, (const char *[]){info->name, node_id, info->address, psprintf("%d", info->port), info->public_key, info->database, psprintf(UINT64_FORMAT, info->version)});
+	if (node_id != NULL)
+		execute("DELETE FROM dlog.removed_node WHERE node_id = $1::pg_catalog.int8", 1, (const char *[]){node_id});
 	create_server(info->name);
 }
 
@@ -218,19 +221,55 @@ member_add(const NodeInfo *info)
  * member_remove
  *		List a node here no longer.  In a transaction, connected to SPI.
  *
- * ERROR when foreign tables still stand for tables over there.
+ * With a version, it is kept in mind that it was removed then, for members
+ * that do not know (sync.c).  ERROR when foreign tables still stand for tables
+ * over there.
  */
 void
-member_remove(const char *name)
+member_remove(const char *name, uint64 version)
 {
 	drop_server(name);
-	execute("DELETE FROM dlog.node WHERE name = $1", 1, &name);
+	if (execute("DELETE FROM dlog.node WHERE name = $1 RETURNING node_id", 1, &name) == 1 && version > 0)
+	{
+		char *node_id = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (node_id != NULL)
+			member_note_removed(strtou64(node_id, NULL, 10), version);
+	}
+}
+
+/*
+ * member_note_removed
+ *		Keep in mind that a node was removed.
+ */
+void
+member_note_removed(uint64 node_id, uint64 version)
+{
+	execute("INSERT INTO dlog.removed_node (node_id, version)"
+			" VALUES ($1::pg_catalog.int8, $2::pg_catalog.int8)"
+			" ON CONFLICT (node_id) DO UPDATE SET version = GREATEST(removed_node.version, excluded.version)",
+			2, (const char *[]){psprintf(UINT64_FORMAT, node_id), psprintf(UINT64_FORMAT, version)});
+}
+
+/*
+ * member_next_version
+ *		A version above all that this database knows; connected to SPI.
+ */
+uint64
+member_next_version(void)
+{
+	execute("SELECT GREATEST((EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8,"
+			" (SELECT pg_catalog.max(version) + 1 FROM dlog.node),"
+			" (SELECT pg_catalog.max(version) + 1 FROM dlog.removed_node))",
+			0, NULL);
+	return strtou64(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), NULL, 10);
 }
 
 /* The sender of a change has a new key, or is done with the old one. */
 static void
-change_key(uint32 sender, const char *new_key)
+change_key(uint32 sender, const char *new_key, uint64 version)
 {
+	const char *version_text = psprintf(UINT64_FORMAT, version);
 	const char *name = node_name(sender);
 	uint64 changed;
 
@@ -241,12 +280,16 @@ change_key(uint32 sender, const char *new_key)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("new key of node \"%s\" is not valid", name)));
 		changed = execute("UPDATE dlog.node SET"
-						  " previous_key = COALESCE(previous_key, public_key), public_key = $2"
+						  " previous_key = COALESCE(previous_key, public_key), public_key = $2,"
+						  " version = CASE WHEN version = 0 THEN 0 ELSE $3::pg_catalog.int8 END"
 						  " WHERE name = $1",
-						  2, (const char *[]){name, new_key});
+						  3, (const char *[]){name, new_key, version_text});
 	}
 	else
-		changed = execute("UPDATE dlog.node SET previous_key = NULL WHERE name = $1", 1, &name);
+		changed = execute("UPDATE dlog.node SET previous_key = NULL,"
+						  " version = CASE WHEN version = 0 THEN 0 ELSE $2::pg_catalog.int8 END"
+						  " WHERE name = $1",
+						  2, (const char *[]){name, version_text});
 	if (changed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -265,6 +308,7 @@ carry_out(uint32 sender, const NodeChangeMessage *change)
 		.port = (int32) change->port,
 		.public_key = string_of(change->public_key),
 		.database = string_of(change->database),
+		.version = change->version,
 	};
 
 	switch ((NodeAction) change->action)
@@ -273,13 +317,13 @@ carry_out(uint32 sender, const NodeChangeMessage *change)
 			member_add(&info);
 			return;
 		case NODE_REMOVE:
-			member_remove(info.name);
+			member_remove(info.name, info.version);
 			return;
 		case NODE_NEW_KEY:
-			change_key(sender, info.public_key);
+			change_key(sender, info.public_key, info.version);
 			return;
 		case NODE_KEY_DONE:
-			change_key(sender, NULL);
+			change_key(sender, NULL, info.version);
 			return;
 	}
 	ereport(ERROR,
@@ -376,6 +420,7 @@ change_message(uint64 request, NodeAction action, bool is_rehearsal, const NodeI
 		.port = (uint32) info->port,
 		.public_key = text_of(info->public_key),
 		.database = text_of(info->database),
+		.version = info->version,
 	};
 	Message *message = message_create(MESSAGE_NODE_CHANGE, node_change_size(&change));
 

@@ -16,6 +16,7 @@ typedef struct NodeInfo
 	int32 port;
 	const char *public_key;
 	const char *database;
+	uint64 version; /* of the row, see sync.c; 0: added by hand */
 } NodeInfo;
 
 /* What can be done to dlog.node from afar; numbers are the protocol. */
@@ -29,7 +30,9 @@ typedef enum NodeAction
 
 extern void member_check(const NodeInfo *info);
 extern void member_add(const NodeInfo *info);
-extern void member_remove(const char *name);
+extern void member_remove(const char *name, uint64 version);
+extern void member_note_removed(uint64 node_id, uint64 version);
+extern uint64 member_next_version(void);
 extern void member_this(NodeInfo *info);
 extern void member_lock(void);
 extern int member_databases(uint32 except, bool skip_dead, ActorAddress **databases);

@@ -235,6 +235,7 @@ update_peer(uint32 node, const NodeEntry *now)
 		 * listed, it may not list us yet, so wait for a moment; its greeting
 		 * makes us connect at once.
 		 */
+		members_follow(peer);
 		network_set_timer(peer, network.now_us +
 									(network.is_running ? (uint64) (100000 + random() % 100000) : 0));
 		return;
@@ -243,6 +244,7 @@ update_peer(uint32 node, const NodeEntry *now)
 	peer->entry = *now;
 	if (now->node_id != 0)
 		peer->node_id = now->node_id;
+	members_follow(peer);
 	if (now->previous_key[0] == '\0')
 		peer->use_previous_key = false;
 	if (lost_its_key(peer))
@@ -663,6 +665,8 @@ prepare(const NodeKey *key)
 static void
 stop(void)
 {
+	if (pg_atomic_read_u32(&transport_shared->is_leaving) != 0)
+		members_leave();
 	for (uint32 node = 1; node < network.n_peers; node++)
 	{
 		Peer *peer = &network.peers[node];
@@ -751,6 +755,7 @@ network_main(const NodeKey *key)
 	network_watch(process_wakeup_fd(), SOURCE_WAKE, 0);
 	if (!resolve_init() || !open_sockets())
 		_exit(2);
+	members_start();
 	follow_node_table();
 
 	/* A socket announces what comes only after it has once been found empty. */
@@ -791,5 +796,6 @@ network_main(const NodeKey *key)
 			may_have_frames = receive_frames();
 		process_release_wakeups();
 		run_timers();
+		members_run();
 	}
 }

@@ -77,6 +77,13 @@ typedef struct Peer
 	uint64 inbound_sequence;		 /* of the last frame */
 	uint32 next_inbound;			 /* node; in its bucket of network_receive.c */
 	uint32 first_admission;			 /* one more than its index; 0: none */
+	uint64 instance;				 /* of its server, that it said last; 0: none */
+	uint64 previous_instance;		 /* the one before, which is over */
+	uint64 twins_until_us;			 /* two servers were seen with its key */
+
+	/* network_membership.c */
+	uint64 give_up_us; /* end its link then, for it is dead; 0: it is not */
+	bool is_hinted;	   /* it is to be probed */
 } Peer;
 
 typedef struct Network
@@ -132,6 +139,8 @@ extern void zap_answer_all(void);
 /* network_peer.c */
 extern void peer_want(Peer *peer);
 extern void peer_send(Peer *peer, Message *message);
+extern bool peer_send_own(Peer *peer, uint16 type, const char *payload, Size size);
+extern bool peer_is_up(Peer *peer);
 extern void peer_flush(Peer *peer);
 extern void peer_undeliver(Peer *peer, Message *message, SendResult reason);
 extern void peer_fail(Peer *peer, LinkState state, const char *reason);
@@ -152,6 +161,19 @@ extern bool receive_is_stalled(void);
 extern void receive_forget_inbound(Peer *peer);
 extern void receive_forget_later(Peer *peer);
 extern void receive_close_late(void);
+
+/* network_membership.c */
+extern void members_start(void);
+extern uint64 members_next_us(void);
+extern void members_run(void);
+extern void members_leave(void);
+extern void members_follow(Peer *peer);
+extern void members_forget(Peer *peer);
+extern void members_link_changed(Peer *peer);
+extern void members_receive(Peer *peer, uint16 type, const char *payload, Size size);
+extern void members_compare_tables(void);
+extern void members_send_digests(Peer *peer);
+extern void members_heard_digest(Peer *peer, const NodeDigestMessage *digest);
 
 /* network_resolve.c */
 extern bool resolve_init(void);

@@ -35,8 +35,9 @@
 #define HEARTBEAT_MS 2000
 #define HEARTBEAT_TIMEOUT_MS 6000
 #define BYE_LINGER_MS 50
-#define SEND_HIGH_WATER 256		 /* messages in libzmq, per link */
-#define PING_INTERVAL_US 1000000 /* while the link is in use */
+#define TWINS_US (15 * UINT64CONST(1000000)) /* both servers try again before */
+#define SEND_HIGH_WATER 256					 /* messages in libzmq, per link */
+#define PING_INTERVAL_US 1000000			 /* while the link is in use */
 
 static void peer_connect(Peer *peer);
 static bool send_hello(Peer *peer);
@@ -112,6 +113,28 @@ send_frame(Peer *peer, const FrameHead *head, const char *payload, Size size)
 	return true;
 }
 
+/*
+ * peer_is_up
+ */
+bool
+peer_is_up(Peer *peer)
+{
+	return get_state(peer) == LINK_UP;
+}
+
+/*
+ * peer_send_own
+ *		Send a message of the network process itself; false if that cannot be
+ *		done now.
+ */
+bool
+peer_send_own(Peer *peer, uint16 type, const char *payload, Size size)
+{
+	FrameHead head = {.type = type, .flags = FRAME_CONTROL};
+
+	return get_state(peer) == LINK_UP && send_frame(peer, &head, payload, size);
+}
+
 /* Sends a message of the link itself; there is room for these. */
 #define SEND_LINK_MESSAGE(peer, TYPE, name, message) \
 	({ \
@@ -152,6 +175,7 @@ send_hello(Peer *peer)
 		.server_version = PG_VERSION_NUM,
 		.architecture = text_of(network.architecture),
 		.max_message_size = FRAME_MAX_PAYLOAD,
+		.instance = transport_shared->instance,
 	};
 
 	if (!SEND_LINK_MESSAGE(peer, HELLO, hello, &hello))
@@ -438,6 +462,8 @@ peer_fail(Peer *peer, LinkState state, const char *reason)
 	set_state(peer, state);
 	pg_atomic_fetch_add_u32(&peer->link->failures, 1);
 	transport_tell_watchers();
+	if (before == LINK_UP)
+		members_link_changed(peer);
 }
 
 /*
@@ -457,6 +483,7 @@ peer_remove(Peer *peer)
 	set_last_error(peer, "");
 	pg_atomic_fetch_add_u32(&peer->link->failures, 1);
 	transport_tell_watchers();
+	members_forget(peer);
 	peer->in_use = false;
 	peer->timer_us = 0;
 }
@@ -599,6 +626,25 @@ peer_up(Peer *peer)
 	send_ping(peer);
 	peer_flush(peer);
 	transport_tell_watchers();
+	members_link_changed(peer);
+	members_send_digests(peer);
+}
+
+/* Whether another node than this peer goes by a name. */
+static bool
+is_name_of_another(const Peer *peer, WireBytes name)
+{
+	if (strlen(network.name) == name.size && memcmp(network.name, name.data, name.size) == 0)
+		return true;
+	for (uint32 node = 1; node < network.n_peers; node++)
+	{
+		const Peer *other = &network.peers[node];
+
+		if (other->in_use && other != peer && strlen(other->entry.name) == name.size &&
+			memcmp(other->entry.name, name.data, name.size) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* What a HELLO tells about the other side, for the views. */
@@ -667,6 +713,32 @@ peer_heard_hello(Peer *peer, const HelloMessage *hello)
 				 hello->node_id, peer->node_id);
 		goto refuse;
 	}
+	if (strlen(peer->entry.name) != hello->node.size ||
+		memcmp(peer->entry.name, hello->node.data, hello->node.size) != 0)
+	{
+		if (is_name_of_another(peer, hello->node))
+		{
+			snprintf(reason, sizeof(reason),
+					 "it now calls itself \"%.*s\", which is the name of another node",
+					 (int) Min(hello->node.size, NAMEDATALEN), hello->node.data);
+			goto refuse;
+		}
+	}
+
+	/* A start of a server that is over does not come back: there are two. */
+	if (hello->instance != peer->instance)
+	{
+		if (hello->instance != 0 && hello->instance == peer->previous_instance)
+			peer->twins_until_us = network.now_us + TWINS_US;
+		peer->previous_instance = peer->instance;
+		peer->instance = hello->instance;
+	}
+	if (network.now_us < peer->twins_until_us)
+	{
+		snprintf(reason, sizeof(reason),
+				 "two servers use its key; on the one that is a copy, remove the file dlog_node_key and restart it");
+		goto refuse;
+	}
 	peer->version = protocol_choose(network.version_lowest, network.version_highest,
 									hello->version_lowest, hello->version_highest);
 	if (peer->version == 0)
@@ -678,6 +750,7 @@ peer_heard_hello(Peer *peer, const HelloMessage *hello)
 		goto refuse;
 	}
 	peer->node_id = hello->node_id;
+	members_follow(peer);
 	note_hello(peer, hello);
 
 	if (hello->epoch != peer->peer_epoch)

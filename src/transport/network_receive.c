@@ -436,6 +436,23 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 		return true;
 	}
 
+	if (membership_handles(head.type))
+	{
+		peer->inbound_sequence = head.sequence;
+		count(&peer->link->received_messages);
+		members_receive(peer, head.type, payload, size);
+		return true;
+	}
+	if (head.type == MESSAGE_NODE_DIGEST)
+	{
+		NodeDigestMessage digest;
+
+		peer->inbound_sequence = head.sequence;
+		count(&peer->link->received_messages);
+		if (node_digest_read(payload, size, &digest))
+			members_heard_digest(peer, &digest);
+		return true;
+	}
 	if (head.type == MESSAGE_PING || head.type == MESSAGE_PONG || head.type == MESSAGE_BYE)
 	{
 		peer->inbound_sequence = head.sequence;

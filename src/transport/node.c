@@ -47,6 +47,7 @@ typedef struct NodeRow
 	char *public_key;
 	char *previous_key;
 	char *database;
+	uint64 version;
 } NodeRow;
 
 /* Columns of dlog.node. */
@@ -59,7 +60,8 @@ enum
 	COLUMN_PUBLIC_KEY,
 	COLUMN_PREVIOUS_KEY,
 	COLUMN_DATABASE,
-	COLUMN_ADDED_AT
+	COLUMN_ADDED_AT,
+	COLUMN_VERSION
 };
 
 /* This transaction changed dlog.node, or dropped it. */
@@ -124,6 +126,11 @@ find_database(Oid database, bool create)
 	unused->database = database;
 	unused->changes = 1;
 	unused->loaded = 0;
+	unused->dispatcher = 0;
+	pg_atomic_write_u64(&unused->digest, 0);
+	pg_atomic_write_u32(&unused->members_changed, 0);
+	pg_atomic_write_u32(&unused->sync_pending, 0);
+	pg_atomic_write_u32(&unused->heartbeat_ms, 0);
 	return unused;
 }
 
@@ -319,6 +326,7 @@ read_rows(void)
 		row->public_key = text_column(slot, COLUMN_PUBLIC_KEY);
 		row->previous_key = text_column(slot, COLUMN_PREVIOUS_KEY);
 		row->database = text_column(slot, COLUMN_DATABASE);
+		row->version = (uint64) DatumGetInt64(slot_getattr(slot, COLUMN_VERSION, &is_null));
 		rows = lappend(rows, row);
 	}
 	table_endscan(scan);
@@ -414,6 +422,7 @@ apply_row(const NodeRow *row, uint32 dispatcher)
 	admission->database = MyDatabaseId;
 	admission->node = node;
 	admission->dispatcher = dispatcher;
+	admission->row_hash = sync_row_hash(row->node_id, row->version, false);
 	strlcpy(admission->name, row->name, sizeof(admission->name));
 	strlcpy(admission->remote_database, row->database, sizeof(admission->remote_database));
 	return true;
@@ -464,6 +473,7 @@ node_load(void)
 	List *rows;
 	ListCell *cell;
 	bool is_full = false;
+	uint64 digest;
 
 	LWLockAcquire(&shared->node_lock, LW_EXCLUSIVE);
 	loaded = find_database(MyDatabaseId, true);
@@ -481,6 +491,13 @@ node_load(void)
 		return; /* it is being dropped */
 	dispatcher = database_address(THIS_NODE, database).incarnation;
 	rows = read_rows();
+	digest = sync_digest();
+	foreach(cell, rows)
+	{
+		NodeRow *row = lfirst(cell);
+
+		digest ^= sync_row_hash(row->node_id, row->version, false);
+	}
 
 	LWLockAcquire(&shared->node_lock, LW_EXCLUSIVE);
 	loaded = find_database(MyDatabaseId, true);
@@ -503,6 +520,8 @@ node_load(void)
 	}
 	free_unlisted_nodes();
 	loaded->loaded = changes;
+	loaded->dispatcher = dispatcher;
+	pg_atomic_write_u64(&loaded->digest, digest);
 	table_change_end();
 	LWLockRelease(&shared->node_lock);
 	transport_wake();

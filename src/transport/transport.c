@@ -13,6 +13,8 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
+#include "utils/timestamp.h"
+
 #include "base/guc.h"
 #include "transport/transport_internal.h"
 
@@ -48,6 +50,7 @@ transport_shmem_size(void)
 
 	size = add_size(size, MAXALIGN(mul_size(max_entries(), sizeof(NodeEntry))));
 	size = add_size(size, MAXALIGN(mul_size(max_entries(), sizeof(LinkEntry))));
+	size = add_size(size, MAXALIGN(mul_size(max_entries(), sizeof(MemberEntry))));
 	size = add_size(size, MAXALIGN(mul_size(max_admissions(), sizeof(Admission))));
 	size = add_size(size, MAXALIGN(mul_size(max_processes() / 32 + 1, sizeof(pg_atomic_uint32))));
 	return size;
@@ -71,7 +74,13 @@ initialize(void)
 	at += MAXALIGN(max_entries() * sizeof(NodeEntry));
 	shared->links = (LinkEntry *) at;
 	at += MAXALIGN(max_entries() * sizeof(LinkEntry));
+	shared->members = (MemberEntry *) at;
+	at += MAXALIGN(max_entries() * sizeof(MemberEntry));
 	shared->admissions = (Admission *) at;
+
+	if (!pg_strong_random(&shared->instance, sizeof(shared->instance)))
+		shared->instance = (uint64) GetCurrentTimestamp();
+	membership_default_settings(&shared->membership_settings);
 
 	/* All atomics are zero, and every zero has its meaning. */
 	StaticAssertStmt(LINK_IDLE == 0, "links start idle");
@@ -128,6 +137,7 @@ transport_init(void)
 	node_init();
 	ask_init();
 	member_init();
+	sync_init();
 }
 
 /*

@@ -18,6 +18,7 @@
 #include "nodes/pg_list.h"
 #include "utils/elog.h"
 
+#include "membership/membership.h"
 #include "runtime/runtime.h"
 
 typedef enum LinkState
@@ -73,6 +74,36 @@ extern LinkPoll link_poll(LinkWait *wait, ErrorData **error);
  */
 extern void link_watch(void);
 extern void link_unwatch(void);
+
+/*
+ * member_view.c: what membership (membership/) knows of a node, this one too.
+ * A link is up or down between two nodes, a member is alive when anybody
+ * reaches it; see docs/membership.md.
+ */
+typedef struct MemberView
+{
+	MemberState state;
+	uint64 incarnation; /* 0: never heard of */
+	TimestampTz since;
+	char why[192];
+	uint64 round_trip_us; /* 0: not measured */
+	Size tags_size;
+	char tags[MEMBERSHIP_MAX_TAGS + 1]; /* a JSON object, or "" */
+} MemberView;
+
+extern bool transport_member(uint32 node, MemberView *view); /* false: unknown */
+extern Datum transport_member_tags(const MemberView *view);
+extern const char *member_state_name(MemberState state);
+
+/*
+ * A scheduler of each database that lists a node gets MESSAGE_MEMBERS_CHANGED
+ * when the node's state or tags have changed; it calls transport_members_seen()
+ * before it looks.
+ */
+extern void transport_members_seen(void);
+
+/* Probe at least that often, for this database (ms); 0: as set. */
+extern void transport_set_heartbeat(int heartbeat_ms);
 
 /*
  * join.c.  Filled in by a higher layer: called in the transaction in which

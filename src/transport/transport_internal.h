@@ -19,6 +19,7 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
+#include "membership/membership.h"
 #include "transport/transport.h"
 
 #define KEY_TEXT_SIZE 41 /* a CURVE key as Z85 text, with its zero */
@@ -62,6 +63,7 @@ typedef struct Admission
 	Oid database; /* InvalidOid: free */
 	uint32 node;
 	uint32 dispatcher;		/* hash of our database's name */
+	uint64 row_hash;		/* of the node's row, see sync.c */
 	char name[NAMEDATALEN]; /* of the node, in this database */
 	char remote_database[NAMEDATALEN];
 } Admission;
@@ -70,8 +72,15 @@ typedef struct Admission
 typedef struct LoadedDatabase
 {
 	Oid database;
-	uint64 changes; /* commits that changed its table dlog.node */
-	uint64 loaded;	/* the changes that are in the node table */
+	uint64 changes;	   /* commits that changed its table dlog.node */
+	uint64 loaded;	   /* the changes that are in the node table */
+	uint32 dispatcher; /* hash of its name */
+
+	/* no lock; for the network process, network_membership.c */
+	pg_atomic_uint64 digest;		  /* of the table, see sync.c; 0: unknown */
+	pg_atomic_uint32 members_changed; /* a scheduler is to look at the flocks */
+	pg_atomic_uint32 sync_pending;	  /* one is to compare the table */
+	pg_atomic_uint32 heartbeat_ms;	  /* the shortest of its flocks; 0: none */
 } LoadedDatabase;
 
 #define MAX_LOADED_DATABASES 64
@@ -126,6 +135,22 @@ typedef struct LinkEntry
 	LinkTexts texts;
 } LinkEntry;
 
+/*
+ * What membership knows of a node, this one ([0]) too.  Written by the network
+ * process alone; a copy may be torn, see member_view.c.
+ */
+typedef struct MemberEntry
+{
+	pg_atomic_uint32 version; /* odd while it is being written */
+	uint32 state;			  /* MemberState */
+	uint32 generation;		  /* of the node's entry */
+	uint64 incarnation;		  /* 0: never heard of */
+	uint64 since_us;		  /* wall clock, since 1970 */
+	char why[REASON_SIZE];	  /* it came to that state */
+	uint16 tags_size;
+	char tags[MEMBERSHIP_MAX_TAGS];
+} MemberEntry;
+
 /* What the network process has met, beyond single links. */
 typedef struct NetworkCounters
 {
@@ -159,6 +184,18 @@ typedef struct TransportShared
 
 	LogRing log;
 	NetworkCounters counters;
+	uint64 instance;			 /* random; of this start of the server */
+	pg_atomic_uint32 is_leaving; /* the server shuts down */
+
+	/*
+	 * Membership.  The next three change under node_lock, which makes the
+	 * version odd meanwhile; the network process takes no lock.
+	 */
+	pg_atomic_uint64 membership_version;
+	MembershipSettings membership_settings;
+	uint16 own_tags_size;
+	char own_tags[MEMBERSHIP_MAX_TAGS];
+	pg_atomic_uint32 awareness; /* by the network process */
 
 	/* node table */
 	pg_atomic_uint64 version; /* odd: being changed */
@@ -169,8 +206,9 @@ typedef struct TransportShared
 	uint32 n_admissions; /* likewise */
 	NodeEntry *nodes;	 /* [0] is this node */
 	Admission *admissions;
-	LinkEntry *links;	/* by node */
-	uint32 n_processes; /* bits of transport_watchers */
+	LinkEntry *links;	  /* by node */
+	MemberEntry *members; /* likewise */
+	uint32 n_processes;	  /* bits of transport_watchers */
 } TransportShared;
 
 extern TransportShared *transport_shared;
@@ -225,5 +263,17 @@ extern void ask_init(void);
 
 /* member.c */
 extern void member_init(void);
+
+/* member_view.c */
+extern void membership_change_begin(void);
+extern void membership_change_end(void);
+extern void membership_publish_settings(void);
+extern void membership_read_tags(void);
+
+/* sync.c */
+extern void sync_init(void);
+extern uint64 sync_digest(void);
+extern uint64 sync_row_hash(uint64 node_id, uint64 version, bool is_removed);
+extern void transport_sync_seen(void);
 
 #endif

@@ -104,6 +104,13 @@ end_all_epochs(void)
 		strlcpy(link->texts.last_error, "this server's network process ended", REASON_SIZE);
 		was_up = true;
 	}
+	for (uint32 node = 0; node <= transport_shared->max_nodes; node++)
+	{
+		MemberEntry *member = &transport_shared->members[node];
+
+		if ((pg_atomic_read_u32(&member->version) & 1) != 0)
+			pg_atomic_fetch_add_u32(&member->version, 1);
+	}
 	if (was_up)
 		transport_tell_watchers();
 }
@@ -192,6 +199,7 @@ static void
 stop_at_exit(int code, Datum argument)
 {
 	transport_shared->worker_latch = NULL;
+	pg_atomic_write_u32(&transport_shared->is_leaving, 1);
 	stop_network();
 }
 
@@ -235,6 +243,7 @@ reload_if_requested(NodeKey *key)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		membership_publish_settings();
 	}
 	if (pg_atomic_read_u32(&transport_shared->reloads) == requests)
 		return;
@@ -263,6 +272,9 @@ dlog_transport_main(Datum argument)
 	process_attach();
 	transport_shared->worker_latch = MyLatch;
 	before_shmem_exit(stop_at_exit, (Datum) 0);
+	pg_atomic_write_u32(&transport_shared->is_leaving, 0);
+	membership_publish_settings();
+	membership_read_tags();
 
 	/* The links of a worker before us, if any. */
 	end_all_epochs();
