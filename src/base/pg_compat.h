@@ -12,10 +12,13 @@
 #error "dlog supports PostgreSQL 15 to 18"
 #endif
 
+#include "commands/vacuum.h"
+#include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/appendinfo.h"
 #include "parser/parse_relation.h"
+#include "partitioning/partprune.h"
 #include "storage/proc.h"
 #include "utils/wait_event.h"
 
@@ -90,6 +93,8 @@ object_ownercheck(Oid class_id, Oid object, Oid role)
 static inline AclResult
 object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 {
+	if (class_id == DatabaseRelationId)
+		return pg_database_aclcheck(object, role, mode);
 	if (class_id == TypeRelationId)
 		return pg_type_aclcheck(object, role, mode);
 	if (class_id == NamespaceRelationId)
@@ -114,6 +119,93 @@ typedef int ProcNumber;
 
 /* 17 lets extensions name their wait events. */
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
+
+/* 17 wants to know what of a pushed down join's conditions the path checks. */
+#define foreign_scan_path(root, rel, rows, startup_cost, total_cost, required_outer) \
+	create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost, NIL, \
+							required_outer, NULL, NIL)
+#elif PG_VERSION_NUM < 180000
+#define foreign_scan_path(root, rel, rows, startup_cost, total_cost, required_outer) \
+	create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost, NIL, \
+							required_outer, NULL, NIL, NIL)
+#else
+/* 18 counts what enable_... settings would rather not have. */
+#define foreign_scan_path(root, rel, rows, startup_cost, total_cost, required_outer) \
+	create_foreignscan_path(root, rel, NULL, rows, 0, startup_cost, total_cost, NIL, \
+							required_outer, NULL, NIL, NIL)
+#endif
+
+/* --- 15 to 17 ------------------------------------------------------------ */
+#if PG_VERSION_NUM < 180000
+/* 18 says so before the function's type. */
+#define pg_noreturn __attribute__((noreturn))
+
+/* 18 orders in terms that belong to no access method. */
+#define pathkey_operator(key, type) \
+	get_opfamily_member((key)->pk_opfamily, type, type, (key)->pk_strategy)
+
+/* 18 can look for deferrable ones, too. */
+#define relation_primary_key(relation) RelationGetPrimaryKeyIndex(relation)
+
+/* 18 tells ANALYZE and VACUUM apart. */
+#define analyze_delay_point() vacuum_delay_point()
+
+/* 18 no longer asks whether it is called once. */
+#define portal_run(portal, count, is_top_level, dest, completion) \
+	PortalRun(portal, count, is_top_level, true, dest, None_Receiver, completion)
+
+/* 18 keeps what prunes partitions in a list of the whole plan. */
+#define partition_prune_info(root, rel, paths, quals) \
+	make_partition_pruneinfo(root, rel, paths, quals)
+#define partition_prune_init(planstate, n_subplans, info, valid) \
+	ExecInitPartitionPruning(planstate, n_subplans, info, valid)
+#define partition_prune_now(state) ExecFindMatchingSubPlans(state, false)
+#else
+#include "commands/explain.h"
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+
+#define pathkey_operator(key, type) \
+	get_opfamily_member_for_cmptype((key)->pk_opfamily, type, type, (key)->pk_cmptype)
+#define relation_primary_key(relation) RelationGetPrimaryKeyIndex(relation, false)
+#define analyze_delay_point() vacuum_delay_point(true)
+#define portal_run(portal, count, is_top_level, dest, completion) \
+	PortalRun(portal, count, is_top_level, dest, None_Receiver, completion)
+
+static inline PartitionPruneInfo *
+partition_prune_info(PlannerInfo *root, RelOptInfo *rel, List *paths, List *quals)
+{
+	int number = make_partition_pruneinfo(root, rel, paths, quals);
+
+	return number < 0 ? NULL : list_nth_node(PartitionPruneInfo, root->partPruneInfos, number);
+}
+
+/*
+ * The plan's list is made for the server's own nodes.  A custom scan brings
+ * what it has of its own, which for this moment is all that there is.
+ */
+static inline PartitionPruneState *
+partition_prune_init(PlanState *planstate, int n_subplans, PartitionPruneInfo *info,
+					 Bitmapset **valid)
+{
+	EState *estate = planstate->state;
+	List *infos = estate->es_part_prune_infos;
+	List *states = estate->es_part_prune_states;
+	List *results = estate->es_part_prune_results;
+	PartitionPruneState *state;
+
+	estate->es_part_prune_infos = list_make1(info);
+	estate->es_part_prune_states = NIL;
+	estate->es_part_prune_results = NIL;
+	ExecDoInitialPruning(estate);
+	state = ExecInitPartitionExecPruning(planstate, n_subplans, 0, info->relids, valid);
+	estate->es_part_prune_infos = infos;
+	estate->es_part_prune_states = states;
+	estate->es_part_prune_results = results;
+	return state;
+}
+
+#define partition_prune_now(state) ExecFindMatchingSubPlans(state, false, NULL)
 #endif
 
 /* --- 15 ----------------------------------------------------------------- */

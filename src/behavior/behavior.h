@@ -19,6 +19,8 @@
 
 #include "fmgr.h"
 
+#include "base/pg_compat.h"
+
 /*
  * An actor as SQL knows it: 24 bytes, the same on every node.  "incarnation"
  * holds the number of the server's start in its high half, so that what was
@@ -105,7 +107,7 @@ extern FmgrInfo *behavior_init_function(Behavior *behavior);
 extern BehaviorHandler *behavior_handler(Behavior *behavior, Oid message_type);
 
 /* ERROR 42804 that names the types it takes. */
-extern void behavior_refuse_message(Behavior *behavior, Oid message_type) pg_attribute_noreturn();
+extern pg_noreturn void behavior_refuse_message(Behavior *behavior, Oid message_type);
 
 /*
  * ERROR 42501 unless the role may.  To spawn is to call the behavior's

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/pg_compat.h"
 #include "behavior/behavior_internal.h"
 
 /*
@@ -216,7 +217,7 @@ behavior_spec_resolve_names(BehaviorSpec *spec)
 static SysScanDesc
 begin_scan(Relation relation, Oid behavior, ScanKeyData *key)
 {
-	Oid index = RelationGetPrimaryKeyIndex(relation);
+	Oid index = relation_primary_key(relation);
 
 	ScanKeyInit(key, Anum_behavior_behavior, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(behavior));

@@ -39,6 +39,7 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+#include "base/pg_compat.h"
 #include "deploy/deploy_internal.h"
 
 static List *operator_name(const char *name);
@@ -48,8 +49,7 @@ static Node *aggregate_call(List *name, Oid type, Oid collation);
 static Node *procedure_call(Oid function, Oid type, Oid collation);
 static Oid combine_function(Oid aggregate, Oid type);
 static Reducer *reducer_make(const char *name, Node *call, Oid type);
-static void reducer_refuse(const char *name, Oid type, int code,
-						   const char *reason) pg_attribute_noreturn();
+static pg_noreturn void reducer_refuse(const char *name, Oid type, int code, const char *reason);
 
 /*
  * reducer_by_name
@@ -79,7 +79,7 @@ reducer_by_name(const char *name, Oid type, Oid collation)
 	}
 	else
 	{
-		names = stringToQualifiedNameList(name);
+		names = string_to_qualified_names(name);
 		call = function_call(names, type, collation);
 		if (call == NULL)
 			call = aggregate_call(names, type, collation);
@@ -175,7 +175,7 @@ operator_name(const char *name)
 		return list_make1(makeString(pnstrdup(name, size)));
 	if (dot[-1] != '.')
 		return NIL;
-	return lappend(stringToQualifiedNameList(pnstrdup(name, dot - name - 1)),
+	return lappend(string_to_qualified_names(pnstrdup(name, dot - name - 1)),
 				   makeString(pnstrdup(dot, name + size - dot)));
 }
 

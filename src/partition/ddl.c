@@ -59,6 +59,7 @@
 #include "utils/syscache.h"
 
 #include "base/guc.h"
+#include "base/pg_compat.h"
 #include "partition/partition_internal.h"
 #include "remote/remote.h"
 
@@ -309,7 +310,7 @@ static List *
 primary_key_name(Oid table)
 {
 	Relation relation = table_open(table, AccessShareLock);
-	Oid key = RelationGetPrimaryKeyIndex(relation);
+	Oid key = relation_primary_key(relation);
 
 	table_close(relation, AccessShareLock);
 	return OidIsValid(key) ? list_make1(get_rel_name(key)) : NIL;

@@ -426,7 +426,7 @@ check_replicable(Relation relation)
 	check_kind(relation, "replicate");
 	CheckTableNotInUse(relation, "replicate");
 	check_features(relation, "replicate");
-	if (!OidIsValid(RelationGetPrimaryKeyIndex(relation)))
+	if (!OidIsValid(relation_primary_key(relation)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot replicate table \"%s\" because it has no primary key",

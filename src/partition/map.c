@@ -45,6 +45,7 @@
 #include "utils/syscache.h"
 #include "utils/uuid.h"
 
+#include "base/pg_compat.h"
 #include "partition/partition_internal.h"
 #include "transport/transport.h"
 
@@ -228,7 +229,7 @@ distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys)
 		return false;
 
 	relation = table_open(catalog, AccessShareLock);
-	index = RelationGetPrimaryKeyIndex(relation);
+	index = relation_primary_key(relation);
 	ScanKeyInit(&key, Anum_distributed_table_relation, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(table));
 	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);
@@ -276,7 +277,7 @@ static void
 catalog_remove(Oid catalog, AttrNumber column, Oid table)
 {
 	Relation relation = table_open(catalog, RowExclusiveLock);
-	Oid index = RelationGetPrimaryKeyIndex(relation);
+	Oid index = relation_primary_key(relation);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
@@ -355,7 +356,7 @@ replicated_table_read(Oid table, List **nodes)
 	if (!OidIsValid(catalog))
 		return false;
 	relation = table_open(catalog, AccessShareLock);
-	index = RelationGetPrimaryKeyIndex(relation);
+	index = relation_primary_key(relation);
 	ScanKeyInit(&key, Anum_replicated_table_relation, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(table));
 	scan = systable_beginscan(relation, index, OidIsValid(index), NULL, 1, &key);

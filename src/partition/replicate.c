@@ -410,7 +410,7 @@ static void
 read_key_text(Relation relation, ApplyText *text)
 {
 	TupleDesc columns = RelationGetDescr(relation);
-	Oid key_oid = RelationGetPrimaryKeyIndex(relation);
+	Oid key_oid = relation_primary_key(relation);
 	Relation key;
 
 	if (!OidIsValid(key_oid))

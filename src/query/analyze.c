@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/sampling.h"
 
+#include "base/pg_compat.h"
 #include "query/query_internal.h"
 
 /* Rows asked for, relative to those wanted, since the estimate may be off. */
@@ -99,7 +100,7 @@ reservoir_fill(RemoteStream *stream, TupleTableSlot *received, const RowMap *map
 	{
 		int place = -1;
 
-		vacuum_delay_point();
+		analyze_delay_point();
 		*seen += 1;
 		if (kept < n)
 			place = kept++;

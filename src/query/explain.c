@@ -12,6 +12,7 @@
 
 #include "commands/explain.h"
 #include "nodes/value.h"
+#include "base/pg_compat.h"
 #include "transport/transport.h"
 #include "utils/builtins.h"
 

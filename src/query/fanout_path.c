@@ -449,8 +449,7 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 			columns->sortgrouprefs[column] = 0;
 		}
 
-		operator= get_opfamily_member(key->pk_opfamily, member->em_datatype,
-									  member->em_datatype, key->pk_strategy);
+		operator= pathkey_operator(key, member->em_datatype);
 		if (!OidIsValid(operator) || operator>= FirstGenbkiObjectId)
 			return false;
 		equality = get_equality_op_for_ordering_op(operator, NULL);

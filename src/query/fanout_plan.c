@@ -102,7 +102,7 @@ prune_info(PlannerInfo *root, FanoutPath *path)
 	}
 	if (quals == NIL)
 		return NULL;
-	return make_partition_pruneinfo(root, base->rel, leaf_paths(base), quals);
+	return partition_prune_info(root, base->rel, leaf_paths(base), quals);
 }
 
 static List *

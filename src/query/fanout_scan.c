@@ -115,8 +115,8 @@ prepare_leaves(FanoutScanState *state, List *private)
 			foreach(level, (List *) lfirst(hierarchy))
 				lfirst_node(PartitionedRelPruneInfo, level)->rtindex += offset;
 		}
-		state->prune_state = ExecInitPartitionPruning(&state->custom.ss.ps,
-													  n_all, info, &valid);
+		state->prune_state = partition_prune_init(&state->custom.ss.ps,
+												  n_all, info, &valid);
 	}
 	else
 		valid = bms_add_range(NULL, 0, n_all - 1);
@@ -363,7 +363,7 @@ fanout_start(FanoutScanState *state)
 	state->local_is_done = state->local == NULL;
 	if (state->prune_state && state->prune_state->do_exec_prune)
 	{
-		Bitmapset *valid = ExecFindMatchingSubPlans(state->prune_state, false);
+		Bitmapset *valid = partition_prune_now(state->prune_state);
 
 		assign_leaves(state, valid, false);
 		/* The local leaves are numbered after the remote ones. */

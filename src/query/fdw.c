@@ -129,10 +129,9 @@ add_scan_path(PlannerInfo *root, RelOptInfo *rel, ParamPathInfo *param_info)
 	Relids required_outer = param_info ? param_info->ppi_req_outer : rel->lateral_relids;
 	double rows = param_info ? param_info->ppi_rows : rel->rows;
 
-	add_path(rel, (Path *)
-					  create_foreignscan_path(root, rel, NULL, rows, REQUEST_COST,
-											  REQUEST_COST + scan_cost(rel, rows), NIL,
-											  required_outer, NULL, NIL));
+	add_path(rel, (Path *) foreign_scan_path(root, rel, rows, REQUEST_COST,
+											 REQUEST_COST + scan_cost(rel, rows),
+											 required_outer));
 }
 
 /* Members of equivalence classes that can be looked up, one after the other. */

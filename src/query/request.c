@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 
+#include "base/pg_compat.h"
 #include "query/query_internal.h"
 
 /*

@@ -43,6 +43,7 @@
 
 #include "base/clock.h"
 #include "base/errcodes.h"
+#include "base/pg_compat.h"
 #include "remote/remote_internal.h"
 
 /* While the planner is at work on another node's statement: that statement. */
@@ -131,7 +132,7 @@ role_oid(const char *name)
 				 errmsg("role \"%s\" does not exist on node \"%s\"", name,
 						node_this_name()),
 				 errhint("Statements run on other nodes as the role that asks.")));
-	if (pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) != ACLCHECK_OK)
+	if (object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for database \"%s\" on node \"%s\"",
@@ -451,8 +452,7 @@ run_script(Execution *execution)
 			SetTuplestoreDestReceiverParams(receiver, execution->store,
 											execution->context, true, NULL, NULL);
 		}
-		(void) PortalRun(portal, FETCH_ALL, true, true, receiver, None_Receiver,
-						 &completion);
+		(void) portal_run(portal, FETCH_ALL, true, receiver, &completion);
 		set_completion(execution, &completion, completion.nprocessed);
 		if (receiver != None_Receiver)
 			receiver->rDestroy(receiver);
@@ -553,8 +553,8 @@ run_portal(Execution *execution, DestReceiver *receiver)
 	 * A count keeps the executor from using parallel workers, which could
 	 * not be stopped and resumed.
 	 */
-	is_done = PortalRun(portal, execution->is_pinned ? FETCH_ALL - 1 : FETCH_ALL,
-						is_script, true, receiver, None_Receiver, &completion);
+	is_done = portal_run(portal, execution->is_pinned ? FETCH_ALL - 1 : FETCH_ALL,
+						 is_script, receiver, &completion);
 	if (execution->is_stopped)
 	{
 		/* It took the receiver's stop for the end. */

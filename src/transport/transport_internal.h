@@ -19,6 +19,7 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
+#include "base/pg_compat.h"
 #include "membership/membership.h"
 #include "transport/transport.h"
 
@@ -238,7 +239,7 @@ extern void link_count_dequeued(LinkEntry *link, const Message *message);
 extern void link_copy_texts(LinkEntry *link, LinkTexts *texts);
 
 /* network.c */
-extern void network_main(const NodeKey *key) pg_attribute_noreturn();
+extern pg_noreturn void network_main(const NodeKey *key);
 
 /* worker.c */
 extern void worker_init(void);
