@@ -7,10 +7,14 @@ EXTENSION = dlog
 DATA = dlog--1.0.sql
 MODULE_big = dlog
 
+# For other extensions: #include "dlog/actor.h", with
+# -I$(shell $(PG_CONFIG) --includedir-server)/extension.
+HEADERS = include/dlog/actor.h
+
 SOURCES = src/dlog.c $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c))
 OBJS = $(SOURCES:.c=.o)
 
-PG_CPPFLAGS = -Isrc -I$(shell $(PG_CONFIG) --includedir)
+PG_CPPFLAGS = -Isrc -Iinclude -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
 	-Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK = -lzmq $(libpq)
@@ -30,7 +34,7 @@ install: may-install
 include $(PGXS)
 
 # PGXS follows no headers by itself.
-$(OBJS): $(wildcard src/*/*.h src/*/*.def)
+$(OBJS): $(wildcard src/*/*.h src/*/*.def include/dlog/*.h)
 else
 all install:
 	@echo 'PostgreSQL'"'"'s server headers are not here ($(PG_CONFIG) --pgxs names no file).'

@@ -88,7 +88,7 @@ build_private_server() {
 	fi
 	# The source again, as links, so that its objects are apart from ours.
 	find "$root/build" -xtype l -delete
-	for dir in $(cd "$top" && ls -d src src/*/); do
+	for dir in $(cd "$top" && ls -d src src/*/ include/dlog/); do
 		mkdir -p "$root/build/$dir"
 		find "$top/$dir" -maxdepth 1 \( -name '*.[ch]' -o -name '*.def' \) \
 			-exec ln -sf -t "$root/build/$dir" {} +

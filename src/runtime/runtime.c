@@ -83,6 +83,7 @@ runtime_shmem_init(void)
 	object_shmem_init();
 	timer_shmem_init();
 	dead_letter_shmem_init();
+	c_face_register_all();
 	is_preloaded = true;
 }
 

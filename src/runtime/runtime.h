@@ -257,6 +257,7 @@ extern ActorAddress native_actor_spawn_as(int behavior, const void *state, Size 
  * native_send_any() must do it.
  */
 extern ActorAddress native_actor_address(NativeActor *self);
+extern ActorAddress native_actor_sender(NativeActor *self); /* of the message */
 extern void *native_send_place(NativeActor *self, ActorAddress to, uint16 type, Size size);
 extern SendResult native_send_any(NativeActor *self, ActorAddress to, uint16 type,
 								  const void *payload, Size size);

@@ -218,8 +218,17 @@ extern void shards_run(bool (*is_interrupted)(void));
 extern void shards_wake_waiting(void);
 extern int shard_holder(uint32 slot);
 extern const char *shard_behavior_name(int number);
+extern bool shard_behavior_is(int number, int family);
+extern const char *shard_message_name(int behavior, uint16 type);
+extern int runtime_behavior(const char *name);
+extern void runtime_behavior_describe(int number, int family, const char *const *message_names, uint32 n_messages);
+extern ActorAddress native_actor_spawn_for(Oid database, Oid role, int behavior, const void *state, Size size);
 extern Size shards_shmem_size(void);
 extern void shards_shmem_init(void);
+
+/* --- c_face.c ------------------------------------------------------------- */
+
+extern void c_face_register_all(void);
 
 /* --- dead_letter.c -------------------------------------------------------- */
 

@@ -171,6 +171,9 @@ static struct
 	const char *name;
 	NativeHandler handler;
 	uint32 mailbox_limit; /* 0: dlog.mailbox_limit */
+	int family;			  /* the behavior that it is a table of */
+	const char *const *message_names;
+	uint32 n_messages;
 } behaviors[MAX_BEHAVIORS + 1];
 static int n_behaviors = 0;
 
@@ -219,7 +222,52 @@ runtime_register_behavior(const char *name, NativeHandler handler)
 		elog(ERROR, "too many behaviors");
 	behaviors[++n_behaviors].name = name;
 	behaviors[n_behaviors].handler = handler;
+	behaviors[n_behaviors].family = n_behaviors;
 	return n_behaviors;
+}
+
+/* The number of a behavior, or 0. */
+int
+runtime_behavior(const char *name)
+{
+	int i;
+
+	for (i = n_behaviors; i > 0; i--)
+		if (strcmp(behaviors[i].name, name) == 0)
+			break;
+	return i;
+}
+
+/*
+ * runtime_behavior_describe
+ *		It is a table of this behavior, and these are the names of the local
+ *		messages that it takes, by their numbers.
+ */
+void
+runtime_behavior_describe(int number, int family, const char *const *message_names, uint32 n_messages)
+{
+	behaviors[number].family = family;
+	behaviors[number].message_names = message_names;
+	behaviors[number].n_messages = n_messages;
+}
+
+/* Is it that behavior, or one of its tables? */
+bool
+shard_behavior_is(int number, int family)
+{
+	return number > 0 && number <= n_behaviors && behaviors[number].family == family;
+}
+
+/* What a behavior calls a local message; NULL: it has no name for it. */
+const char *
+shard_message_name(int behavior, uint16 type)
+{
+	uint32 number = type & 0x7FF;
+
+	if (!MESSAGE_IS_LOCAL(type) || behavior <= 0 || behavior > n_behaviors ||
+		number >= behaviors[behavior].n_messages)
+		return NULL;
+	return behaviors[behavior].message_names[number];
 }
 
 /*
@@ -245,11 +293,10 @@ runtime_limit_mailbox(const char *behavior, uint32 limit)
 ActorAddress
 native_actor_spawn(const char *behavior, const void *state, Size size)
 {
-	int i;
+	int number = runtime_behavior(behavior);
 
-	for (i = 1; i <= n_behaviors; i++)
-		if (strcmp(behaviors[i].name, behavior) == 0)
-			return native_actor_spawn_as(i, state, size);
+	if (number > 0)
+		return native_actor_spawn_as(number, state, size);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("behavior \"%s\" does not exist", behavior)));
@@ -265,6 +312,19 @@ native_actor_spawn_as(int behavior, const void *state, Size size)
 	Assert(behavior > 0 && behavior <= n_behaviors);
 	process_attach();
 	return actor_claim_native(behavior, state, size);
+}
+
+/* The same for an actor of another database and role than this process's. */
+ActorAddress
+native_actor_spawn_for(Oid database, Oid role, int behavior, const void *state, Size size)
+{
+	ActorAddress address = native_actor_spawn_as(behavior, state, size);
+	ActorCold *cold = actor_cold(address.slot);
+
+	/* nobody else knows it yet */
+	cold->database = database;
+	cold->role = role;
+	return address;
 }
 
 const char *
@@ -314,6 +374,12 @@ native_actor_become(NativeActor *self, int behavior)
 {
 	Assert(behavior > 0 && behavior <= n_behaviors);
 	self->slot->behavior_number = behavior;
+}
+
+ActorAddress
+native_actor_sender(NativeActor *self)
+{
+	return self->message != NULL ? self->message->from : (ActorAddress){0};
 }
 
 ActorAddress
