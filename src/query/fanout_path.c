@@ -258,17 +258,58 @@ fanout_local_rows(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 }
 
 /*
- * The same in the order of pathkeys: by the leaves' own ordered paths where
- * all have one, else sorted; whichever is cheaper.
+ * The local leaves merged in the order of the first "n" pathkeys, which all
+ * of them have by an index, and sorted by the others; NULL if one has not.
+ */
+static Path *
+local_merged(PlannerInfo *root, FanoutBase *base, PathTarget *target,
+			 List *pathkeys, int n, double limit_tuples)
+{
+	List *prefix = list_copy_head(pathkeys, n);
+	List *paths = NIL;
+	Path *merged;
+	ListCell *lc;
+
+	foreach(lc, base->local_leaves)
+	{
+		RelOptInfo *leaf = lfirst(lc);
+		Path *path = leaf_path(root, leaf, prefix, NULL);
+
+		if (path == NULL)
+			return NULL;
+		paths = lappend(paths,
+						leaf_projected(root, base, leaf, path, target));
+	}
+	merged = (Path *) create_merge_append_path(root, base->rel, paths,
+											   prefix, NULL);
+	merged->pathtarget = target;
+	if (n < list_length(pathkeys))
+		merged = (Path *)
+			create_incremental_sort_path(root, base->rel, merged, pathkeys, n,
+										 limit_tuples);
+	return merged;
+}
+
+/* What a path costs that is left when it has delivered some rows. */
+static Cost
+cost_until(Path *path, double limit_tuples)
+{
+	if (limit_tuples <= 0 || path->rows <= limit_tuples)
+		return path->total_cost;
+	return path->startup_cost +
+		   (path->total_cost - path->startup_cost) * limit_tuples / path->rows;
+}
+
+/*
+ * The same in the order of pathkeys: by the leaves' own ordered paths as far
+ * as all have some, else sorted; whichever is cheaper.
  */
 static Path *
 local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 			 List *pathkeys, double limit_tuples)
 {
-	List *paths = NIL;
 	Path *sorted;
-	Path *merged;
-	ListCell *lc;
+	Path *merged = NULL;
 
 	sorted = (Path *)
 		create_sort_path(root, base->rel,
@@ -276,30 +317,15 @@ local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 						 pathkeys, limit_tuples);
 	if (base->local_join)
 		return sorted;
-
-	foreach(lc, base->local_leaves)
+	for (int n = list_length(pathkeys); n > 0 && merged == NULL; n--)
 	{
-		RelOptInfo *leaf = lfirst(lc);
-		Path *path = leaf_path(root, leaf, pathkeys, NULL);
-
-		if (path == NULL)
-			return sorted;
-		paths = lappend(paths,
-						leaf_projected(root, base, leaf, path, target));
+		if (n < list_length(pathkeys) && !enable_incremental_sort)
+			break;
+		merged = local_merged(root, base, target, pathkeys, n, limit_tuples);
 	}
-	merged = (Path *) create_merge_append_path(root, base->rel, paths,
-											   pathkeys, NULL);
-	merged->pathtarget = target;
-
-	if (limit_tuples > 0 && merged->rows > limit_tuples)
-	{
-		Cost until_limit = merged->startup_cost +
-						   (merged->total_cost - merged->startup_cost) *
-							   limit_tuples / merged->rows;
-
-		return until_limit < sorted->total_cost ? merged : sorted;
-	}
-	return merged->total_cost < sorted->total_cost ? merged : sorted;
+	if (merged == NULL)
+		return sorted;
+	return cost_until(merged, limit_tuples) < cost_until(sorted, limit_tuples) ? merged : sorted;
 }
 
 /*
