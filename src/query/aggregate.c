@@ -12,6 +12,9 @@
  * partition key is part of may, where counts are all that is asked for: no
  * value is counted by two nodes, so that their counts are added up.
  *
+ * Where an aggregate can only be computed here, the nodes compute at least
+ * what it is given: percentile_cont() of a numeric gets floats from them.
+ *
  * A FanoutBase's "not_pushed" tells EXPLAIN why neither was possible.
  */
 #include "postgres.h"
@@ -460,6 +463,103 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 										   input_rel->cheapest_total_path->rows)));
 }
 
+/* What grouping here needs to be given, computed as far as it can be. */
+static PathTarget *
+argument_columns(PlannerInfo *root, FanoutBase *base, PathTarget *columns)
+{
+	PathTarget *arguments = create_empty_pathtarget();
+	List *others = NIL;
+	ListCell *lc;
+
+	foreach(lc, columns->exprs)
+	{
+		Aggref *aggregate = lfirst(lc);
+		Index reference = get_pathtarget_sortgroupref(columns, foreach_current_index(lc));
+		ListCell *inner;
+
+		if (!IsA(aggregate, Aggref))
+		{
+			add_column_to_pathtarget(arguments, (Expr *) aggregate, reference);
+			continue;
+		}
+		foreach(inner, aggregate->args)
+		{
+			Expr *argument = lfirst_node(TargetEntry, inner)->expr;
+
+			if (!expression_is_constant_here((Node *) argument, base->rel->relids))
+				add_new_column_to_pathtarget(arguments, argument);
+		}
+		others = lappend(others, aggregate->aggfilter);
+		others = list_concat(others, aggregate->aggdirectargs);
+	}
+	add_new_columns_to_pathtarget(arguments,
+								  pull_var_clause((Node *) others, PVC_RECURSE_PLACEHOLDERS));
+	return set_pathtarget_cost_width(root, arguments);
+}
+
+/*
+ * The order that the only aggregate of the query sorts its input by, or NIL.
+ * It sorts in any case, but what comes in order it sorts in no time, and the
+ * nodes sort at the same time.
+ */
+static List *
+argument_pathkeys(PlannerInfo *root, PathTarget *columns)
+{
+	Aggref *aggregate = list_length(columns->exprs) == 1 ? linitial(columns->exprs) : NULL;
+
+	if (aggregate == NULL || !IsA(aggregate, Aggref) || root->parse->groupClause != NIL ||
+		aggregate->aggfilter != NULL)
+		return NIL;
+	return make_pathkeys_for_sortclauses(root, aggregate->aggorder, aggregate->args);
+}
+
+static bool
+has_computed_column(PathTarget *columns)
+{
+	ListCell *lc;
+
+	foreach(lc, columns->exprs)
+		if (!IsA(lfirst(lc), Var))
+			return true;
+	return false;
+}
+
+/* All is grouped here, but what is grouped is computed and sorted by the nodes. */
+static void
+add_groups_here(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+				RelOptInfo *grouped_rel, PathTarget *columns, List *having)
+{
+	PathTarget *arguments = argument_columns(root, base, columns);
+	List *pathkeys = argument_pathkeys(root, columns);
+	double rows = fanout_rows_there(base);
+	FanoutPath *path;
+
+	path = fanout_path_create(root, base, grouped_rel, arguments, arguments, NULL);
+	if (pathkeys != NIL && !fanout_path_sort(root, path, pathkeys))
+		pathkeys = NIL;
+
+	/* Columns alone are no more than the scan delivers anyway. */
+	if (pathkeys == NIL && !has_computed_column(arguments))
+		return;
+	if (base->local_leaves != NIL)
+	{
+		Path *local = pathkeys != NIL ?
+						  fanout_local_sorted(root, base, path->columns, pathkeys, -1.0) :
+						  fanout_local_rows(root, base, arguments, NULL);
+
+		if (local == NULL)
+			return;
+		path->custom.custom_paths = list_make1(local);
+	}
+	fanout_path_cost(root, path, rows, arguments->cost.per_tuple);
+	grouped_rel->pathlist = NIL;
+	add_path(grouped_rel,
+			 aggregate_path(root, grouped_rel, &path->custom.path, grouped_rel->reltarget,
+							AGGSPLIT_SIMPLE, having,
+							groups_of_rows(root, input_rel,
+										   input_rel->cheapest_total_path->rows)));
+}
+
 /* Is this a count, of values that are each found on one node only? */
 static bool
 count_adds_up(PlannerInfo *root, FanoutBase *base, Aggref *aggregate)
@@ -590,6 +690,7 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 		if (reason)
 		{
 			base->not_pushed = reason;
+			add_groups_here(root, base, input_rel, grouped_rel, columns, having);
 			return;
 		}
 	}

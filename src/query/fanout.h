@@ -122,6 +122,9 @@ extern PathTarget *fanout_scan_columns(PlannerInfo *root, FanoutBase *base,
 									   List *more);
 extern Path *fanout_local_rows(PlannerInfo *root, FanoutBase *base,
 							   PathTarget *target, Relids required_outer);
+extern Path *fanout_local_sorted(PlannerInfo *root, FanoutBase *base,
+								 PathTarget *target, List *pathkeys,
+								 double limit_tuples);
 extern FanoutPath *fanout_path_create(PlannerInfo *root, FanoutBase *base,
 									  RelOptInfo *parent, PathTarget *target,
 									  PathTarget *columns, Path *local);

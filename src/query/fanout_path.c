@@ -301,11 +301,12 @@ cost_until(Path *path, double limit_tuples)
 }
 
 /*
- * The same in the order of pathkeys: by the leaves' own ordered paths as far
- * as all have some, else sorted; whichever is cheaper.
+ * fanout_local_sorted
+ *		The same in the order of pathkeys: by the leaves' own ordered paths as
+ *		far as all have some, else sorted; whichever is cheaper.
  */
-static Path *
-local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
+Path *
+fanout_local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 			 List *pathkeys, double limit_tuples)
 {
 	Path *sorted;
@@ -706,7 +707,7 @@ fanout_add_ordered_path(PlannerInfo *root, FanoutBase *base)
 		limit_tuples = root->limit_tuples;
 	if (base->local_leaves != NIL)
 		path->custom.custom_paths =
-			list_make1(local_sorted(root, base, path->columns,
+			list_make1(fanout_local_sorted(root, base, path->columns,
 									root->query_pathkeys, limit_tuples));
 
 	/* Comparisons of a sort of each node's share, bounded by the limit. */

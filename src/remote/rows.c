@@ -667,6 +667,16 @@ put_column_row(RowWriter *writer, TupleTableSlot *slot)
 }
 
 /*
+ * Asking for the time is dear when rows come fast, and those that come slowly
+ * are few.
+ */
+static bool
+clock_is_due(const RowWriter *writer)
+{
+	return writer->rows_in_chunk < 8 || writer->rows_in_chunk % 16 == 0;
+}
+
+/*
  * row_writer_put
  *		Write a row; false if it, or a part of it, waits for credit.
  *
@@ -685,7 +695,7 @@ row_writer_put(RowWriter *writer, TupleTableSlot *slot)
 
 	if (!row_writer_continue(writer))
 		return false;
-	if (writer->chunk != NULL &&
+	if (writer->chunk != NULL && clock_is_due(writer) &&
 		clock_now_us() - writer->chunk_since_us > CHUNK_AGE_US)
 		chunk_send(writer);
 	return true;
