@@ -147,6 +147,16 @@ is(remote_sql($plan), 'SELECT s, shared.total(shared.twice(v)) FROM public.e GRO
 is($cluster->sql(1, "$shared; SELECT shared.total(shared.twice(v)) FROM e"),
 	$cluster->sql(1, 'SELECT 2 * sum(v) FROM e'), 'and is combined');
 
+# --- what must be done here is prepared there ---
+$plan = plan_of('SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FROM e');
+is(remote_sql($plan), 'SELECT (v)::double precision FROM public.e ORDER BY ((v)::double precision)',
+	'the nodes compute and sort what an aggregate is given');
+like($plan, qr/Not Pushed Down: aggregate percentile_cont has no combine function/, 'and EXPLAIN says why no more');
+$cluster->sql(1, 'CREATE INDEX e_id ON e (id)');
+like(plan_of('SELECT id, v FROM e ORDER BY id, v LIMIT 5', settings => 'SET enable_sort = off'),
+	qr/Incremental Sort.*Merge Append.*Index Scan/s, 'the local part of a top-N uses indexes as far as they go');
+$cluster->sql(1, 'DROP INDEX e_id');
+
 # --- joins ---
 $plan = plan_of('SELECT s, count(*) FROM e JOIN f USING (k) WHERE n = 1 GROUP BY s');
 is(remote_sql($plan),

@@ -25,6 +25,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -402,6 +403,34 @@ join_lines(char *text)
 }
 
 /*
+ * ORDER BY takes a name for that of an output column first, and (id)::text is
+ * called "id" if nobody says otherwise.
+ */
+static void
+name_computed_columns(Query *query)
+{
+	bool sorts_by_column = false;
+	ListCell *lc;
+
+	foreach(lc, query->sortClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		if (IsA(get_sortgroupclause_expr(clause, query->targetList), Var))
+			sorts_by_column = true;
+	}
+	if (!sorts_by_column)
+		return;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (!IsA(entry->expr, Var))
+			entry->resname = psprintf("dlog column %d", entry->resno);
+	}
+}
+
+/*
  * fragment_deparse
  *		The text of a fragment; see query_internal.h.
  */
@@ -454,6 +483,8 @@ fragment_deparse(const Fragment *fragment, List **parameters)
 		query->limitCount = fragment_expression(&context, fragment->limit);
 		query->limitOption = LIMIT_OPTION_COUNT;
 	}
+
+	name_computed_columns(query);
 
 	nest_level = deparse_formats_begin();
 	text = join_lines(pg_get_querydef(query, false));
