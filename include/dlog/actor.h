@@ -196,29 +196,29 @@ dlog_require_(void)
  * copy them: an iso is moved, a val is shared.
  */
 #define DLOG_OBJECT(Type) \
-	struct Type##_iso_is_written; \
-	struct Type##_val_is_only_read; \
+	struct Type##_iso_must_be_moved; \
+	struct Type##_val_is_immutable; \
 	typedef struct Type##_moved_ \
 	{ \
 		double only_dlog_move_gives_this; \
-		struct Type##_iso_is_written *variable; \
+		struct Type##_iso_must_be_moved *variable; \
 	} Type##_moved_; \
 	typedef struct Type##_shared_ \
 	{ \
 		double only_dlog_share_gives_this; \
-		struct Type##_val_is_only_read *variable; \
+		struct Type##_val_is_immutable *variable; \
 	} Type##_shared_; \
-	typedef struct Type##_iso_is_written \
+	typedef struct Type##_iso_must_be_moved \
 	{ \
 		Type *iso_; \
 		Type##_moved_ moved_[0]; \
 	} Type##_iso[1]; \
-	typedef struct Type##_val_is_only_read \
+	typedef struct Type##_val_is_immutable \
 	{ \
 		const Type *val_; \
 		Type##_shared_ shared_[0]; \
 	} Type##_val[1]; \
-	typedef struct Type##_tag_is_an_identity \
+	typedef struct Type##_tag_is_identity_only \
 	{ \
 		uint64 number_; \
 	} Type##_tag
@@ -357,7 +357,7 @@ dlog_drop_(DlogAddress self, void **variable)
 	_Static_assert(Name##_n_objects_ <= 7, #Name ": a message has at most 7 objects"); \
 	_Static_assert(__alignof__(Name) <= 8, #Name ": a message is aligned to 8 bytes at most"); \
 	_Static_assert(sizeof(Name) <= DLOG_MAX_MESSAGE, #Name ": a message is too large; let it have an iso"); \
-	static inline __attribute__((always_inline)) void Name##_fill_(Name *place_, const Name##_initializers_ *from_, \
+	static inline DLOG_INLINE_ void Name##_fill_(Name *place_, const Name##_initializers_ *from_, \
 																   DlogActor *self_, DlogSession *session_) \
 	{ \
 		(void) place_; \
@@ -366,26 +366,30 @@ dlog_drop_(DlogAddress self, void **variable)
 		(void) session_; \
 		DLOG_EACH_(DLOG_FILL_, , ##__VA_ARGS__) \
 	} \
-	static inline __attribute__((always_inline)) DlogResult Name##_send_(DlogActor *self_, DlogSession *session_, DlogAddress to_, \
+	static inline DLOG_INLINE_ DlogResult Name##_send_(DlogActor *self_, DlogSession *session_, DlogAddress to_, \
 																		 uint16 type_, Name##_initializers_ from_) \
 	{ \
-		void *place_ = NULL; \
+		Name *place_ = NULL; \
 		Name message_; \
 		if (session_ == NULL && sizeof(Name) <= DLOG_INLINE_MESSAGE) \
-			place_ = dlog_api_->send_place(self_, to_, type_, sizeof(Name)); \
-		Name##_fill_(place_ ? (Name *) place_ : &message_, &from_, self_, session_); \
+			place_ = (Name *) dlog_api_->send_place(self_, to_, type_, sizeof(Name)); \
 		if (place_ != NULL) \
+		{ \
+			Name##_fill_(place_, &from_, self_, session_); \
 			return DLOG_OK; \
+		} \
+		Name##_fill_(&message_, &from_, self_, session_); \
 		if (session_ != NULL) \
 			return dlog_api_->session_send(session_, to_, type_, &message_, sizeof(Name)); \
 		return dlog_api_->send(self_, to_, type_, &message_, sizeof(Name)); \
 	} \
-	static inline Name *Name##_received_(const DlogMessage *message_) \
+	static inline DLOG_INLINE_ Name *Name##_received_(const DlogMessage *message_) \
 	{ \
 		return (Name *) message_->payload; \
 	} \
 	typedef Name Name##_is_a_message_
 
+#define DLOG_INLINE_ __attribute__((always_inline, unused))
 #define DLOG_INLINE_MESSAGE 40
 #define DLOG_MAX_MESSAGE (63 * 1024)
 
@@ -400,7 +404,7 @@ dlog_drop_(DlogAddress self, void **variable)
 	{ \
 		Name##_answer_type_ = DLOG_LOCAL_TYPE_(2047, Answer##_n_objects_) \
 	}; \
-	static inline __attribute__((always_inline)) void Name##_answer_fill_(Answer *place_, const Answer##_initializers_ *from_, DlogActor *self_) \
+	static inline DLOG_INLINE_ void Name##_answer_fill_(Answer *place_, const Answer##_initializers_ *from_, DlogActor *self_) \
 	{ \
 		Answer##_fill_(place_, from_, self_, NULL); \
 	} \
@@ -472,9 +476,15 @@ dlog_give_(DlogActor *self, DlogSession *session, void *content)
 
 /*
  * DLOG_BEHAVIOR(Name, State, Message, ...): what actors of this kind take.
- * It makes the type Name_ref, the address of such an actor.
+ * It makes the type Name_ref, the address of such an actor.  Where the state or
+ * a message has such a reference in it, DLOG_DECLARE(Name, Message, ...) comes
+ * before them and DLOG_STATE(Name, State) after the state.
  */
 #define DLOG_BEHAVIOR(Name, State, ...) \
+	DLOG_DECLARE(Name, __VA_ARGS__); \
+	DLOG_STATE(Name, State)
+
+#define DLOG_DECLARE(Name, ...) \
 	struct Name##_takes \
 	{ \
 		DLOG_EACH_(DLOG_TAKES_, , __VA_ARGS__) \
@@ -488,9 +498,11 @@ dlog_give_(DlogActor *self, DlogSession *session, void *content)
 	{ \
 		struct Name##_takes takes_[0]; \
 	} Name##_self; \
-	typedef State Name##_state_; \
-	_Static_assert(sizeof(State) <= DLOG_STATE_SIZE, #Name ": a state has at most 96 bytes; keep more in an iso"); \
 	extern DlogBehavior Name##_behavior
+
+#define DLOG_STATE(Name, State) \
+	typedef State Name##_state_; \
+	_Static_assert(sizeof(State) <= DLOG_STATE_SIZE, #Name ": a state has at most 96 bytes; keep more in an iso")
 
 #define DLOG_TAKES_(unused, Message) char Message;
 
