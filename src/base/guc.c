@@ -83,7 +83,7 @@ guc_init(void)
 		"How long a statement waits for the link to a node to come up.",
 		"Lower: a node that just restarts is reported as unreachable.  "
 		"Higher: a statement waits longer before it says so.  A node whose "
-		"port is closed is reported at once.",
+		"port is closed is reported at once, or a second after the link to it broke off.",
 		&dlog_connect_timeout, 5000, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
 		NULL, NULL, NULL);
 

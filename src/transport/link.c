@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/clock.h"
 #include "base/guc.h"
 #include "base/pg_compat.h"
 #include "transport/transport_internal.h"
@@ -184,6 +185,20 @@ unreachable_error(uint32 node, LinkState state, bool has_failed)
 }
 
 /*
+ * Did the link break off just now, without a word?  Then the network process
+ * over there may be starting anew.
+ */
+static bool
+is_just_lost(LinkEntry *link)
+{
+	uint64 lost_at_us = pg_atomic_read_u64(&link->lost_at_us);
+
+	return lost_at_us != 0 &&
+		   (int64) (clock_now_us() - lost_at_us) < LINK_RESTART_US &&
+		   pg_atomic_read_u32(&link->state) != LINK_REFUSED;
+}
+
+/*
  * link_await
  *		Ask for the link to a node; link_poll() tells what has become of it.
  *
@@ -213,7 +228,9 @@ link_await(LinkWait *wait, uint32 node)
  *
  * To be called whenever runtime_wait() returns, and at the wait's deadline.
  * The error, 08006, says that an attempt has failed that began after we
- * asked, or that dlog.connect_timeout is over.
+ * asked, or that dlog.connect_timeout is over.  For a moment after a link has
+ * broken off, attempts may fail: the network process makes another of its
+ * own accord, after which we look again.
  */
 LinkPoll
 link_poll(LinkWait *wait, ErrorData **error)
@@ -230,6 +247,8 @@ link_poll(LinkWait *wait, ErrorData **error)
 		return LINK_POLL_UP;
 
 	failed = pg_atomic_read_u32(&link->failures) - wait->failures;
+	if (is_just_lost(link) && GetCurrentTimestamp() < wait->deadline)
+		return LINK_POLL_PENDING;
 	if ((failed >= wait->enough && state != LINK_CONNECTING) ||
 		GetCurrentTimestamp() >= wait->deadline)
 	{

@@ -443,6 +443,7 @@ peer_fail(Peer *peer, LinkState state, const char *reason)
 
 	if (before == LINK_UP)
 	{
+		pg_atomic_write_u64(&peer->link->lost_at_us, network.now_us);
 		network_log("lost node \"%s\" at %s:%d: %s", peer->entry.name,
 					peer->entry.host, peer->entry.port, reason);
 		peer->backoff_us = 0;
@@ -456,6 +457,8 @@ peer_fail(Peer *peer, LinkState state, const char *reason)
 		peer->use_previous_key = !peer->use_previous_key;
 
 	peer->backoff_us = peer->backoff_us == 0 ? BACKOFF_FIRST_US : Min(peer->backoff_us * 2, BACKOFF_LAST_US);
+	if (network.now_us - pg_atomic_read_u64(&peer->link->lost_at_us) < LINK_RESTART_US)
+		peer->backoff_us = BACKOFF_FIRST_US;
 	jitter_us = (uint64) random() % (peer->backoff_us / 2 + 1);
 	network_set_timer(peer, network.now_us + peer->backoff_us / 2 + jitter_us);
 
@@ -813,6 +816,7 @@ peer_heard_bye(Peer *peer, const ByeMessage *bye)
 	if (bye->is_refusal)
 		strlcpy(peer->refusal, reason, REASON_SIZE);
 	peer_fail(peer, bye->is_refusal ? LINK_REFUSED : LINK_DOWN, reason);
+	pg_atomic_write_u64(&peer->link->lost_at_us, 0);
 }
 
 /* ------------------------------------------------ what sockets tell */

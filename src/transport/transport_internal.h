@@ -112,6 +112,12 @@ typedef struct LinkTexts
 	uint64 node_id;
 } LinkTexts;
 
+/*
+ * How long after a link has broken off the other node's network process may
+ * take to be back.  Ours is forked again at once.
+ */
+#define LINK_RESTART_US (1000 * 1000)
+
 typedef struct LinkEntry
 {
 	pg_atomic_uint32 state;	   /* LinkState */
@@ -131,6 +137,7 @@ typedef struct LinkEntry
 	pg_atomic_uint64 undelivered;	/* messages that reached nobody */
 	pg_atomic_uint64 round_trip_us; /* 0: not measured */
 	pg_atomic_uint64 up_since_us;	/* clock_now_us() */
+	pg_atomic_uint64 lost_at_us;	/* when it broke off, no bye said; or 0 */
 
 	pg_atomic_uint32 text_version; /* odd while the texts are being written */
 	LinkTexts texts;

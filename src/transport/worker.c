@@ -100,6 +100,8 @@ end_all_epochs(void)
 		pg_atomic_write_u64(&link->queued_bytes, 0);
 		pg_memory_barrier();
 		pg_atomic_fetch_add_u32(&link->epoch, 1);
+		if (pg_atomic_read_u32(&link->state) == LINK_UP)
+			pg_atomic_write_u64(&link->lost_at_us, clock_now_us());
 		pg_atomic_write_u32(&link->state, LINK_DOWN);
 		strlcpy(link->texts.last_error, "this server's network process ended", REASON_SIZE);
 		was_up = true;
