@@ -586,6 +586,144 @@ COMMENT ON FUNCTION dlog.message_support(internal) IS
 'refuses messages that the behavior of their receiver does not take, when a statement is planned';
 
 
+-- ---------------------------------------------------------------- actor
+
+CREATE TYPE dlog.down AS (actor dlog.actor_ref, reason text);
+COMMENT ON TYPE dlog.down IS 'the message that comes when an actor exits that is monitored';
+
+CREATE FUNCTION dlog.spawn(behavior text, args record DEFAULT NULL, name text DEFAULT NULL, supervisor text DEFAULT NULL, node text DEFAULT NULL) RETURNS dlog.actor_ref
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_spawn';
+COMMENT ON FUNCTION dlog.spawn(text, record, text, text, text) IS
+'makes an actor, which lives when this transaction commits; args: a row of the arguments of init';
+
+CREATE FUNCTION dlog.send(actor dlog.actor_ref, message "any") RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT dlog.message_support AS 'MODULE_PATHNAME', 'dlog_send';
+COMMENT ON FUNCTION dlog.send(dlog.actor_ref, "any") IS
+'sends a message to an actor when this transaction commits';
+
+CREATE FUNCTION dlog.ask(actor dlog.actor_ref, message "any", as_type anyelement, timeout interval DEFAULT '5 s') RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT dlog.message_support AS 'MODULE_PATHNAME', 'dlog_ask';
+COMMENT ON FUNCTION dlog.ask(dlog.actor_ref, "any", anyelement, interval) IS
+'sends a message now and waits for the answer, of the type of a null';
+
+CREATE FUNCTION dlog.ask(actor dlog.actor_ref, message "any", timeout interval DEFAULT '5 s') RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT dlog.message_support AS 'MODULE_PATHNAME', 'dlog_ask_text';
+COMMENT ON FUNCTION dlog.ask(dlog.actor_ref, "any", interval) IS
+'sends a message now and waits for the answer, as text';
+
+-- A bare string in third place is a timeout; without this twin it could as
+-- well be a value that tells the type of the answer.
+CREATE FUNCTION dlog.ask(actor dlog.actor_ref, message "any", timeout text) RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE SUPPORT dlog.message_support AS 'MODULE_PATHNAME', 'dlog_ask_text';
+COMMENT ON FUNCTION dlog.ask(dlog.actor_ref, "any", text) IS
+'sends a message now and waits for the answer, as text';
+
+CREATE FUNCTION dlog.whereis(name text) RETURNS dlog.actor_ref
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_whereis';
+COMMENT ON FUNCTION dlog.whereis(text) IS
+'the actor of a name, or of a text dlog://node/database/name; null if there is none';
+
+CREATE FUNCTION dlog.register(name text, actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_register';
+COMMENT ON FUNCTION dlog.register(text, dlog.actor_ref) IS
+'gives an actor a name, which nobody else has while it lives';
+
+CREATE FUNCTION dlog.unregister(name text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_unregister';
+COMMENT ON FUNCTION dlog.unregister(text) IS
+'takes a name away; false if nobody had it';
+
+CREATE FUNCTION dlog.stop(actor dlog.actor_ref, reason text DEFAULT 'shutdown') RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_stop_actor';
+COMMENT ON FUNCTION dlog.stop(dlog.actor_ref, text) IS
+'has an actor exit, ahead of the messages that wait for it';
+
+CREATE FUNCTION dlog.kill(actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_kill';
+COMMENT ON FUNCTION dlog.kill(dlog.actor_ref) IS
+'has an actor exit at once, even in the middle of a handler';
+
+CREATE FUNCTION dlog.suspend(actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_suspend';
+COMMENT ON FUNCTION dlog.suspend(dlog.actor_ref) IS
+'lets the messages of an actor wait until it is resumed';
+
+CREATE FUNCTION dlog.resume(actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_resume';
+COMMENT ON FUNCTION dlog.resume(dlog.actor_ref) IS
+'lets an actor that was suspended go on';
+
+CREATE FUNCTION dlog.state(actor dlog.actor_ref, as_type anyelement) RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_state';
+COMMENT ON FUNCTION dlog.state(dlog.actor_ref, anyelement) IS
+'the state of an actor, of the type of a null';
+
+CREATE FUNCTION dlog.state(actor dlog.actor_ref) RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_state_text';
+COMMENT ON FUNCTION dlog.state(dlog.actor_ref) IS
+'the state of an actor, as text';
+
+CREATE FUNCTION dlog.self() RETURNS dlog.actor_ref
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_self';
+COMMENT ON FUNCTION dlog.self() IS
+'in a handler: its actor';
+
+CREATE FUNCTION dlog.sender() RETURNS dlog.actor_ref
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_sender';
+COMMENT ON FUNCTION dlog.sender() IS
+'in a handler: the actor that sent the message; null if it was none';
+
+CREATE FUNCTION dlog.reply(message "any") RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_reply';
+COMMENT ON FUNCTION dlog.reply("any") IS
+'in a handler: answers who asked, or sends to the actor that sent the message';
+
+CREATE FUNCTION dlog.become(behavior text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_become';
+COMMENT ON FUNCTION dlog.become(text) IS
+'in a handler: the actor is of another behavior from the next message on';
+
+CREATE FUNCTION dlog.stash() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_stash';
+COMMENT ON FUNCTION dlog.stash() IS
+'in a handler: the message waits until the actor unstashes';
+
+CREATE FUNCTION dlog.unstash() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_unstash';
+COMMENT ON FUNCTION dlog.unstash() IS
+'in a handler: what was stashed comes next';
+
+CREATE FUNCTION dlog.stop(reason text DEFAULT 'normal') RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_stop';
+COMMENT ON FUNCTION dlog.stop(text) IS
+'in a handler: the actor exits when the handler has returned';
+
+CREATE FUNCTION dlog.send_after(delay interval, message "any") RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_send_after';
+COMMENT ON FUNCTION dlog.send_after(interval, "any") IS
+'in a handler: sends the message to its own actor after a while; returns the timer';
+
+CREATE FUNCTION dlog.send_every(period interval, message "any") RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_send_every';
+COMMENT ON FUNCTION dlog.send_every(interval, "any") IS
+'in a handler: sends the message to its own actor again and again; returns the timer';
+
+CREATE FUNCTION dlog.cancel_timer(timer bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_cancel_timer';
+COMMENT ON FUNCTION dlog.cancel_timer(bigint) IS
+'in a handler: takes a timer back';
+
+CREATE FUNCTION dlog.monitor(actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_monitor';
+COMMENT ON FUNCTION dlog.monitor(dlog.actor_ref) IS
+'in a handler: have a dlog.down come when that actor exits';
+
+CREATE FUNCTION dlog.demonitor(actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_demonitor';
+COMMENT ON FUNCTION dlog.demonitor(dlog.actor_ref) IS
+'in a handler: have none come';
+
+
 -- ------------------------------------------------------------- partition
 
 -- The tables that dlog distributed.  Which partition lives where is in the

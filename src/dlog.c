@@ -9,6 +9,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
+#include "actor/actor.h"
 #include "base/arena.h"
 #include "base/function.h"
 #include "base/guc.h"
@@ -42,6 +43,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(runtime_shmem_size());
 	RequestAddinShmemSpace(transport_shmem_size());
 	RequestAddinShmemSpace(remote_shmem_size());
+	RequestAddinShmemSpace(sql_actor_shmem_size());
 }
 
 static void
@@ -56,6 +58,7 @@ initialize_shared_memory(void)
 	runtime_shmem_init();
 	transport_shmem_init();
 	remote_shmem_init();
+	sql_actor_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -77,6 +80,7 @@ _PG_init(void)
 	transport_init();
 	remote_init();
 	behavior_init();
+	sql_actor_init();
 	partition_init();
 	flock_init();
 	deploy_init();

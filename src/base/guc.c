@@ -15,6 +15,8 @@
 #include "base/protocol.h"
 
 char *dlog_advertise_address;
+int dlog_batch_messages;
+int dlog_batch_time;
 char *dlog_cluster_name;
 int dlog_connect_timeout;
 int dlog_ddl_lock_timeout;
@@ -25,6 +27,7 @@ int dlog_encryption;
 int dlog_gossip_interval;
 int dlog_gossip_nodes;
 int dlog_indirect_probes;
+int dlog_handler_timeout;
 int dlog_insert_batch_size;
 char *dlog_listen_address;
 int dlog_mailbox_limit;
@@ -77,6 +80,19 @@ guc_init(void)
 		"Discovery (mDNS) announces it and finds only nodes with the same "
 		"name, so that neighbours on one network stay apart.",
 		&dlog_cluster_name, "dlog", PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.batch_messages",
+		"Messages of SQL actors that are handled in one transaction at most.",
+		"Higher: fewer commits, and more to do again when a handler fails.",
+		&dlog_batch_messages, 1000, 1, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.batch_time",
+		"How long handlers of SQL actors may share a transaction.",
+		"Higher: fewer commits; what handlers send and write is seen later, "
+		"and their locks are held for longer.",
+		&dlog_batch_time, 5, 1, 10000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.connect_timeout",
@@ -145,6 +161,13 @@ guc_init(void)
 		"Higher: a bad path between two nodes is less often taken for a dead "
 		"node.",
 		&dlog_indirect_probes, 3, 0, 16, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.handler_timeout",
+		"How long a handler of a SQL actor may run.",
+		"One that runs for longer is cancelled, and its actor fails.  0: as "
+		"long as it likes.",
+		&dlog_handler_timeout, 60000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.insert_batch_size",

@@ -12,6 +12,8 @@ typedef enum Encryption
 } Encryption;
 
 extern char *dlog_advertise_address;
+extern int dlog_batch_messages;
+extern int dlog_batch_time;
 extern char *dlog_cluster_name;
 extern int dlog_connect_timeout;  /* ms */
 extern int dlog_ddl_lock_timeout; /* ms */
@@ -22,6 +24,7 @@ extern int dlog_encryption;
 extern int dlog_gossip_interval; /* ms */
 extern int dlog_gossip_nodes;
 extern int dlog_indirect_probes;
+extern int dlog_handler_timeout;
 extern int dlog_insert_batch_size;
 extern char *dlog_listen_address;
 extern int dlog_mailbox_limit;

@@ -67,7 +67,8 @@ typedef struct BehaviorHandler
 {
 	Oid message_type;
 	Oid function;
-	FmgrInfo flinfo; /* looked up by behavior_handler(); lives as long as the Behavior */
+	Oid checked_role; /* the caller's: who was last found to have EXECUTE */
+	FmgrInfo flinfo;  /* looked up by behavior_handler(); lives as long as the Behavior */
 } BehaviorHandler;
 
 /*

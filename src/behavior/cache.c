@@ -91,6 +91,13 @@ object_invalidated(Datum argument, int cache, uint32 hash)
 			entry->cached->is_stale = true;
 }
 
+/* Who may call what has to be found out again. */
+static void
+roles_invalidated(Datum argument, int cache, uint32 hash)
+{
+	catalog_invalidated((Datum) 0, InvalidOid);
+}
+
 static void
 create_cache(void)
 {
@@ -103,6 +110,7 @@ create_cache(void)
 	CacheRegisterSyscacheCallback(PROCOID, object_invalidated, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, object_invalidated, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, object_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_invalidated, (Datum) 0);
 }
 
 static void

@@ -307,7 +307,7 @@ cost_until(Path *path, double limit_tuples)
  */
 Path *
 fanout_local_sorted(PlannerInfo *root, FanoutBase *base, PathTarget *target,
-			 List *pathkeys, double limit_tuples)
+					List *pathkeys, double limit_tuples)
 {
 	Path *sorted;
 	Path *merged = NULL;
@@ -708,7 +708,7 @@ fanout_add_ordered_path(PlannerInfo *root, FanoutBase *base)
 	if (base->local_leaves != NIL)
 		path->custom.custom_paths =
 			list_make1(fanout_local_sorted(root, base, path->columns,
-									root->query_pathkeys, limit_tuples));
+										   root->query_pathkeys, limit_tuples));
 
 	/* Comparisons of a sort of each node's share, bounded by the limit. */
 	sorted = limit_tuples > 0 ? 2 * limit_tuples : rows / list_length(base->nodes);

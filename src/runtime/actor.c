@@ -376,7 +376,7 @@ actor_send(ActorAddress to, Message *message)
 	pg_read_barrier();
 	if (slot->behavior_number == HOSTED_ACTOR)
 	{
-		SendResult result = actor_host->send(to, slot->u.state, message);
+		SendResult result = actor_host->send(to, message);
 
 		if (result != SEND_OK)
 			return refuse(message, dead_letter_reason(result), result);
@@ -474,6 +474,7 @@ actor_send_undelivered(Message *message, SendResult reason)
 	}
 	if (MESSAGE_OBJECTS(message->type) > 0)
 		objects_release(message->type, message->payload, message->size);
+	message_free_chain(message);
 	message->from = message->to;
 	message->type = MESSAGE_UNDELIVERED;
 	message->flags = MESSAGE_CONTROL | (message->flags & MESSAGE_URGENT);
@@ -551,11 +552,11 @@ actor_slot_is_hosted(const ActorSlot *slot)
 
 /*
  * hosted_actor_claim
- *		A slot for a hosted actor, which is not alive yet; its state is
- *		cleared.  ERROR when there is none.
+ *		A slot for a hosted actor, which is not alive yet.  ERROR when there
+ *		is none.
  */
 ActorAddress
-hosted_actor_claim(const char *behavior, Oid database, Oid role, void **state)
+hosted_actor_claim(const char *behavior, Oid database, Oid role)
 {
 	char *name = arena_alloc(NAMEDATALEN);
 	ActorAddress address;
@@ -579,8 +580,6 @@ hosted_actor_claim(const char *behavior, Oid database, Oid role, void **state)
 	actors->cold[address.slot].extra = name;
 	actors->cold[address.slot].database = database;
 	actors->cold[address.slot].role = role;
-	memset(slot->u.state, 0, HOSTED_STATE_SIZE);
-	*state = slot->u.state;
 	return address;
 }
 
@@ -612,26 +611,31 @@ hosted_actor_exit(ActorAddress address, const char *reason)
 	actor_exit(address, reason);
 }
 
-void *
-hosted_actor_state(ActorAddress address)
+bool
+hosted_actor_exists(ActorAddress address)
 {
-	if (!actor_exists(address) || !actor_slot_is_hosted(&actors->slot[address.slot]))
-		return NULL;
-	return actors->slot[address.slot].u.state;
+	return actor_exists(address) && actor_slot_is_hosted(&actors->slot[address.slot]);
 }
 
-/* The same for whoever lives in a slot, for looking at all of them. */
-void *
-hosted_actor_state_of_slot(uint32 number, ActorAddress *address)
+bool
+hosted_actor_is_starting(ActorAddress address)
 {
-	ActorSlot *slot = actor_slot(number);
-	uint64 identity;
+	ActorSlot *slot = address.slot == 0 ? NULL : actor_slot(address.slot);
 
-	if (number == 0 || slot == NULL)
-		return NULL;
-	identity = pg_atomic_read_u64(&slot->identity);
-	*address = (ActorAddress){THIS_NODE, number, INCARNATION(identity)};
-	return hosted_actor_state(*address);
+	return address.node == THIS_NODE && slot != NULL && actor_slot_is_hosted(slot) &&
+		   pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_STARTING);
+}
+
+/* Who lives in a slot, for looking at all of them. */
+bool
+hosted_actor_in_slot(uint32 number, ActorAddress *address)
+{
+	ActorSlot *slot = number == 0 ? NULL : actor_slot(number);
+
+	if (slot == NULL)
+		return false;
+	*address = (ActorAddress){THIS_NODE, number, INCARNATION(pg_atomic_read_u64(&slot->identity))};
+	return hosted_actor_exists(*address);
 }
 
 Oid

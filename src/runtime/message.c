@@ -47,5 +47,28 @@ message_free(Message *message)
 {
 	if (MESSAGE_OBJECTS(message->type) > 0)
 		objects_release(message->type, message->payload, message->size);
+	message_free_chain(message);
 	arena_free(message);
+}
+
+/*
+ * message_free_chain
+ *		The message is about to become another one: what belongs to it goes.
+ */
+void
+message_free_chain(Message *message)
+{
+	void *block;
+
+	if ((message->flags & MESSAGE_CHAINED) == 0)
+		return;
+	memcpy(&block, message->payload, sizeof(block));
+	while (block != NULL)
+	{
+		void *next = *(void **) block;
+
+		arena_free(block);
+		block = next;
+	}
+	message->flags &= ~MESSAGE_CHAINED;
 }

@@ -66,6 +66,12 @@ typedef struct Message
 #define MESSAGE_EPHEMERAL 4 /* of a conversation that either side may leave:
 							 * that it reaches nobody is no dead letter */
 
+#define MESSAGE_CHAINED 8	/* the payload begins with the address of a block of
+							 * the arena, which begins with that of the next or
+							 * NULL; they go with the message.  Never leaves
+							 * this node */
+#define MESSAGE_RESERVED 16 /* its receiver's host has counted it already */
+
 #define MESSAGE_MAX_PAYLOAD (64 * 1024 - 8 - offsetof(Message, payload))
 
 typedef enum SendResult
@@ -84,6 +90,7 @@ typedef enum SendResult
 extern Message *message_create(uint16 type, Size payload_size);
 extern Message *message_try_create(uint16 type, Size payload_size);
 extern void message_free(Message *message);
+extern void message_free_chain(Message *message); /* what it is chained to */
 
 /*
  * actor.c: any process, the network process too.  The sender may have set
@@ -281,17 +288,15 @@ native_send(NativeActor *self, ActorAddress to, uint16 type, const void *payload
 
 /*
  * Hosted actors (actor.c).  Their mailboxes are kept, and their messages run,
- * by a higher layer, the host; their slots have HOSTED_STATE_SIZE bytes for
- * it.  There is one host.
+ * by a higher layer, the host, which has a table of its own beside that of
+ * the slots.  There is one host.
  */
-#define HOSTED_STATE_SIZE NATIVE_STATE_SIZE
-
 typedef struct HostedView
 {
 	uint32 depth;
 	uint32 high_water;
 	uint64 received;
-	int pid; /* of who runs it now, or 0 */
+	uint16 holder; /* process slot of who runs it now, or 0 */
 } HostedView;
 
 typedef struct ActorHost
@@ -301,8 +306,8 @@ typedef struct ActorHost
 	 * is SEND_OK.  The slot may be another actor's by now: look at message->to
 	 * when it is received.
 	 */
-	SendResult (*send)(ActorAddress to, void *state, Message *message);
-	void (*view)(const void *state, HostedView *view);
+	SendResult (*send)(ActorAddress to, Message *message);
+	void (*view)(uint32 slot, HostedView *view);
 
 	/*
 	 * In a scheduler of the database that has this number: is there something
@@ -313,24 +318,24 @@ typedef struct ActorHost
 	void (*run)(int database, bool (*is_wanted_elsewhere)(void));
 	void (*leave)(int database);
 
-	/* A database has come up, or is gone and another may get its number. */
+	/* A database is gone; no scheduler of it runs, another may get its number. */
 	void (*database_is_gone)(int database);
 } ActorHost;
 
 extern void runtime_register_host(const ActorHost *host);
 
 /* A slot that is reserved for an actor; then one of the next two. */
-extern ActorAddress hosted_actor_claim(const char *behavior, Oid database, Oid role, void **state);
+extern ActorAddress hosted_actor_claim(const char *behavior, Oid database, Oid role);
 extern void hosted_actor_is_alive(ActorAddress address);
 extern void hosted_actor_abandon(ActorAddress address);
 extern void hosted_actor_exit(ActorAddress address, const char *reason);
 
-/* The state of a living hosted actor; NULL: it is none, or not of the host. */
-extern void *hosted_actor_state(ActorAddress address);
-extern void *hosted_actor_state_of_slot(uint32 slot, ActorAddress *address);
+extern bool hosted_actor_exists(ActorAddress address);
+extern bool hosted_actor_is_starting(ActorAddress address);
+extern bool hosted_actor_in_slot(uint32 slot, ActorAddress *address);
+extern uint32 hosted_actor_slots(void); /* such slots are below this */
 extern Oid hosted_actor_role(ActorAddress address);
 extern const char *hosted_actor_behavior(ActorAddress address);
-extern uint32 hosted_actor_slots(void); /* such slots are below this */
 
 /* The number of a database here, or -1; and have one of its schedulers look. */
 extern int runtime_database(Oid database);

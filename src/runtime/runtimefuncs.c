@@ -115,8 +115,8 @@ dlog_actors(PG_FUNCTION_ARGS)
 		{
 			HostedView view;
 
-			actor_host->view(slot->u.state, &view);
-			pid = view.pid;
+			actor_host->view(i, &view);
+			pid = view.holder == PROCESS_NONE ? 0 : process_at(view.holder)->pid;
 			cold.depth = view.depth;
 			copy.high_water = view.high_water;
 			copy.received = view.received;

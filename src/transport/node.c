@@ -603,6 +603,40 @@ node_find(const char *name, bool missing_ok)
 }
 
 /*
+ * node_id_of, node_of_id
+ *		Between the index of a node here and its number, which it has
+ *		everywhere.  0: not known yet; NODE_NOT_FOUND: no node of this database.
+ */
+uint64
+node_id_of(uint32 node)
+{
+	return node == THIS_NODE ? transport_shared->node_id : transport_shared->nodes[node].node_id;
+}
+
+uint32
+node_of_id(uint64 id)
+{
+	uint32 node = NODE_NOT_FOUND;
+
+	if (id == transport_shared->node_id)
+		return THIS_NODE;
+	if (id == 0 || !IsTransactionState())
+		return NODE_NOT_FOUND;
+	node_load_if_changed();
+	LWLockAcquire(&transport_shared->node_lock, LW_SHARED);
+	for (uint32 i = 0; i < transport_shared->n_admissions; i++)
+	{
+		Admission *admission = &transport_shared->admissions[i];
+
+		if (admission->database == MyDatabaseId &&
+			transport_shared->nodes[admission->node].node_id == id)
+			node = admission->node;
+	}
+	LWLockRelease(&transport_shared->node_lock);
+	return node;
+}
+
+/*
  * node_name
  *		The name of a node in this database.
  *

@@ -37,6 +37,8 @@ typedef enum LinkState
 /* node.c: the node table, as the current database sees it */
 extern uint32 node_find(const char *name, bool missing_ok);
 extern const char *node_name(uint32 node);
+extern uint64 node_id_of(uint32 node);
+extern uint32 node_of_id(uint64 id);
 extern const char *node_database(uint32 node);
 extern List *node_list(bool including_this);
 extern const char *node_this_name(void);

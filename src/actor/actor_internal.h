@@ -1,0 +1,353 @@
+/*
+ * actor_internal.h
+ *		What the files of src/actor share.
+ *
+ * Words.  The *holder* of an actor is the scheduler that runs it now; what is
+ * said to be the holder's has no lock.  A *turn* is what one actor does in a
+ * batch.  *Mail* is what its handlers get, one at a time; *control* is what
+ * its holder obeys: start, stop, suspend, a child's exit.
+ *
+ * Locks: ActorPool.lock alone, under which nothing else is taken.
+ */
+#ifndef DLOG_ACTOR_INTERNAL_H
+#define DLOG_ACTOR_INTERNAL_H
+
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "utils/elog.h"
+
+#include "actor/actor.h"
+#include "base/arena.h"
+
+/* --- value.c -------------------------------------------------------------- */
+
+/*
+ * A datum in the arena, flat.  What does not fit into one block goes on in the
+ * next, and is put together in local memory to be read.
+ */
+typedef struct Value
+{
+	struct Value *next; /* more of it; first, for MESSAGE_CHAINED */
+	uint32 size;		/* bytes of data in all */
+	int16 type_length;	/* as in pg_type */
+	bool is_by_value;
+	bool is_null;
+	char data[FLEXIBLE_ARRAY_MEMBER];
+} Value;
+
+#define VALUE_BLOCK_DATA (ARENA_MAX_SIZE - offsetof(Value, data))
+
+extern Datum value_flatten(Datum datum, Oid type, bool is_null, Size *size,
+						   int16 *type_length, bool *is_by_value);
+extern Value *value_create(Datum datum, Oid type, bool is_null);
+extern Value *value_of_bytes(const char *bytes, Size size);
+extern void value_fill(Value *value, Size offset, const char *bytes, Size size);
+extern Datum value_datum(const Value *value, bool *is_null);
+extern const char *value_bytes(const Value *value);
+extern bool value_equals(const Value *value, Datum flat, Size size, bool is_null);
+extern void value_free(Value *value);
+
+/* --- mail.c --------------------------------------------------------------- */
+
+/* Types of messages that never leave this node. */
+typedef enum LocalMessage
+{
+	LOCAL_MAIL = LOCAL_MESSAGE(1024, 0), /* Mail: a datum for a handler, or an answer */
+	LOCAL_FAILURE,						 /* FailureAnswer: to an asker */
+	LOCAL_SPAWN,						 /* no receiver: the actor it names shall live */
+	LOCAL_NAME,							 /* the rest up to control have none either; they hold a
+						 * PendingAction */
+	LOCAL_MONITOR,
+	LOCAL_DEMONITOR,
+	LOCAL_TIMER_START,
+	LOCAL_TIMER_CANCEL,
+	/* control */
+	LOCAL_STOP,
+	LOCAL_SUSPEND,
+	LOCAL_RESUME,
+	LOCAL_RESTART,
+	LOCAL_RELEASE,
+	LOCAL_CHILD_SPAWNED,
+	LOCAL_CHILD_STARTED,
+	LOCAL_CHILD_EXITED,
+	LOCAL_TIMER,
+	LOCAL_END
+} LocalMessage;
+
+#define MAIL_ASK 1	   /* its sender waits for an answer, and for nothing else */
+#define MAIL_TIMER 2   /* an actor's timer sent it to its own mailbox */
+#define MAIL_STASHED 4 /* its handler put it aside; the holder's */
+
+/* The payload of LOCAL_MAIL. */
+typedef struct Mail
+{
+	Value *more; /* the datum, if MESSAGE_CHAINED; first */
+	Oid type;
+	uint16 attempts; /* how often it has failed its handler */
+	uint8 flags;
+	bool is_null;
+	uint32 size;
+	int16 type_length;
+	bool is_by_value;
+	uint64 token; /* MAIL_TIMER: names it */
+	char data[FLEXIBLE_ARRAY_MEMBER];
+} Mail;
+
+#define MAIL_HEADER MAXALIGN(offsetof(Mail, data))
+#define MAIL_MAX_INLINE (MESSAGE_MAX_PAYLOAD - MAIL_HEADER)
+#define message_mail(message) ((Mail *) (message)->payload)
+
+extern Message *mail_create(Datum datum, Oid type, bool is_null, int flags);
+extern Datum mail_datum(const Message *message, bool *is_null);
+extern bool message_is_local(const Message *message);
+extern Datum message_read(const Message *message, Oid *type, bool *is_null);
+extern char *mail_text(const Message *message);
+extern void refuse_message(Message *message);
+extern void mail_deliver(ActorAddress to, Message *message);
+extern void monitor_request(ActorAddress watcher, ActorAddress other);
+extern void demonitor_request(ActorAddress watcher, ActorAddress other);
+
+/* --- slot.c --------------------------------------------------------------- */
+
+typedef enum RunState
+{
+	RUN_IDLE,	 /* no mail; next: QUEUED when mail or control comes */
+	RUN_QUEUED,	 /* in its database's run queue; next: RUNNING */
+	RUN_RUNNING, /* somebody holds it; next: any other */
+	RUN_PARKED	 /* mail may wait, and shall; next: QUEUED when control comes */
+} RunState;
+
+typedef enum ActorPhase
+{
+	PHASE_NEW,	 /* init is to run; next: READY, DOWN */
+	PHASE_READY, /* handles messages; next: DOWN, or gone */
+	PHASE_HELD,	 /* waits for its supervisor to start it; next: NEW, or gone */
+	PHASE_DOWN	 /* has exited; its supervisor decides; next: NEW, or gone */
+} ActorPhase;
+
+/* Set in a stack while its actor is not alive. */
+#define MAIL_CLOSED ((uint64) 1)
+
+/*
+ * A SQL or system actor, in a table beside that of the runtime's slots.  What
+ * is rarely needed is in the body.
+ */
+typedef struct SqlActor
+{
+	pg_atomic_uint64 mail;	  /* no lock: newest Message, or MAIL_CLOSED */
+	pg_atomic_uint64 control; /* same */
+	pg_atomic_uint64 room;	  /* no lock: incarnation, and in the low half the
+							   * messages that wait or are about to come */
+	pg_atomic_uint32 run;	  /* no lock: RunState */
+	uint32 next_run;		  /* whoever put it into the run queue, or the pool's lock */
+	/* the holder's */
+	Message *first; /* mail in order; older than what is in "mail" */
+	Message *last;
+	struct ActorBody *body; /* never changes while alive */
+	Value *state;			/* committed; NULL: none */
+	uint32 version;			/* grows before and after "state" changes */
+	Oid behavior;
+	uint16 database; /* its number; never changes while alive */
+	uint8 phase;	 /* ActorPhase */
+	bool is_suspended;
+	uint32 limit; /* of its mailbox; never changes while alive */
+} SqlActor;
+
+typedef struct ActorBody
+{
+	ActorAddress self;
+	const SystemBehavior *system; /* NULL: a SQL actor */
+	void *system_state;
+	ActorAddress supervisor; /* slot 0: none */
+	uint64 child;
+	Value *args; /* of init; or the first bytes of a system actor's state */
+	int n_args;
+	Oid database;
+	Oid first_behavior; /* what it was spawned with, and is again after a restart */
+	Message *stash_first;
+	Message *stash_last;
+	Message *failed; /* that its handler failed at, until the supervisor decides */
+	uint32 high_water;
+	uint64 received;
+	uint16 holder;		 /* process slot; for views and interrupts */
+	bool restarts_later; /* a timer to start it runs */
+	struct Revoked *revoked;
+	struct SystemTimer *timers; /* of a system actor */
+	uint64 last_token;			/* of its timers */
+} ActorBody;
+
+typedef struct SystemTimer
+{
+	struct SystemTimer *next;
+	TimerId id;
+	uint64 number;
+	uint64 token;
+} SystemTimer;
+
+/* What a timer has sent that was set in a transaction that was rolled back. */
+typedef struct Revoked
+{
+	struct Revoked *next;
+	uint64 token;
+} Revoked;
+
+extern void sql_actor_revoke(ActorAddress address, uint64 token);
+extern bool sql_actor_is_revoked(SqlActor *actor, uint64 token);
+
+extern SqlActor *sql_actor_find(ActorAddress address);
+extern SqlActor *sql_actor_at(uint32 slot);
+extern SqlActor *sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *address);
+extern bool control_send(ActorAddress to, Message *message);
+extern bool sql_actor_reserve(SqlActor *actor, ActorAddress address);
+extern void sql_actor_unreserve(SqlActor *actor, ActorAddress address);
+extern Message *sql_actor_peek(SqlActor *actor);
+extern Message *sql_actor_take_first(SqlActor *actor);
+extern void sql_actor_put_back(SqlActor *actor, Message *first, Message *last);
+extern void sql_actor_release(SqlActor *actor);
+extern bool sql_actor_has_turn(SqlActor *actor);
+extern bool sql_actor_is_killed(SqlActor *actor);
+extern bool sql_actor_obey(SqlActor *actor); /* false: it is gone */
+extern bool sql_actor_obey_one(SqlActor *actor, Message *message);
+extern bool sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reason);
+extern void sql_actor_bury(SqlActor *actor, const char *reason);
+extern void sql_actor_set_state(SqlActor *actor, Value *state);
+extern void sql_actor_fail_message(Message *message, FailedMessage what, const char *reason);
+extern void sql_actor_spawned(ActorAddress address);
+extern void sql_actor_unspawned(ActorAddress address);
+extern Datum sql_actor_read_state(ActorAddress address, bool *is_null, Oid *behavior, bool *is_alive);
+extern Message *sql_actor_take_control(SqlActor *actor);
+extern void sql_actor_count_out(SqlActor *actor, Message *message);
+extern const char *exit_kind_name(ExitKind kind);
+extern const ActorHost sql_actor_host;
+extern Size slot_shmem_size(void);
+extern void slot_shmem_init(void);
+
+/* What LOCAL_CHILD_EXITED carries. */
+typedef struct ChildExited
+{
+	uint64 child;
+	ExitKind kind;
+	int sqlerrcode;
+	uint32 attempts;
+	char reason[FLEXIBLE_ARRAY_MEMBER];
+} ChildExited;
+
+/* What LOCAL_STOP carries. */
+typedef struct StopControl
+{
+	ExitKind kind;
+	char reason[FLEXIBLE_ARRAY_MEMBER];
+} StopControl;
+
+/* --- pool.c --------------------------------------------------------------- */
+
+/*
+ * The run queue of a database.  Any process pushes; a scheduler takes.
+ */
+typedef struct ActorPool
+{
+	LWLock lock;									   /* guards what has no other word */
+	pg_attribute_aligned(64) pg_atomic_uint64 arrived; /* no lock: newest slot */
+	pg_atomic_uint64 inbox;							   /* no lock: mail that came from the network process */
+	pg_atomic_uint32 active;						   /* no lock: schedulers that will look again soon */
+	uint32 first;									   /* slots in order, linked by next_run */
+	uint32 last;
+	uint32 waiting;
+	pg_atomic_uint32 system_waiting; /* no lock: system actors in the queue */
+} ActorPool;
+
+extern ActorPool *pool_at(int database);
+extern void pool_push(SqlActor *actor, uint32 slot);
+extern void pool_push_chain(int database, uint32 first, SqlActor *last);
+extern SqlActor *pool_pop(int database, bool *wants_help);
+extern bool pool_has_work(int database);
+extern void pool_enter(int database);
+extern void pool_leave(int database);
+extern void pool_wake(int database);
+extern void pool_clear(int database);
+extern Size pool_shmem_size(void);
+extern void pool_shmem_init(void);
+
+/* --- pending.c ------------------------------------------------------------ */
+
+/*
+ * What leaves when this transaction commits, in order; what it holds is
+ * given back when it, or its subtransaction, does not.
+ */
+typedef struct PendingAction
+{
+	ActorAddress other; /* of a monitor */
+	Oid database;
+	TimerId timer;
+	uint64 token; /* of what the timer sends */
+	char name[FLEXIBLE_ARRAY_MEMBER];
+} PendingAction;
+
+extern void pending_add(ActorAddress to, Message *message);
+extern bool pending_any(void);
+extern void pending_commit(void);
+extern void pending_abort(void);
+extern void pending_init(void);
+
+/* --- batch.c -------------------------------------------------------------- */
+
+/* The actor whose handler runs in this process, or NULL. */
+typedef struct Turn
+{
+	SqlActor *actor;
+	ActorAddress self;
+	/* what this batch has done; undone by its rollback */
+	bool is_in_batch;
+	Message *done_first; /* messages handled, oldest first */
+	Message *done_last;
+	uint32 n_done;
+	bool ran_init;
+	bool has_state; /* "state" is what it will be */
+	Value *state;
+	Oid behavior; /* what it becomes; or invalid */
+	bool unstashes;
+	Message *started; /* tells its supervisor that init has run */
+	/* what the batch that was rolled back had done */
+	uint32 planned;
+	bool plans_init;
+	/* at the end of the batch */
+	bool exits;
+	ExitKind exit_kind;
+	char exit_reason[128];
+} Turn;
+
+extern Turn *current_turn;		 /* NULL: no handler runs */
+extern Message *current_message; /* that it handles; NULL: init */
+extern bool current_is_stashed;
+
+extern void batch_run(int database, bool (*is_wanted_elsewhere)(void));
+extern void batch_leave(int database);
+extern void batch_at_commit(void);
+extern Turn *turn_require(const char *function);
+
+/* --- system.c ------------------------------------------------------------- */
+
+extern const SystemBehavior *system_behavior_find(const char *name);
+extern void system_run(SqlActor *actor);
+
+/* --- ask.c ---------------------------------------------------------------- */
+
+typedef struct FailureAnswer
+{
+	int sqlerrcode;
+	char message[FLEXIBLE_ARRAY_MEMBER];
+} FailureAnswer;
+
+extern Message *actor_ask(ActorAddress to, Message *message, long timeout_ms);
+extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode, const char *message);
+
+/* --- spawn.c -------------------------------------------------------------- */
+
+extern Datum *args_read(const Value *value, int n_args, bool **nulls);
+extern bool actor_of_ref(const ActorRef *ref, ActorAddress *address);
+
+/* --- sqlactor.c ----------------------------------------------------------- */
+
+extern uint32 sql_actor_server_start(void);
+
+#endif

@@ -1,0 +1,952 @@
+/*
+ * actorfuncs.c
+ *		What SQL can do with actors.
+ *
+ * Functions that a session and a handler may call come first, then those
+ * that are a handler's.  What is sent, spawned or set leaves when the
+ * transaction commits; control (stop, kill, suspend, resume) takes effect at
+ * once.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "actor/actor_internal.h"
+#include "base/function.h"
+#include "base/guc.h"
+#include "remote/remote.h"
+
+DLOG_FUNCTION(dlog_spawn);
+DLOG_FUNCTION(dlog_send);
+DLOG_FUNCTION(dlog_ask);
+DLOG_FUNCTION(dlog_ask_text);
+DLOG_FUNCTION(dlog_whereis);
+DLOG_FUNCTION(dlog_register);
+DLOG_FUNCTION(dlog_unregister);
+DLOG_FUNCTION(dlog_stop_actor);
+DLOG_FUNCTION(dlog_kill);
+DLOG_FUNCTION(dlog_suspend);
+DLOG_FUNCTION(dlog_resume);
+DLOG_FUNCTION(dlog_state);
+DLOG_FUNCTION(dlog_state_text);
+DLOG_FUNCTION(dlog_self);
+DLOG_FUNCTION(dlog_sender);
+DLOG_FUNCTION(dlog_reply);
+DLOG_FUNCTION(dlog_become);
+DLOG_FUNCTION(dlog_stash);
+DLOG_FUNCTION(dlog_unstash);
+DLOG_FUNCTION(dlog_stop);
+DLOG_FUNCTION(dlog_send_after);
+DLOG_FUNCTION(dlog_send_every);
+DLOG_FUNCTION(dlog_cancel_timer);
+DLOG_FUNCTION(dlog_monitor);
+DLOG_FUNCTION(dlog_demonitor);
+
+/* --------------------------------------------------------------- arguments */
+
+static void
+require(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+static ActorRef *
+actor_argument(FunctionCallInfo fcinfo, int n)
+{
+	require(fcinfo, n, "actor");
+	return PG_GETARG_ACTOR_REF_P(n);
+}
+
+static int64
+interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Interval *interval;
+	double ms;
+
+	require(fcinfo, n, name);
+	interval = PG_GETARG_INTERVAL_P(n);
+	ms = interval->time / 1000.0 + ((double) interval->day + 30.0 * interval->month) * (USECS_PER_DAY / 1000);
+	if (ms < 0 || ms > 1e14)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is out of range", name)));
+	return (int64) ms;
+}
+
+static void
+refuse_gone(const ActorRef *ref)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("actor %s does not exist", actor_ref_text(ref)),
+			 errdetail("It has exited.")));
+}
+
+static void
+refuse_unknown_node(const ActorRef *ref)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the node of actor %s is not known here", actor_ref_text(ref))));
+}
+
+/* The actor of an argument, which is to be of this node. */
+static ActorAddress
+local_argument(FunctionCallInfo fcinfo, int n)
+{
+	ActorRef *ref = actor_argument(fcinfo, n);
+	ActorAddress address;
+
+	runtime_require();
+	if (!actor_address_of(ref, &address))
+		refuse_unknown_node(ref);
+	if (address.node != THIS_NODE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("actor %s lives on node \"%s\"", actor_ref_text(ref), node_name(address.node)),
+				 errhint("dlog.execute() calls the function there.")));
+	if (!actor_of_ref(ref, &address))
+		refuse_gone(ref);
+	return address;
+}
+
+/* The same, and the role has what it takes to control it. */
+static ActorAddress
+controlled_argument(FunctionCallInfo fcinfo, int n)
+{
+	ActorAddress address = local_argument(fcinfo, n);
+
+	if (!has_privs_of_role(GetUserId(), hosted_actor_role(address)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for actor %s", actor_ref_text(actor_argument(fcinfo, n))),
+				 errdetail("It is another role's.")));
+	return address;
+}
+
+/* ---------------------------------------------------------------- messages */
+
+/* A message for an actor of this node, checked, with its place reserved. */
+static Message *
+message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
+{
+	SqlActor *actor = sql_actor_at(to.slot);
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, n);
+	Behavior *behavior;
+	Message *message;
+
+	if (!OidIsValid(actor->behavior))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("actor %u takes no messages from SQL", to.slot),
+				 errdetail("It is a supervisor.")));
+	behavior = behavior_acquire(actor->behavior);
+	PG_TRY();
+	{
+		behavior_check_send(behavior, hosted_actor_role(to), GetUserId());
+		if (behavior_handler(behavior, type) == NULL)
+			behavior_refuse_message(behavior, type);
+	}
+	PG_FINALLY();
+	{
+		behavior_release(behavior);
+	}
+	PG_END_TRY();
+
+	message = mail_create(PG_ARGISNULL(n) ? (Datum) 0 : PG_GETARG_DATUM(n), type, PG_ARGISNULL(n), flags);
+	if (!sql_actor_reserve(actor, to))
+	{
+		message_free(message);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the mailbox of actor %u is full", to.slot),
+				 errdetail("%u messages wait in it.", actor->limit),
+				 errhint("Raise mailbox_limit of its behavior, or dlog.mailbox_limit.")));
+	}
+	message->flags |= MESSAGE_RESERVED;
+	if (current_turn != NULL)
+		message->from = current_turn->self;
+	return message;
+}
+
+/* Call a function of two arguments, reference and message, on another node. */
+static char *
+run_elsewhere(FunctionCallInfo fcinfo, uint32 node, const char *format)
+{
+	Oid types[2] = {get_fn_expr_argtype(fcinfo->flinfo, 0), get_fn_expr_argtype(fcinfo->flinfo, 1)};
+	Datum values[2] = {PG_GETARG_DATUM(0), PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1)};
+	bool nulls[2] = {false, PG_ARGISNULL(1)};
+	RemoteRequest request = {
+		.kind = REMOTE_QUERY,
+		.sql = psprintf(format, format_type_be_qualified(types[1])),
+		.n_params = 2,
+		.param_types = types,
+		.param_values = values,
+		.param_nulls = nulls,
+		.writes = true,
+	};
+
+	types[0] = getBaseType(types[0]);
+	return remote_run_text(node, &request);
+}
+
+/*
+ * dlog.send(actor, message) -> void
+ */
+Datum
+dlog_send(PG_FUNCTION_ARGS)
+{
+	ActorRef *ref = actor_argument(fcinfo, 0);
+	ActorAddress to;
+
+	runtime_require();
+	if (!actor_address_of(ref, &to))
+		refuse_unknown_node(ref);
+	if (to.node != THIS_NODE)
+		(void) run_elsewhere(fcinfo, to.node, "SELECT dlog.send($1, $2::%s)::pg_catalog.text");
+	else if (!actor_of_ref(ref, &to))
+		refuse_gone(ref);
+	else
+		pending_add(to, message_argument(fcinfo, 1, to, 0));
+	PG_RETURN_VOID();
+}
+
+static Message *
+ask(FunctionCallInfo fcinfo, int timeout_argument)
+{
+	int64 timeout_ms = interval_argument(fcinfo, timeout_argument, "timeout");
+	ActorAddress to = local_argument(fcinfo, 0);
+
+	if (current_turn != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a handler cannot wait for an answer"),
+				 errhint("Send the question; the answer comes as a message.")));
+	if (!hosted_actor_exists(to))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the actor lives when the transaction that spawned it has committed"),
+				 errhint("Commit before you ask it.")));
+	return actor_ask(to, message_argument(fcinfo, 1, to, MAIL_ASK), timeout_ms);
+}
+
+/*
+ * dlog.ask(actor, message, as_type, timeout) -> as_type
+ */
+Datum
+dlog_ask(PG_FUNCTION_ARGS)
+{
+	Oid wanted = get_fn_expr_rettype(fcinfo->flinfo);
+	Message *answer = ask(fcinfo, 3);
+	Oid type = message_mail(answer)->type;
+	bool is_null;
+	Datum datum = mail_datum(answer, &is_null);
+
+	if (type != wanted)
+	{
+		message_free(answer);
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the actor answered with %s, not %s", format_type_be(type), format_type_be(wanted)),
+				 errhint("Ask for NULL::%s.", format_type_be(type))));
+	}
+	if (!is_null)
+		datum = datumCopy(datum, message_mail(answer)->is_by_value, message_mail(answer)->type_length);
+	message_free(answer);
+	if (is_null)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(datum);
+}
+
+/*
+ * dlog.ask(actor, message, timeout) -> text
+ */
+Datum
+dlog_ask_text(PG_FUNCTION_ARGS)
+{
+	Message *answer;
+	char *string;
+
+	/* A bare literal is a text. */
+	if (!PG_ARGISNULL(2) && get_fn_expr_argtype(fcinfo->flinfo, 2) == TEXTOID)
+	{
+		char *timeout = text_to_cstring(PG_GETARG_TEXT_PP(2));
+
+		fcinfo->args[2].value = DirectFunctionCall3(interval_in, CStringGetDatum(timeout),
+													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	}
+	answer = ask(fcinfo, 2);
+	string = mail_text(answer);
+
+	message_free(answer);
+	if (string == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(string));
+}
+
+/* -------------------------------------------------------------------- spawn */
+
+/* One argument of init, of the type that it takes. */
+static Datum
+convert(Datum value, bool is_null, Oid from, Oid to)
+{
+	Oid output;
+	bool is_varlena;
+	Oid input;
+	Oid parameter;
+
+	if (is_null || from == to || IsBinaryCoercible(from, to))
+		return value;
+	getTypeOutputInfo(from, &output, &is_varlena);
+	getTypeInputInfo(to, &input, &parameter);
+	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), parameter, -1);
+}
+
+static void
+refuse_args(const Behavior *behavior, int given)
+{
+	if (!OidIsValid(behavior->init))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("behavior \"%s\" has no init that could take arguments", NameStr(behavior->name))));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("wrong number of arguments for behavior \"%s\": %d", NameStr(behavior->name), given),
+			 errdetail("Its init is %s.", format_procedure(behavior->init)),
+			 errhint("Give them as a row: ROW(...).")));
+}
+
+static void
+args_of_row(ActorSpawn *spawn, const Behavior *behavior, HeapTupleHeader row)
+{
+	Oid *types = NULL;
+	int n = 0;
+
+	if (OidIsValid(behavior->init))
+		(void) get_func_signature(behavior->init, &types, &n);
+	if (row != NULL)
+	{
+		TupleDesc descriptor = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+		Datum *values = palloc(sizeof(Datum) * Max(descriptor->natts, 1));
+		bool *nulls = palloc(sizeof(bool) * Max(descriptor->natts, 1));
+
+		heap_deform_tuple(&tuple, descriptor, values, nulls);
+		spawn->args = palloc(sizeof(Datum) * Max(descriptor->natts, 1));
+		spawn->args_null = palloc(sizeof(bool) * Max(descriptor->natts, 1));
+		for (int i = 0; i < descriptor->natts; i++)
+		{
+			if (TupleDescAttr(descriptor, i)->attisdropped)
+				continue;
+			if (spawn->n_args < n)
+			{
+				spawn->args_null[spawn->n_args] = nulls[i];
+				spawn->args[spawn->n_args] = convert(values[i], nulls[i], TupleDescAttr(descriptor, i)->atttypid,
+													 types[spawn->n_args]);
+			}
+			spawn->n_args++;
+		}
+		ReleaseTupleDesc(descriptor);
+	}
+	if (spawn->n_args != n)
+		refuse_args(behavior, spawn->n_args);
+}
+
+static ActorRef
+spawn_here(const char *behavior_name, HeapTupleHeader args, const char *name, const char *supervisor)
+{
+	Behavior *behavior = behavior_acquire_by_name(behavior_name);
+	ActorSpawn spawn = {.behavior = behavior->id, .owner = GetUserId(), .name = name};
+
+	PG_TRY();
+	{
+		behavior_check_spawn(behavior, spawn.owner);
+		args_of_row(&spawn, behavior, args);
+	}
+	PG_FINALLY();
+	{
+		behavior_release(behavior);
+	}
+	PG_END_TRY();
+	if (supervisor != NULL)
+	{
+		if (actor_supervise_hook == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("there is no supervisor \"%s\"", supervisor)));
+		actor_supervise_hook(supervisor, &spawn);
+	}
+	return actor_ref_of(actor_spawn(&spawn));
+}
+
+static ActorRef
+spawn_elsewhere(FunctionCallInfo fcinfo, uint32 node)
+{
+	HeapTupleHeader row = PG_ARGISNULL(1) ? NULL : PG_GETARG_HEAPTUPLEHEADER(1);
+	TupleDesc descriptor = row == NULL ? NULL :
+										 lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+	int n = descriptor == NULL ? 0 : descriptor->natts;
+	Oid *types = palloc(sizeof(Oid) * (n + 3));
+	Datum *values = palloc0(sizeof(Datum) * (n + 3));
+	bool *nulls = palloc0(sizeof(bool) * (n + 3));
+	StringInfoData sql;
+	RemoteRequest request = {
+		.kind = REMOTE_QUERY,
+		.n_params = n + 3,
+		.param_types = types,
+		.param_values = values,
+		.param_nulls = nulls,
+		.writes = true,
+	};
+	ActorRefText parsed;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT dlog.spawn($%d, %s", n + 1, row == NULL ? "NULL" : "ROW(");
+	if (row != NULL)
+	{
+		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+
+		heap_deform_tuple(&tuple, descriptor, values, nulls);
+		for (int i = 0; i < n; i++)
+		{
+			types[i] = TupleDescAttr(descriptor, i)->atttypid;
+			appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+		}
+		appendStringInfoChar(&sql, ')');
+	}
+	appendStringInfo(&sql, ", $%d, $%d)::pg_catalog.text", n + 2, n + 3);
+	request.sql = sql.data;
+	for (int i = 0; i < 3; i++)
+	{
+		int argument = i == 0 ? 0 : i + 1;
+
+		types[n + i] = TEXTOID;
+		nulls[n + i] = PG_ARGISNULL(argument);
+		values[n + i] = nulls[n + i] ? (Datum) 0 : PG_GETARG_DATUM(argument);
+	}
+	if (!actor_ref_parse(remote_run_text(node, &request), &parsed) || parsed.is_name)
+		elog(ERROR, "node \"%s\" answered with something else than a reference", node_name(node));
+	return parsed.ref;
+}
+
+/*
+ * dlog.spawn(behavior, args, name, supervisor, node) -> actor_ref
+ */
+Datum
+dlog_spawn(PG_FUNCTION_ARGS)
+{
+	ActorRef ref;
+	uint32 node = THIS_NODE;
+
+	runtime_require();
+	require(fcinfo, 0, "behavior");
+	if (PG_NARGS() > 4 && !PG_ARGISNULL(4))
+		node = node_find(text_to_cstring(PG_GETARG_TEXT_PP(4)), false);
+	if (node == THIS_NODE)
+		ref = spawn_here(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+						 PG_ARGISNULL(1) ? NULL : PG_GETARG_HEAPTUPLEHEADER(1),
+						 PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
+						 PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	else
+		ref = spawn_elsewhere(fcinfo, node);
+	return actor_ref_datum(&ref);
+}
+
+/* -------------------------------------------------------------------- names */
+
+/* The actor of a name of this database and node; null if there is none. */
+static Datum
+find_here(FunctionCallInfo fcinfo, const char *name)
+{
+	ActorAddress address;
+	ActorRef ref;
+
+	if (!name_lookup(MyDatabaseId, name, &address))
+		PG_RETURN_NULL();
+	ref = actor_ref_of(address);
+	return actor_ref_datum(&ref);
+}
+
+static Datum
+find_elsewhere(FunctionCallInfo fcinfo, const ActorRefText *text)
+{
+	uint32 node = node_find(text->node, false);
+	Oid type = TEXTOID;
+	bool is_null = false;
+	Datum name = CStringGetTextDatum(text->name);
+	RemoteRequest request = {
+		.kind = REMOTE_QUERY,
+		.sql = "SELECT dlog.whereis($1)::pg_catalog.text",
+		.n_params = 1,
+		.param_types = &type,
+		.param_values = &name,
+		.param_nulls = &is_null,
+	};
+	ActorRefText parsed;
+	char *answer;
+
+	if (strcmp(text->database, node_database(node)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("database \"%s\" of node \"%s\" does not belong to this one", text->database, text->node),
+				 errhint("The one that does is \"%s\".", node_database(node))));
+	if (node == THIS_NODE)
+		return find_here(fcinfo, text->name);
+	answer = remote_run_text(node, &request);
+	if (answer == NULL || !actor_ref_parse(answer, &parsed) || parsed.is_name)
+		PG_RETURN_NULL();
+	return actor_ref_datum(&parsed.ref);
+}
+
+/*
+ * dlog.whereis(name) -> actor_ref
+ *		The actor of this name here, or of a text dlog://node/database/name.
+ */
+Datum
+dlog_whereis(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ActorRefText text;
+
+	runtime_require();
+	if (strncmp(name, "dlog://", 7) != 0)
+		return find_here(fcinfo, name);
+	if (!actor_ref_parse(name, &text))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid name of an actor: \"%s\"", name),
+				 errdetail("Expected dlog://node/database/name.")));
+	if (!text.is_name)
+		return actor_ref_datum(&text.ref);
+	return find_elsewhere(fcinfo, &text);
+}
+
+/*
+ * dlog.register(name, actor) -> void
+ */
+Datum
+dlog_register(PG_FUNCTION_ARGS)
+{
+	char *name;
+	ActorAddress address = controlled_argument(fcinfo, 1);
+	Message *message;
+	PendingAction *action;
+
+	require(fcinfo, 0, "name");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	message = message_create(LOCAL_NAME, offsetof(PendingAction, name) + strlen(name) + 1);
+	action = (PendingAction *) message->payload;
+	memset(action, 0, offsetof(PendingAction, name));
+	action->database = MyDatabaseId;
+	strcpy(action->name, name);
+	PG_TRY();
+	{
+		switch (name_register(MyDatabaseId, name, address))
+		{
+			case NAME_OK:
+				break;
+			case NAME_TAKEN:
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_OBJECT),
+						 errmsg("there is already an actor named \"%s\"", name)));
+				break;
+			case NAME_NO_ACTOR:
+				refuse_gone(actor_argument(fcinfo, 1));
+		}
+	}
+	PG_CATCH();
+	{
+		message_free(message);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pending_add(address, message);
+	PG_RETURN_VOID();
+}
+
+/*
+ * dlog.unregister(name) -> boolean
+ *		False: nobody has the name.  At once.
+ */
+Datum
+dlog_unregister(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ActorAddress address;
+
+	runtime_require();
+	if (!name_lookup(MyDatabaseId, name, &address))
+		PG_RETURN_BOOL(false);
+	if (!has_privs_of_role(GetUserId(), hosted_actor_role(address)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for actor \"%s\"", name),
+				 errdetail("It is another role's.")));
+	PG_RETURN_BOOL(name_unregister(MyDatabaseId, name));
+}
+
+/* ------------------------------------------------------------------ control */
+
+/*
+ * dlog.stop(actor, reason) -> void
+ */
+Datum
+dlog_stop_actor(PG_FUNCTION_ARGS)
+{
+	ActorAddress address = controlled_argument(fcinfo, 0);
+
+	require(fcinfo, 1, "reason");
+	actor_stop(address, EXIT_SHUTDOWN, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
+}
+
+Datum
+dlog_kill(PG_FUNCTION_ARGS)
+{
+	actor_stop(controlled_argument(fcinfo, 0), EXIT_KILLED, "killed");
+	PG_RETURN_VOID();
+}
+
+Datum
+dlog_suspend(PG_FUNCTION_ARGS)
+{
+	actor_suspend(controlled_argument(fcinfo, 0));
+	PG_RETURN_VOID();
+}
+
+Datum
+dlog_resume(PG_FUNCTION_ARGS)
+{
+	actor_resume(controlled_argument(fcinfo, 0));
+	PG_RETURN_VOID();
+}
+
+/* The committed state of an actor, and its type. */
+static Datum
+state_of(FunctionCallInfo fcinfo, Oid *type, bool *is_null)
+{
+	ActorAddress address = controlled_argument(fcinfo, 0);
+	Oid id = InvalidOid;
+	bool is_alive;
+	Datum state = sql_actor_read_state(address, is_null, &id, &is_alive);
+	Behavior *behavior;
+
+	*type = InvalidOid;
+	if (!OidIsValid(id))
+	{
+		*is_null = true;
+		return (Datum) 0;
+	}
+	behavior = behavior_acquire(id);
+	*type = behavior->state_type;
+	behavior_release(behavior);
+	return state;
+}
+
+/*
+ * dlog.state(actor) -> text
+ */
+Datum
+dlog_state_text(PG_FUNCTION_ARGS)
+{
+	Oid type;
+	bool is_null;
+	Datum state = state_of(fcinfo, &type, &is_null);
+	Oid output;
+	bool is_varlena;
+
+	if (is_null)
+		PG_RETURN_NULL();
+	getTypeOutputInfo(type, &output, &is_varlena);
+	PG_RETURN_TEXT_P(cstring_to_text(OidOutputFunctionCall(output, state)));
+}
+
+/*
+ * dlog.state(actor, as_type) -> as_type
+ */
+Datum
+dlog_state(PG_FUNCTION_ARGS)
+{
+	Oid wanted = get_fn_expr_rettype(fcinfo->flinfo);
+	Oid type;
+	bool is_null;
+	Datum state = state_of(fcinfo, &type, &is_null);
+
+	if (OidIsValid(type) && type != wanted)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the state of the actor is of type %s, not %s", format_type_be(type), format_type_be(wanted))));
+	if (is_null)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(state);
+}
+
+/* ----------------------------------------------------------- in a handler */
+
+static Datum
+reference(ActorAddress address)
+{
+	ActorRef ref = actor_ref_of(address);
+
+	return actor_ref_datum(&ref);
+}
+
+Datum
+dlog_self(PG_FUNCTION_ARGS)
+{
+	return reference(turn_require("dlog.self()")->self);
+}
+
+/*
+ * dlog.sender() -> actor_ref
+ *		Null: a session has sent it, or a timer.
+ */
+Datum
+dlog_sender(PG_FUNCTION_ARGS)
+{
+	(void) turn_require("dlog.sender()");
+	if (current_message == NULL || current_message->from.slot == 0 ||
+		(current_message->type == LOCAL_MAIL && (message_mail(current_message)->flags & MAIL_ASK)))
+		PG_RETURN_NULL();
+	return reference(current_message->from);
+}
+
+/*
+ * dlog.reply(message) -> void
+ *		To who asked, or to the actor that sent the message.
+ */
+Datum
+dlog_reply(PG_FUNCTION_ARGS)
+{
+	Turn *turn = turn_require("dlog.reply()");
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	ActorAddress to;
+	Message *message;
+
+	if (current_message == NULL || current_message->type != LOCAL_MAIL || current_message->from.slot == 0)
+		PG_RETURN_VOID();
+	to = current_message->from;
+	if ((message_mail(current_message)->flags & MAIL_ASK) == 0)
+	{
+		if (to.node == THIS_NODE && (hosted_actor_exists(to) || hosted_actor_is_starting(to)))
+			pending_add(to, message_argument(fcinfo, 0, to, 0));
+		PG_RETURN_VOID();
+	}
+	if (type == UNKNOWNOID)
+	{
+		/* a literal */
+		message = mail_create(PG_ARGISNULL(0) ? (Datum) 0 :
+												CStringGetTextDatum(DatumGetCString(PG_GETARG_DATUM(0))),
+							  TEXTOID, PG_ARGISNULL(0), 0);
+	}
+	else
+		message = mail_create(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), type, PG_ARGISNULL(0), 0);
+	message->from = turn->self;
+	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	pending_add(to, message);
+	PG_RETURN_VOID();
+}
+
+/*
+ * dlog.become(behavior) -> void
+ *		From the next message on, with the same state.
+ */
+Datum
+dlog_become(PG_FUNCTION_ARGS)
+{
+	Turn *turn = turn_require("dlog.become()");
+	Behavior *present = behavior_acquire(OidIsValid(turn->behavior) ? turn->behavior : turn->actor->behavior);
+	Behavior *next = NULL;
+
+	PG_TRY();
+	{
+		require(fcinfo, 0, "behavior");
+		next = behavior_acquire_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+		behavior_check_spawn(next, hosted_actor_role(turn->self));
+		if (next->state_type != present->state_type)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("an actor of behavior \"%s\" cannot become \"%s\"", NameStr(present->name),
+							NameStr(next->name)),
+					 errdetail("Their states are of types %s and %s.", format_type_be(present->state_type),
+							   format_type_be(next->state_type))));
+		turn->behavior = next->id;
+	}
+	PG_FINALLY();
+	{
+		behavior_release(present);
+		if (next != NULL)
+			behavior_release(next);
+	}
+	PG_END_TRY();
+	PG_RETURN_VOID();
+}
+
+/*
+ * dlog.stash() -> void
+ *		The message waits until dlog.unstash().
+ */
+Datum
+dlog_stash(PG_FUNCTION_ARGS)
+{
+	(void) turn_require("dlog.stash()");
+	if (current_message == NULL || current_message->type != LOCAL_MAIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there is no message to stash")));
+	message_mail(current_message)->flags |= MAIL_STASHED;
+	current_is_stashed = true;
+	PG_RETURN_VOID();
+}
+
+Datum
+dlog_unstash(PG_FUNCTION_ARGS)
+{
+	turn_require("dlog.unstash()")->unstashes = true;
+	PG_RETURN_VOID();
+}
+
+/*
+ * dlog.stop(reason) -> void
+ *		The actor exits when its handler has returned.
+ *
+ * A bare literal is a text too, so this may be a reference after all.
+ */
+Datum
+dlog_stop(PG_FUNCTION_ARGS)
+{
+	Turn *turn;
+	ActorRefText parsed;
+
+	require(fcinfo, 0, "reason");
+	if (actor_ref_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parsed) && !parsed.is_name)
+	{
+		fcinfo->args[0].value = actor_ref_datum(&parsed.ref);
+		actor_stop(controlled_argument(fcinfo, 0), EXIT_SHUTDOWN, REASON_SHUTDOWN);
+		PG_RETURN_VOID();
+	}
+	turn = turn_require("dlog.stop()");
+	turn->exits = true;
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(0), turn->exit_reason, sizeof(turn->exit_reason));
+	turn->exit_kind = strcmp(turn->exit_reason, REASON_NORMAL) == 0	  ? EXIT_NORMAL :
+					  strcmp(turn->exit_reason, REASON_SHUTDOWN) == 0 ? EXIT_SHUTDOWN :
+																		EXIT_ERROR;
+	PG_RETURN_VOID();
+}
+
+/* ------------------------------------------------------------------- timers */
+
+static Datum
+set_timer(FunctionCallInfo fcinfo, const char *name, bool repeats)
+{
+	static uint64 last_token = 0;
+	Turn *turn = turn_require(name);
+	int64 ms = interval_argument(fcinfo, 0, repeats ? "period" : "delay");
+	Message *pending = message_create(LOCAL_TIMER_START, offsetof(PendingAction, name));
+	PendingAction *action = (PendingAction *) pending->payload;
+	Message *message;
+
+	memset(action, 0, offsetof(PendingAction, name));
+	if (repeats && ms == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("period must be at least a millisecond")));
+	message = message_argument(fcinfo, 1, turn->self, MAIL_TIMER);
+	sql_actor_unreserve(turn->actor, turn->self);
+	message->flags &= ~MESSAGE_RESERVED;
+	message->from = (ActorAddress){0};
+	message_mail(message)->token = action->token = (uint64) process_slot() << 48 | ++last_token;
+	action->timer = repeats ? timer_send_every(turn->self, turn->self, message, ms) :
+							  timer_send_after(turn->self, turn->self, message, ms);
+	pending_add(turn->self, pending);
+	PG_RETURN_INT64((int64) action->timer);
+}
+
+/*
+ * dlog.send_after(delay, message) -> bigint
+ */
+Datum
+dlog_send_after(PG_FUNCTION_ARGS)
+{
+	return set_timer(fcinfo, "dlog.send_after()", false);
+}
+
+Datum
+dlog_send_every(PG_FUNCTION_ARGS)
+{
+	return set_timer(fcinfo, "dlog.send_every()", true);
+}
+
+/*
+ * dlog.cancel_timer(timer) -> void
+ */
+Datum
+dlog_cancel_timer(PG_FUNCTION_ARGS)
+{
+	Turn *turn = turn_require("dlog.cancel_timer()");
+	Message *pending = message_create(LOCAL_TIMER_CANCEL, offsetof(PendingAction, name));
+	PendingAction *action = (PendingAction *) pending->payload;
+
+	memset(action, 0, offsetof(PendingAction, name));
+	action->timer = (TimerId) PG_GETARG_INT64(0);
+	pending_add(turn->self, pending);
+	PG_RETURN_VOID();
+}
+
+/* ----------------------------------------------------------------- monitors */
+
+static void
+monitor(FunctionCallInfo fcinfo, const char *name, uint16 type)
+{
+	Turn *turn = turn_require(name);
+	ActorRef *ref = actor_argument(fcinfo, 0);
+	Message *pending;
+	PendingAction *action;
+	ActorAddress other;
+
+	if (!actor_address_of(ref, &other))
+		refuse_unknown_node(ref);
+	if (other.node != THIS_NODE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot monitor an actor of another node")));
+	pending = message_create(type, offsetof(PendingAction, name));
+	action = (PendingAction *) pending->payload;
+	memset(action, 0, offsetof(PendingAction, name));
+	action->other = other;
+	pending_add(turn->self, pending);
+}
+
+/*
+ * dlog.monitor(actor) -> void
+ *		A message of type dlog.down comes when it exits.
+ */
+Datum
+dlog_monitor(PG_FUNCTION_ARGS)
+{
+	monitor(fcinfo, "dlog.monitor()", LOCAL_MONITOR);
+	PG_RETURN_VOID();
+}
+
+Datum
+dlog_demonitor(PG_FUNCTION_ARGS)
+{
+	monitor(fcinfo, "dlog.demonitor()", LOCAL_DEMONITOR);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,253 @@
+/*
+ * pending.c
+ *		What leaves when this transaction commits.
+ *
+ * Sends, spawns and the like of a transaction wait in one list, in order.  A
+ * session's and a handler's are the same.  What belongs to a subtransaction
+ * is the end of the list from some place on, which a *mark* remembers; so a
+ * subtransaction that is rolled back cuts the list off there.
+ *
+ * Whatever may fail is done when an entry is added: a message has its memory
+ * and its room in the mailbox, an actor its slot, a name is taken.  A timer is
+ * set then, too; if that has to be undone when it has gone off already, what
+ * it sent is refused when it is looked at.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+
+#include "actor/actor_internal.h"
+
+typedef struct Mark
+{
+	int level;		 /* of the subtransaction */
+	Message *before; /* the last entry that is not its; NULL: none */
+} Mark;
+
+static Message *first;
+static Message *last;
+static Mark *marks;
+static int n_marks = 0;
+static int max_marks = 0;
+
+static void
+add_mark(int level)
+{
+	if (n_marks == max_marks)
+	{
+		int n = max_marks == 0 ? 16 : 2 * max_marks;
+		Mark *more = marks == NULL ?
+						 MemoryContextAlloc(TopMemoryContext, n * sizeof(Mark)) :
+						 repalloc(marks, n * sizeof(Mark));
+
+		marks = more;
+		max_marks = n;
+	}
+	marks[n_marks].level = level;
+	marks[n_marks++].before = last;
+}
+
+/*
+ * pending_add
+ *		Takes the message.
+ */
+void
+pending_add(ActorAddress to, Message *message)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (level > 1 && (n_marks == 0 || marks[n_marks - 1].level < level))
+		add_mark(level);
+	message->to = to;
+	message->next = NULL;
+	if (last != NULL)
+		last->next = message;
+	else
+		first = message;
+	last = message;
+}
+
+bool
+pending_any(void)
+{
+	return first != NULL;
+}
+
+/* It does not leave. */
+static void
+undo(Message *message)
+{
+	PendingAction *action = (PendingAction *) message->payload;
+	ActorAddress to = message->to;
+
+	switch (message->type)
+	{
+		case LOCAL_SPAWN:
+			sql_actor_unspawned(to);
+			break;
+		case LOCAL_TIMER_START:
+			if (!timer_cancel(action->timer))
+				sql_actor_revoke(to, action->token);
+			break;
+		case LOCAL_NAME:
+			(void) name_unregister(action->database, action->name);
+			break;
+		case LOCAL_MONITOR:
+		case LOCAL_DEMONITOR:
+		case LOCAL_TIMER_CANCEL:
+			break;
+		default:
+			if (message->flags & MESSAGE_RESERVED)
+				sql_actor_unreserve(sql_actor_at(to.slot), to);
+	}
+	message_free(message);
+}
+
+/*
+ * Newest first, so that an actor is gone after what was meant for it.
+ */
+static void
+undo_after(Message *before)
+{
+	Message *message = before == NULL ? first : before->next;
+	Message *newest = NULL;
+
+	while (message != NULL)
+	{
+		Message *next = message->next;
+
+		message->next = newest;
+		newest = message;
+		message = next;
+	}
+	last = before;
+	if (before == NULL)
+		first = NULL;
+	else
+		before->next = NULL;
+	while (newest != NULL)
+	{
+		Message *next = newest->next;
+
+		undo(newest);
+		newest = next;
+	}
+}
+
+/* It leaves.  Nothing here may fail. */
+static void
+perform(Message *message)
+{
+	PendingAction *action = (PendingAction *) message->payload;
+	ActorAddress to = message->to;
+	ActorAddress other;
+
+	switch (message->type)
+	{
+		case LOCAL_SPAWN:
+			message_free(message);
+			sql_actor_spawned(to);
+			break;
+		case LOCAL_TIMER_START:
+		case LOCAL_NAME:
+			message_free(message);
+			break;
+		case LOCAL_TIMER_CANCEL:
+			(void) timer_cancel(action->timer);
+			message_free(message);
+			break;
+		case LOCAL_MONITOR:
+
+			/* Its block is what the monitor will need. */
+			other = action->other;
+			message_free(message);
+			monitor_request(to, other);
+			break;
+		case LOCAL_DEMONITOR:
+			other = action->other;
+			message_free(message);
+			demonitor_request(to, other);
+			break;
+		default:
+			mail_deliver(to, message);
+	}
+}
+
+/*
+ * pending_commit, pending_abort
+ *		The transaction is over.
+ */
+void
+pending_commit(void)
+{
+	Message *message = first;
+
+	first = last = NULL;
+	n_marks = 0;
+	while (message != NULL)
+	{
+		Message *next = message->next;
+
+		message->next = NULL;
+		perform(message);
+		message = next;
+	}
+}
+
+void
+pending_abort(void)
+{
+	n_marks = 0;
+	undo_after(NULL);
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (n_marks == 0 || marks[n_marks - 1].level < level)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		undo_after(marks[--n_marks].before);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		/* Its entries are its parent's. */
+		if (level == 2 || (n_marks > 1 && marks[n_marks - 2].level == level - 1))
+			n_marks--;
+		else
+			marks[n_marks - 1].level = level - 1;
+	}
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			batch_at_commit();
+			pending_commit();
+			break;
+		case XACT_EVENT_ABORT:
+			pending_abort();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			if (first != NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot prepare a transaction that has sent messages to actors or spawned some"),
+						 errdetail("Those leave when the transaction commits, and are kept in this session until then.")));
+			break;
+		default:
+			break;
+	}
+}
+
+void
+pending_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}

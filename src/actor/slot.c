@@ -1,0 +1,1018 @@
+/*
+ * slot.c
+ *		A SQL or system actor: its mailbox, its control, its end.
+ *
+ * Anybody pushes onto two stacks, mail and control.  RunState says who is
+ * responsible: an IDLE actor is queued by who gives it something, one that is
+ * QUEUED or RUNNING will be looked at by its holder before that lets go.  A
+ * PARKED one (suspended, held, down) is queued for control alone.
+ *
+ * Everything else is done by the holder: it obeys control between messages,
+ * and only it ends an actor.
+ *
+ * Room in a mailbox is reserved when a message is sent, even where it leaves
+ * only at commit, so that what was accepted is not refused later.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/shmem.h"
+
+#include "actor/actor_internal.h"
+#include "base/errcodes.h"
+#include "base/guc.h"
+
+/* What control messages carry. */
+typedef struct RestartControl
+{
+	int64 delay_ms;
+	FailedMessage failed;
+} RestartControl;
+
+#define ROOM(incarnation) ((uint64) (incarnation) << 32)
+
+/* One for each slot of the runtime's table. */
+static SqlActor *table;
+
+SqlActor *
+sql_actor_at(uint32 slot)
+{
+	return &table[slot];
+}
+
+/* The living actor of this node with this address; NULL: there is none. */
+SqlActor *
+sql_actor_find(ActorAddress address)
+{
+	return hosted_actor_exists(address) ? &table[address.slot] : NULL;
+}
+
+const char *
+exit_kind_name(ExitKind kind)
+{
+	static const char *const names[] = {
+		[EXIT_NORMAL] = "normal",
+		[EXIT_SHUTDOWN] = "shutdown",
+		[EXIT_ERROR] = "error",
+		[EXIT_KILLED] = "killed",
+	};
+
+	return names[kind];
+}
+
+/* ------------------------------------------------------------ scheduling */
+
+/* False: the stack is closed, and the message still the caller's. */
+static bool
+stack_push(pg_atomic_uint64 *stack, Message *message)
+{
+	uint64 newest = pg_atomic_read_u64(stack);
+
+	do
+	{
+		if (newest == MAIL_CLOSED)
+			return false;
+		message->next = (Message *) newest;
+	} while (!pg_atomic_compare_exchange_u64(stack, &newest, (uint64) message));
+	return true;
+}
+
+/* All of it, oldest first. */
+static Message *
+stack_take(pg_atomic_uint64 *stack, uint64 leave)
+{
+	Message *newest = (Message *) pg_atomic_exchange_u64(stack, leave);
+	Message *oldest = NULL;
+
+	while (newest != NULL)
+	{
+		Message *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+	}
+	return oldest;
+}
+
+static bool
+try_queue(SqlActor *actor, uint32 slot, RunState from)
+{
+	uint32 expected = from;
+
+	if (pg_atomic_read_u32(&actor->run) != from ||
+		!pg_atomic_compare_exchange_u32(&actor->run, &expected, RUN_QUEUED))
+		return false;
+	pool_push(actor, slot);
+	return true;
+}
+
+/*
+ * sql_actor_reserve
+ *		Room for one more message; false when the mailbox is full.
+ */
+bool
+sql_actor_reserve(SqlActor *actor, ActorAddress address)
+{
+	uint64 room = pg_atomic_add_fetch_u64(&actor->room, 1);
+
+	if ((room & ~(uint64) PG_UINT32_MAX) == ROOM(address.incarnation) && (uint32) room <= actor->limit)
+		return true;
+
+	/* Full; or it has become another actor between two looks. */
+	pg_atomic_sub_fetch_u64(&actor->room, 1);
+	return false;
+}
+
+/* Give it back, if the actor is still that one. */
+void
+sql_actor_unreserve(SqlActor *actor, ActorAddress address)
+{
+	uint64 room = pg_atomic_sub_fetch_u64(&actor->room, 1);
+
+	if ((room & ~(uint64) PG_UINT32_MAX) != ROOM(address.incarnation))
+		pg_atomic_add_fetch_u64(&actor->room, 1);
+}
+
+/*
+ * Host's send: any process, the network process too.
+ */
+static SendResult
+host_send(ActorAddress to, Message *message)
+{
+	SqlActor *actor = &table[to.slot];
+	bool is_control = message->type > LOCAL_TIMER_CANCEL && message->type < LOCAL_END;
+
+	if (message->from.node != THIS_NODE && message_is_local(message))
+		return SEND_NO_ACTOR;
+	if (message->type == MESSAGE_UNDELIVERED)
+	{
+		/* Its letter is among the dead ones; it has nobody to tell. */
+		message_free(message);
+		return SEND_OK;
+	}
+	if (process_slot() == ARENA_NETWORK_OWNER)
+	{
+		ActorPool *pool = pool_at(actor->database);
+		uint64 newest = pg_atomic_read_u64(&pool->inbox);
+
+		arena_set_owner(message, ARENA_NO_OWNER);
+		do
+			message->next = (Message *) newest;
+		while (!pg_atomic_compare_exchange_u64(&pool->inbox, &newest, (uint64) message));
+		pool_wake(actor->database);
+		return SEND_OK;
+	}
+	if (is_control)
+	{
+		if (!stack_push(&actor->control, message))
+			return SEND_NO_ACTOR;
+		if (!try_queue(actor, to.slot, RUN_IDLE))
+			(void) try_queue(actor, to.slot, RUN_PARKED);
+		return SEND_OK;
+	}
+	if ((message->flags & (MESSAGE_CONTROL | MESSAGE_RESERVED)) == 0)
+	{
+		if (!sql_actor_reserve(actor, to))
+			return SEND_MAILBOX_FULL;
+		message->flags |= MESSAGE_RESERVED;
+	}
+	if (!stack_push(&actor->mail, message))
+		return SEND_NO_ACTOR;
+	(void) try_queue(actor, to.slot, RUN_IDLE);
+	return SEND_OK;
+}
+
+/*
+ * control_send
+ *		Any process.  Takes the message; false: the actor is not there.
+ */
+bool
+control_send(ActorAddress to, Message *message)
+{
+	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	return actor_send(to, message) == SEND_OK;
+}
+
+/* ------------------------------------------------------- the holder's mail */
+
+static void
+append(SqlActor *actor, Message *first)
+{
+	Message *last = first;
+	uint32 n = 1;
+
+	while (last->next != NULL)
+	{
+		last = last->next;
+		n++;
+	}
+	if (actor->first != NULL)
+		actor->last->next = first;
+	else
+		actor->first = first;
+	actor->last = last;
+	if ((uint32) pg_atomic_read_u64(&actor->room) > actor->body->high_water)
+		actor->body->high_water = (uint32) pg_atomic_read_u64(&actor->room);
+}
+
+void
+sql_actor_count_out(SqlActor *actor, Message *message)
+{
+	if (message->flags & MESSAGE_RESERVED)
+	{
+		pg_atomic_sub_fetch_u64(&actor->room, 1);
+		message->flags &= ~MESSAGE_RESERVED;
+	}
+}
+
+/*
+ * sql_actor_peek
+ *		The oldest message, which stays where it is; NULL: none.
+ *
+ * What was for an earlier actor of this slot is answered here.
+ */
+Message *
+sql_actor_peek(SqlActor *actor)
+{
+	for (;;)
+	{
+		Message *message = actor->first;
+
+		if (message == NULL)
+		{
+			if (pg_atomic_read_u64(&actor->mail) == 0)
+				return NULL;
+			message = stack_take(&actor->mail, 0);
+			if (message == NULL)
+				return NULL;
+			append(actor, message);
+		}
+		if (message->to.incarnation == actor->body->self.incarnation)
+			return message;
+		message = sql_actor_take_first(actor);
+		message->flags &= ~MESSAGE_RESERVED;
+		actor_send_undelivered(message, SEND_NO_ACTOR);
+	}
+}
+
+Message *
+sql_actor_take_first(SqlActor *actor)
+{
+	Message *message = actor->first;
+
+	actor->first = message->next;
+	if (actor->first == NULL)
+		actor->last = NULL;
+	message->next = NULL;
+	return message;
+}
+
+/* A list in order, in front of what waits. */
+void
+sql_actor_put_back(SqlActor *actor, Message *first, Message *last)
+{
+	if (first == NULL)
+		return;
+	last->next = actor->first;
+	actor->first = first;
+	if (actor->last == NULL)
+		actor->last = last;
+}
+
+/*
+ * sql_actor_release
+ *		The holder lets go of it.
+ */
+void
+sql_actor_release(SqlActor *actor)
+{
+	uint32 slot = actor->body->self.slot;
+	bool takes_mail = (actor->phase == PHASE_READY || actor->phase == PHASE_NEW) && !actor->is_suspended;
+	uint64 control;
+
+	actor->body->holder = 0;
+	pg_atomic_write_u32(&actor->run, takes_mail ? RUN_IDLE : RUN_PARKED);
+	pg_memory_barrier();
+	control = pg_atomic_read_u64(&actor->control);
+	if (control != 0 && control != MAIL_CLOSED)
+		(void) try_queue(actor, slot, takes_mail ? RUN_IDLE : RUN_PARKED);
+	else if (takes_mail && (actor->first != NULL || actor->phase == PHASE_NEW ||
+							pg_atomic_read_u64(&actor->mail) != 0))
+		(void) try_queue(actor, slot, RUN_IDLE);
+}
+
+/* The holder's: may and should it handle something now? */
+bool
+sql_actor_has_turn(SqlActor *actor)
+{
+	if (actor->is_suspended)
+		return false;
+	if (actor->phase == PHASE_NEW)
+		return true;
+	return actor->phase == PHASE_READY && sql_actor_peek(actor) != NULL;
+}
+
+/*
+ * sql_actor_is_killed
+ *		Has somebody told it to stop at once?  The holder's, also in a signal
+ *		handler while a handler of the actor runs.
+ */
+bool
+sql_actor_is_killed(SqlActor *actor)
+{
+	uint64 newest = pg_atomic_read_u64(&actor->control);
+
+	if (newest == MAIL_CLOSED)
+		return false;
+	for (Message *message = (Message *) newest; message != NULL; message = message->next)
+		if (message->type == LOCAL_STOP && ((StopControl *) message->payload)->kind == EXIT_KILLED)
+			return true;
+	return false;
+}
+
+/*
+ * sql_actor_set_state
+ *		Replace the committed state.  Readers notice by the version.
+ */
+void
+sql_actor_set_state(SqlActor *actor, Value *state)
+{
+	Value *old = actor->state;
+
+	*(volatile uint32 *) &actor->version += 1;
+	pg_write_barrier();
+	actor->state = state;
+	pg_write_barrier();
+	*(volatile uint32 *) &actor->version += 1;
+	if (old != NULL)
+	{
+		pg_write_barrier();
+		value_free(old);
+	}
+}
+
+/*
+ * sql_actor_read_state
+ *		A copy of an actor's committed state; any process.
+ *
+ * Its holder may replace it meanwhile.  What it was in is still memory of the
+ * arena, so reading it does no harm, and the version tells that it was in
+ * vain.
+ */
+Datum
+sql_actor_read_state(ActorAddress address, bool *is_null, Oid *behavior, bool *is_alive)
+{
+	SqlActor *actor = sql_actor_find(address);
+
+	*is_null = true;
+	*is_alive = actor != NULL;
+	while (actor != NULL)
+	{
+		uint32 version = *(volatile uint32 *) &actor->version;
+		Value *state;
+		Value head;
+		Value *copy;
+		Size done = 0;
+
+		pg_read_barrier();
+		*behavior = actor->behavior;
+		state = *(Value *volatile *) &actor->state;
+		CHECK_FOR_INTERRUPTS();
+		if (state != NULL)
+			memcpy(&head, state, offsetof(Value, data));
+		pg_read_barrier();
+		if ((version & 1) || *(volatile uint32 *) &actor->version != version)
+			continue;
+		if (!(*is_alive = sql_actor_find(address) != NULL) || state == NULL || head.is_null)
+			return (Datum) 0;
+		copy = MemoryContextAllocHuge(CurrentMemoryContext, offsetof(Value, data) + head.size + 1);
+		memcpy(copy, &head, offsetof(Value, data));
+		while (done < head.size)
+		{
+			Size n = Min(head.size - done, VALUE_BLOCK_DATA);
+
+			memcpy(copy->data + done, state->data, n);
+			done += n;
+			state = *(Value *volatile *) &state->next;
+			pg_read_barrier();
+			if (*(volatile uint32 *) &actor->version != version)
+				break;
+		}
+		if (done < head.size || *(volatile uint32 *) &actor->version != version ||
+			sql_actor_find(address) == NULL)
+		{
+			pfree(copy);
+			continue;
+		}
+		*is_null = false;
+		if (head.is_by_value)
+		{
+			Datum datum;
+
+			memcpy(&datum, copy->data, sizeof(Datum));
+			return datum;
+		}
+		return PointerGetDatum(copy->data);
+	}
+	return (Datum) 0;
+}
+
+/* ------------------------------------------------------------- beginning */
+
+static void refuse_all(Message *first, const char *reason);
+
+static void
+free_all(Message *message)
+{
+	while (message != NULL)
+	{
+		Message *next = message->next;
+
+		message_free(message);
+		message = next;
+	}
+}
+
+/*
+ * sql_actor_claim
+ *		A slot with nothing in it but an empty body.  It is RUNNING, so that
+ *		nobody puts it into a queue.
+ */
+SqlActor *
+sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *address)
+{
+	ActorBody *body = arena_alloc(sizeof(ActorBody));
+	SqlActor *actor;
+
+	memset(body, 0, sizeof(ActorBody));
+	PG_TRY();
+	{
+		*address = hosted_actor_claim(behavior, database, role);
+	}
+	PG_CATCH();
+	{
+		arena_free(body);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	body->self = *address;
+	body->database = database;
+	actor = &table[address->slot];
+	actor->first = actor->last = NULL;
+	actor->state = NULL;
+	actor->body = body;
+	actor->behavior = InvalidOid;
+	actor->is_suspended = false;
+	actor->phase = PHASE_NEW;
+	pg_atomic_write_u32(&actor->run, RUN_RUNNING);
+	pg_atomic_write_u64(&actor->room, ROOM(address->incarnation));
+	pg_atomic_write_u64(&actor->control, 0);
+	pg_atomic_write_u64(&actor->mail, 0);
+	return actor;
+}
+
+/*
+ * sql_actor_spawned
+ *		An actor that was claimed lives from now on.
+ */
+void
+sql_actor_spawned(ActorAddress address)
+{
+	SqlActor *actor;
+	ActorBody *body;
+
+	hosted_actor_is_alive(address);
+	actor = sql_actor_find(address);
+	body = actor->body;
+	if (actor->phase == PHASE_HELD)
+	{
+		pg_atomic_write_u32(&actor->run, RUN_PARKED);
+		pg_memory_barrier();
+		if (body->supervisor.slot != 0)
+		{
+			Message *message = message_try_create(LOCAL_CHILD_SPAWNED, sizeof(uint64));
+
+			if (message != NULL)
+			{
+				memcpy(message->payload, &body->child, sizeof(uint64));
+				message->from = address;
+				if (control_send(body->supervisor, message))
+					return;
+			}
+			/* Nobody will ever start it. */
+			actor_release(address, FAILED_MESSAGE_DEAD_LETTER);
+		}
+		return;
+	}
+	pg_atomic_write_u32(&actor->run, RUN_QUEUED);
+	pool_push(actor, address.slot);
+}
+
+static void
+free_body(SqlActor *actor)
+{
+	ActorBody *body = actor->body;
+
+	value_free(actor->state);
+	actor->state = NULL;
+	value_free(body->args);
+	while (body->revoked != NULL)
+	{
+		Revoked *next = body->revoked->next;
+
+		arena_free(body->revoked);
+		body->revoked = next;
+	}
+	while (body->timers != NULL)
+	{
+		SystemTimer *next = body->timers->next;
+
+		arena_free(body->timers);
+		body->timers = next;
+	}
+	if (body->system_state != NULL)
+		arena_free(body->system_state);
+	actor->body = NULL;
+	arena_free(body);
+}
+
+/*
+ * sql_actor_unspawned
+ *		It never lives: the transaction that spawned it is rolled back.
+ */
+void
+sql_actor_unspawned(ActorAddress address)
+{
+	SqlActor *actor = &table[address.slot];
+
+	/* Somebody may have meant an earlier actor of this slot. */
+	refuse_all(stack_take(&actor->mail, MAIL_CLOSED), "no such actor");
+	free_all(stack_take(&actor->control, MAIL_CLOSED));
+	free_body(actor);
+	hosted_actor_abandon(address);
+}
+
+/*
+ * sql_actor_revoke
+ *		What a timer of this actor has sent, or is about to, shall not count.
+ *		The holder's.
+ */
+void
+sql_actor_revoke(ActorAddress address, uint64 token)
+{
+	SqlActor *actor = sql_actor_find(address);
+	Revoked *revoked = actor == NULL ? NULL : arena_try_alloc(sizeof(Revoked));
+
+	/* Out of memory the message comes once too often. */
+	if (revoked == NULL)
+		return;
+	revoked->token = token;
+	revoked->next = actor->body->revoked;
+	actor->body->revoked = revoked;
+}
+
+/* Whether this is such a one; it is forgotten then. */
+bool
+sql_actor_is_revoked(SqlActor *actor, uint64 token)
+{
+	for (Revoked **link = &actor->body->revoked; *link != NULL; link = &(*link)->next)
+	{
+		Revoked *revoked = *link;
+
+		if (revoked->token != token)
+			continue;
+		*link = revoked->next;
+		arena_free(revoked);
+		return true;
+	}
+	return false;
+}
+
+/* ---------------------------------------------------------------- the end */
+
+/*
+ * sql_actor_fail_message
+ *		A message that failed its handler is given up.  Takes it.
+ */
+void
+sql_actor_fail_message(Message *message, FailedMessage what, const char *reason)
+{
+	if (message->type == LOCAL_MAIL && (message_mail(message)->flags & MAIL_ASK))
+	{
+		answer_failure(message->from, message->to, ERRCODE_DLOG_ACTOR_EXITED, reason);
+		message->flags |= MESSAGE_EPHEMERAL;
+		message->from.slot = 0;
+	}
+	if (what == FAILED_MESSAGE_DEAD_LETTER)
+	{
+		message->from.slot = 0; /* its sender did all right */
+		actor_send_undelivered(message, SEND_NO_ACTOR);
+	}
+	else
+		message_free(message);
+}
+
+static void
+refuse_all(Message *first, const char *reason)
+{
+	while (first != NULL)
+	{
+		Message *next = first->next;
+
+		first->next = NULL;
+		if (first->type == LOCAL_MAIL && (message_mail(first)->flags & MAIL_ASK))
+		{
+			answer_failure(first->from, first->to, ERRCODE_DLOG_ACTOR_EXITED, reason);
+			message_free(first);
+		}
+		else
+			actor_send_undelivered(first, SEND_NO_ACTOR);
+		first = next;
+	}
+}
+
+/*
+ * sql_actor_bury
+ *		It is gone for good.  The holder's; the actor is nobody's afterwards.
+ */
+void
+sql_actor_bury(SqlActor *actor, const char *reason)
+{
+	ActorBody *body = actor->body;
+	ActorAddress self = body->self;
+	Message *mail;
+	Message *control;
+
+	if (body->system != NULL && body->system_state != NULL && body->system->stop != NULL)
+		body->system->stop(body->system_state, self);
+
+	pg_atomic_write_u64(&actor->room, ROOM(self.incarnation));
+	mail = stack_take(&actor->mail, MAIL_CLOSED);
+	control = stack_take(&actor->control, MAIL_CLOSED);
+	if (mail != NULL)
+		append(actor, mail);
+	if (body->failed != NULL)
+		sql_actor_fail_message(body->failed, FAILED_MESSAGE_DEAD_LETTER, reason);
+	refuse_all(body->stash_first, reason);
+	refuse_all(actor->first, reason);
+	free_all(control);
+
+	/* Children that nobody looks after any more. */
+	if (body->system != NULL)
+		for (uint32 i = 1; i < hosted_actor_slots(); i++)
+		{
+			ActorAddress address;
+			ActorBody *other;
+
+			if (!hosted_actor_in_slot(i, &address))
+				continue;
+			other = *(ActorBody *volatile *) &table[i].body;
+			if (other != NULL && actor_address_equal(other->supervisor, self))
+			{
+				actor_stop(address, EXIT_KILLED, "its supervisor is gone");
+				actor_release(address, FAILED_MESSAGE_DEAD_LETTER);
+			}
+		}
+	actor->first = actor->last = NULL;
+	free_body(actor);
+	hosted_actor_exit(self, reason);
+}
+
+/*
+ * sql_actor_down
+ *		It exits; the holder's.  Its supervisor decides what becomes of it; if
+ *		it has none it is gone, and the result true.
+ */
+bool
+sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reason)
+{
+	ActorBody *body = actor->body;
+	Message *message;
+	ChildExited *exited;
+
+	sql_actor_set_state(actor, NULL);
+	if (body->supervisor.slot != 0)
+	{
+		Size size = offsetof(ChildExited, reason) + strlen(reason) + 1;
+
+		message = message_try_create(LOCAL_CHILD_EXITED, size);
+		if (message == NULL)
+			message = message_try_create(LOCAL_CHILD_EXITED, size = offsetof(ChildExited, reason) + 1);
+		if (message != NULL)
+		{
+			exited = (ChildExited *) message->payload;
+			exited->child = body->child;
+			exited->kind = kind;
+			exited->sqlerrcode = sqlerrcode;
+			exited->attempts = body->failed != NULL && body->failed->type == LOCAL_MAIL ?
+								   message_mail(body->failed)->attempts :
+								   0;
+			strlcpy(exited->reason, reason, size - offsetof(ChildExited, reason));
+			message->from = body->self;
+			actor->phase = PHASE_DOWN;
+			if (control_send(body->supervisor, message))
+				return false;
+		}
+	}
+	sql_actor_bury(actor, reason);
+	return true;
+}
+
+/* -------------------------------------------------------------- obeying */
+
+/* Back to the beginning; init will run. */
+static void
+begin_anew(SqlActor *actor, FailedMessage failed)
+{
+	ActorBody *body = actor->body;
+
+	sql_actor_set_state(actor, NULL);
+	actor->behavior = body->first_behavior;
+	sql_actor_put_back(actor, body->stash_first, body->stash_last);
+	body->stash_first = body->stash_last = NULL;
+	if (body->failed != NULL)
+	{
+		Message *message = body->failed;
+
+		body->failed = NULL;
+		if (failed == FAILED_MESSAGE_RETRY)
+			sql_actor_put_back(actor, message, message);
+		else
+		{
+			sql_actor_count_out(actor, message);
+			sql_actor_fail_message(message, failed, "the handler failed");
+		}
+	}
+	actor->is_suspended = false;
+	actor->phase = PHASE_NEW;
+	if (body->system != NULL)
+	{
+		if (body->system->stop != NULL)
+			body->system->stop(body->system_state, body->self);
+		memset(body->system_state, 0, body->system->state_size);
+		if (body->args != NULL)
+			memcpy(body->system_state, value_bytes(body->args), body->args->size);
+	}
+}
+
+static void
+restart(SqlActor *actor, Message *message)
+{
+	RestartControl *control = (RestartControl *) message->payload;
+	ActorBody *body = actor->body;
+
+	if (control->delay_ms > 0)
+	{
+		RestartControl *later;
+		Message *timer = message_try_create(LOCAL_RESTART, sizeof(RestartControl));
+
+		/* Without memory for a timer it is at once. */
+		if (timer != NULL)
+		{
+			later = (RestartControl *) timer->payload;
+			later->delay_ms = 0;
+			later->failed = control->failed;
+			timer->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+			body->restarts_later = true;
+			if (actor->phase != PHASE_HELD)
+				actor->phase = PHASE_DOWN;
+			(void) timer_send_after(body->self, body->self, timer, control->delay_ms);
+			return;
+		}
+	}
+	body->restarts_later = false;
+	begin_anew(actor, control->failed);
+}
+
+/* True: it is gone. */
+static bool
+release(SqlActor *actor, Message *message)
+{
+	ActorBody *body = actor->body;
+	RestartControl *control = (RestartControl *) message->payload;
+
+	if (actor->phase != PHASE_DOWN && actor->phase != PHASE_HELD)
+		return false;
+	if (body->failed != NULL)
+	{
+		Message *failed = body->failed;
+
+		body->failed = NULL;
+		sql_actor_fail_message(failed, control->failed, "the handler failed");
+	}
+	sql_actor_bury(actor, "shutdown");
+	return true;
+}
+
+/*
+ * sql_actor_obey_one
+ *		Do what a control message says.  True: the actor is gone.
+ */
+bool
+sql_actor_obey_one(SqlActor *actor, Message *message)
+{
+	StopControl *stop = (StopControl *) message->payload;
+
+	switch (message->type)
+	{
+		case LOCAL_STOP:
+			/* A restart that waits is not wanted any more. */
+			actor->body->restarts_later = false;
+			if (actor->phase == PHASE_NEW || actor->phase == PHASE_READY)
+				return sql_actor_down(actor, stop->kind, 0, stop->reason);
+			break;
+		case LOCAL_SUSPEND:
+			actor->is_suspended = true;
+			break;
+		case LOCAL_RESUME:
+			actor->is_suspended = false;
+			break;
+		case LOCAL_RESTART:
+			if (message->from.slot != 0 || actor->body->restarts_later)
+				restart(actor, message);
+			break;
+		case LOCAL_RELEASE:
+			return release(actor, message);
+		default:
+			break;
+	}
+	return false;
+}
+
+/*
+ * sql_actor_obey
+ *		Do what control says, oldest first; the holder's, between messages and
+ *		outside of anything that may yet be rolled back.
+ *
+ * For SQL actors.  False: the actor is gone.
+ */
+bool
+sql_actor_obey(SqlActor *actor)
+{
+	uint32 incarnation = actor->body->self.incarnation;
+	bool is_gone = false;
+	Message *message;
+
+	if (pg_atomic_read_u64(&actor->control) == 0)
+		return true;
+	message = stack_take(&actor->control, 0);
+	while (message != NULL)
+	{
+		Message *next = message->next;
+
+		if (!is_gone && message->to.incarnation == incarnation)
+			is_gone = sql_actor_obey_one(actor, message);
+		message_free(message);
+		message = next;
+	}
+	return !is_gone;
+}
+
+/* All control that waits, for who obeys it in another way. */
+Message *
+sql_actor_take_control(SqlActor *actor)
+{
+	if (pg_atomic_read_u64(&actor->control) == 0)
+		return NULL;
+	return stack_take(&actor->control, 0);
+}
+
+/* ------------------------------------------------- the door's control */
+
+/*
+ * actor_stop
+ *		Have it exit, ahead of the messages that wait.  Any process.
+ */
+void
+actor_stop(ActorAddress actor, ExitKind kind, const char *reason)
+{
+	Size size = strlen(reason) + 1;
+	Message *message = message_create(LOCAL_STOP, offsetof(StopControl, reason) + size);
+	StopControl *stop = (StopControl *) message->payload;
+	SqlActor *target;
+	ActorBody *body;
+	uint16 holder;
+
+	stop->kind = kind;
+	memcpy(stop->reason, reason, size);
+	if (!control_send(actor, message) || kind != EXIT_KILLED)
+		return;
+
+	/* What its handler does is of no use any more. */
+	target = sql_actor_find(actor);
+	body = target == NULL ? NULL : *(ActorBody *volatile *) &target->body;
+	holder = body == NULL ? 0 : *(volatile uint16 *) &body->holder;
+	if (holder > ARENA_NETWORK_OWNER && holder < arena_owner_count())
+		process_interrupt(holder - ARENA_NETWORK_OWNER - 1);
+}
+
+void
+actor_suspend(ActorAddress actor)
+{
+	(void) control_send(actor, message_create(LOCAL_SUSPEND, 0));
+}
+
+void
+actor_resume(ActorAddress actor)
+{
+	(void) control_send(actor, message_create(LOCAL_RESUME, 0));
+}
+
+void
+actor_restart(ActorAddress actor, int64 delay_ms, FailedMessage failed)
+{
+	Message *message = message_create(LOCAL_RESTART, sizeof(RestartControl));
+	RestartControl *control = (RestartControl *) message->payload;
+
+	control->delay_ms = delay_ms;
+	control->failed = failed;
+	message->from = actor;
+	(void) control_send(actor, message);
+}
+
+void
+actor_release(ActorAddress actor, FailedMessage failed)
+{
+	Message *message = message_create(LOCAL_RELEASE, sizeof(RestartControl));
+	RestartControl *control = (RestartControl *) message->payload;
+
+	control->delay_ms = 0;
+	control->failed = failed;
+	(void) control_send(actor, message);
+}
+
+/* --------------------------------------------------------------- the host */
+
+static void
+host_view(uint32 slot, HostedView *view)
+{
+	SqlActor *actor = &table[slot];
+	const ActorBody *body = *(ActorBody *volatile *) &actor->body;
+
+	memset(view, 0, sizeof(HostedView));
+	view->depth = (uint32) pg_atomic_read_u64(&actor->room);
+	if (body != NULL)
+	{
+		view->high_water = Max(body->high_water, view->depth);
+		view->received = body->received;
+		view->holder = body->holder;
+	}
+}
+
+/*
+ * The database is gone, and its schedulers: its actors go, too.  In the
+ * launcher.
+ */
+static void
+host_database_is_gone(int database)
+{
+	for (uint32 i = 1; i < hosted_actor_slots(); i++)
+	{
+		ActorAddress address;
+		SqlActor *actor = &table[i];
+
+		if (hosted_actor_in_slot(i, &address) && actor->database == database)
+		{
+			pg_atomic_write_u32(&actor->run, RUN_RUNNING);
+			actor->body->system = NULL;
+			sql_actor_bury(actor, "its database is gone");
+		}
+	}
+	pool_clear(database);
+}
+
+const ActorHost sql_actor_host = {
+	.send = host_send,
+	.view = host_view,
+	.has_work = pool_has_work,
+	.run = batch_run,
+	.leave = batch_leave,
+	.database_is_gone = host_database_is_gone,
+};
+
+/* --------------------------------------------------------- shared memory */
+
+Size
+slot_shmem_size(void)
+{
+	return mul_size((Size) dlog_max_actors + 1, sizeof(SqlActor));
+}
+
+void
+slot_shmem_init(void)
+{
+	bool found;
+
+	table = ShmemInitStruct("dlog SQL actors", slot_shmem_size(), &found);
+	if (found)
+		return;
+	for (uint32 i = 0; i <= (uint32) dlog_max_actors; i++)
+	{
+		memset(&table[i], 0, sizeof(SqlActor));
+		pg_atomic_init_u64(&table[i].mail, MAIL_CLOSED);
+		pg_atomic_init_u64(&table[i].control, MAIL_CLOSED);
+		pg_atomic_init_u64(&table[i].room, 0);
+		pg_atomic_init_u32(&table[i].run, RUN_IDLE);
+	}
+}

@@ -1,0 +1,213 @@
+/*
+ * spawn.c
+ *		How an actor comes to life, and what refers to it.
+ *
+ * Arguments of init are kept with the actor, for a restart runs init again.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "actor/actor_internal.h"
+#include "base/guc.h"
+#include "transport/transport.h"
+
+void (*actor_supervise_hook)(const char *supervisor, ActorSpawn *spawn);
+
+/* --------------------------------------------------------------- arguments */
+
+/* Before the bytes of each argument; those are aligned. */
+typedef struct ArgHeader
+{
+	uint32 size;
+	int16 type_length;
+	bool is_by_value;
+	bool is_null;
+} ArgHeader;
+
+static Value *
+args_create(const ActorSpawn *spawn, Oid init)
+{
+	Oid *types;
+	int n_types;
+	StringInfoData bytes;
+
+	if (spawn->n_args == 0)
+		return NULL;
+	(void) get_func_signature(init, &types, &n_types);
+	initStringInfo(&bytes);
+	for (int i = 0; i < spawn->n_args; i++)
+	{
+		ArgHeader header = {0};
+		Size size;
+		Datum flat = value_flatten(spawn->args[i], types[i], spawn->args_null[i], &size,
+								   &header.type_length, &header.is_by_value);
+
+		header.size = size;
+		header.is_null = spawn->args_null[i];
+		appendBinaryStringInfo(&bytes, (char *) &header, sizeof(header));
+		if (size > 0)
+			appendBinaryStringInfo(&bytes, header.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
+		while (bytes.len != MAXALIGN(bytes.len))
+			appendStringInfoChar(&bytes, '\0');
+	}
+	return value_of_bytes(bytes.data, bytes.len);
+}
+
+/*
+ * args_read
+ *		The arguments as datums; good for as long as the value, or the current
+ *		memory context if that is shorter.
+ */
+Datum *
+args_read(const Value *value, int n_args, bool **nulls)
+{
+	Datum *args = palloc(sizeof(Datum) * Max(n_args, 1));
+	const char *at = n_args == 0 ? NULL : value_bytes(value);
+
+	*nulls = palloc(sizeof(bool) * Max(n_args, 1));
+	for (int i = 0; i < n_args; i++)
+	{
+		const ArgHeader *header = (const ArgHeader *) at;
+
+		at += sizeof(ArgHeader);
+		(*nulls)[i] = header->is_null;
+		args[i] = PointerGetDatum(at);
+		if (header->is_by_value && !header->is_null)
+			memcpy(&args[i], at, sizeof(Datum));
+		at += MAXALIGN(header->size);
+	}
+	return args;
+}
+
+/* ------------------------------------------------------------------- spawn */
+
+static void
+fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, const SystemBehavior *system)
+{
+	ActorBody *body = actor->body;
+
+	actor->database = runtime_database(body->database);
+	actor->limit = behavior != NULL && behavior->mailbox_limit > 0 ? behavior->mailbox_limit : dlog_mailbox_limit;
+	actor->phase = spawn->is_held ? PHASE_HELD : PHASE_NEW;
+	body->supervisor = spawn->supervisor;
+	body->child = spawn->child;
+	body->system = system;
+	if (system != NULL)
+	{
+		body->system_state = arena_alloc(system->state_size);
+		memset(body->system_state, 0, system->state_size);
+		if (spawn->system_state != NULL)
+		{
+			memcpy(body->system_state, spawn->system_state, spawn->system_state_size);
+			body->args = value_of_bytes(spawn->system_state, spawn->system_state_size);
+		}
+		return;
+	}
+	actor->behavior = body->first_behavior = spawn->behavior;
+	body->args = args_create(spawn, behavior->init);
+	body->n_args = spawn->n_args;
+}
+
+static void
+take_name(const char *name, ActorAddress address)
+{
+	if (name_register(MyDatabaseId, name, address) == NAME_TAKEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("there is already an actor named \"%s\"", name)));
+}
+
+/*
+ * actor_spawn
+ *		The address is good at once.  In a transaction the actor lives when
+ *		that commits.
+ */
+ActorAddress
+actor_spawn(const ActorSpawn *spawn)
+{
+	const SystemBehavior *system = spawn->system_behavior ? system_behavior_find(spawn->system_behavior) : NULL;
+	Behavior *behavior = system == NULL ? behavior_acquire(spawn->behavior) : NULL;
+	bool is_transaction = IsTransactionState();
+	Message *pending = NULL;
+	ActorAddress address = {0};
+	SqlActor *volatile actor = NULL;
+
+	runtime_require();
+	if (runtime_database(MyDatabaseId) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no schedulers run in this database yet"),
+				 errhint("They start when the transaction that creates extension \"dlog\" commits.")));
+	PG_TRY();
+	{
+		if (is_transaction)
+			pending = message_create(LOCAL_SPAWN, 0);
+		actor = sql_actor_claim(system ? system->name : NameStr(behavior->name), MyDatabaseId, spawn->owner,
+								&address);
+		fill_in(actor, spawn, behavior, system);
+		if (spawn->name != NULL)
+			take_name(spawn->name, address);
+	}
+	PG_CATCH();
+	{
+		if (actor != NULL)
+			sql_actor_unspawned(address);
+		if (pending != NULL)
+			message_free(pending);
+		if (behavior != NULL)
+			behavior_release(behavior);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (behavior != NULL)
+		behavior_release(behavior);
+	if (is_transaction)
+		pending_add(address, pending);
+	else
+		sql_actor_spawned(address);
+	return address;
+}
+
+/* -------------------------------------------------------------- references */
+
+ActorRef
+actor_ref_of(ActorAddress address)
+{
+	ActorRef ref;
+
+	ref.node_id = (int64) node_id_of(address.node);
+	ref.incarnation = (uint64) sql_actor_server_start() << 32 | address.incarnation;
+	ref.slot = address.slot;
+	ref.database = MyDatabaseId;
+	return ref;
+}
+
+bool
+actor_address_of(const ActorRef *ref, ActorAddress *address)
+{
+	address->node = node_of_id((uint64) ref->node_id);
+	address->slot = ref->slot;
+	address->incarnation = (uint32) ref->incarnation;
+	return address->node != NODE_NOT_FOUND;
+}
+
+/*
+ * actor_of_ref
+ *		The actor of this node and database that a reference means.  False: it
+ *		is of this node and gone.
+ */
+bool
+actor_of_ref(const ActorRef *ref, ActorAddress *address)
+{
+	if (!actor_address_of(ref, address) || address->node != THIS_NODE)
+		return false;
+	return ref->database == MyDatabaseId &&
+		   (uint32) (ref->incarnation >> 32) == sql_actor_server_start() &&
+		   (hosted_actor_exists(*address) || hosted_actor_is_starting(*address));
+}
