@@ -55,7 +55,7 @@
  * the end its scheduler is terminated, which is the end of its actor.
  */
 #define CANCEL_TICKS 50
-#define PATIENCE_TICKS 500
+#define PATIENCE_TICKS 200
 /* Schedulers look at other things this often. */
 #define RUN_US 50000
 /* So often is a message tried again that lost against another transaction. */
