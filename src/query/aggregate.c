@@ -424,6 +424,19 @@ add_whole_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	add_path(grouped_rel, &path->custom.path);
 }
 
+static bool
+groups_by_expression(PlannerInfo *root)
+{
+	ListCell *lc;
+
+	foreach(lc, root->parse->groupClause)
+		if (!IsA(get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc),
+										  root->parse->targetList),
+				 Var))
+			return true;
+	return false;
+}
+
 /* The nodes' groups are combined here. */
 static void
 add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
@@ -455,6 +468,14 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 				   list_length(base->nodes);
 	fanout_path_cost(root, path, groups_there,
 					 work_per_row(root, AGGSPLIT_INITIAL_SERIAL));
+
+	/*
+	 * How many hours there are among the values of a timestamp is not known:
+	 * without statistics of the expression the planner takes it for as many
+	 * as there are values, and would pull them all.
+	 */
+	if (groups_by_expression(root))
+		grouped_rel->pathlist = NIL;
 	add_path(grouped_rel,
 			 aggregate_path(root, grouped_rel, &path->custom.path,
 							grouped_rel->reltarget, AGGSPLIT_FINAL_DESERIAL,
