@@ -313,7 +313,7 @@ database_dispatch(uint32 name_hash, Message *message)
 			message->next = (Message *) newest;
 		} while (!pg_atomic_compare_exchange_u64(&slot->arrived, &newest, (uint64) message));
 		if (!database_wake_idle(i))
-			launcher_wake();
+			launcher_call();
 		return SEND_OK;
 	}
 	return SEND_NO_ACTOR;

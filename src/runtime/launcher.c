@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include <signal.h>
 
 #include "access/heapam.h"
@@ -65,6 +67,7 @@ static List *to_probe = NIL; /* of KnownDatabase */
 static List *without = NIL;	 /* oids of databases without the extension */
 static bool complained = false;
 static long wait_ms; /* until something is to be tried again, or -1 */
+static int n_processors;
 
 extern DLOG_EXPORT void dlog_launcher_main(Datum argument);
 
@@ -294,8 +297,24 @@ serve_database(int database)
 	}
 	else if (state == DATABASE_ACTIVE)
 	{
-		wanted = Max(Min(dlog_min_schedulers, dlog_max_schedulers), (int) database_waiting(database)) - count.free;
-		wanted = Min(wanted, dlog_max_schedulers - count.all);
+		int waiting = (int) database_waiting(database);
+		int most = dlog_max_schedulers - count.all;
+
+		wanted = Max(Min(dlog_min_schedulers, dlog_max_schedulers), waiting) - count.free;
+
+		/*
+		 * Those at short work are free in a moment, or they turn out to be
+		 * stuck.  More of them at it than there are processors would only
+		 * take turns.
+		 */
+		if (wanted > 0 && count.moving > 0)
+		{
+			most = Min(most, n_processors - count.moving);
+			wanted -= count.moving;
+			pg_atomic_write_u32(&scheduler_pool->called, 1);
+			try_again_in(SHORT_WORK_MS);
+		}
+		wanted = Min(wanted, most);
 	}
 	if (wanted > 0 && since_failure < RETRY_MS)
 	{
@@ -313,6 +332,7 @@ static void
 launcher_exit(int code, Datum argument)
 {
 	pg_atomic_write_u32(&scheduler_pool->launcher, PROCESS_NONE);
+	pg_atomic_write_u32(&scheduler_pool->called, 0);
 	timers_leave();
 }
 
@@ -343,6 +363,7 @@ dlog_launcher_main(Datum argument)
 	forget_starting();
 	(void) timers_keep(true);
 	pg_atomic_write_u32(&scheduler_pool->rescan, 1);
+	n_processors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
 
 	for (;;)
 	{
@@ -350,6 +371,8 @@ dlog_launcher_main(Datum argument)
 		int i;
 
 		wait_ms = -1;
+		pg_atomic_write_u32(&scheduler_pool->called, 0);
+		pg_memory_barrier();
 		reap_schedulers();
 		if (pg_atomic_exchange_u32(&scheduler_pool->rescan, 0) != 0)
 			scan_databases();

@@ -351,6 +351,7 @@ typedef struct SchedulerPool
 	LWLock lock;
 	pg_atomic_uint32 launcher; /* its process slot, or none */
 	pg_atomic_uint32 rescan;   /* databases may have come */
+	pg_atomic_uint32 called;   /* it has been woken to look at the pools, or will look soon */
 	int n_slots;			   /* never changes after start */
 	SchedulerSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } SchedulerPool;
@@ -361,10 +362,18 @@ extern SchedulerPool *scheduler_pool;
 typedef struct SchedulerCount
 {
 	int all;
-	int free; /* not busy, or still starting */
+	int free;	/* not busy, or still starting */
+	int moving; /* busy, but only since a moment ago */
 } SchedulerCount;
 
+/*
+ * Most work takes less than this.  A scheduler that has been at something for
+ * longer may be at it for ever, so that others must be started.
+ */
+#define SHORT_WORK_MS 20
+
 extern SchedulerCount scheduler_count(int database);
+extern void launcher_call(void);
 extern int scheduler_claim(int database, uint32 *generation);
 extern bool scheduler_unclaim(int scheduler, uint32 generation);
 extern void scheduler_terminate_all(int database);

@@ -150,6 +150,7 @@ SchedulerCount
 scheduler_count(int database)
 {
 	SchedulerCount count = {0};
+	TimestampTz moving_since = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -SHORT_WORK_MS);
 	int i;
 
 	LWLockAcquire(&scheduler_pool->lock, LW_SHARED);
@@ -162,6 +163,8 @@ scheduler_count(int database)
 		count.all++;
 		if (!slot->is_busy)
 			count.free++;
+		else if (slot->since > moving_since)
+			count.moving++;
 	}
 	LWLockRelease(&scheduler_pool->lock);
 	return count;
@@ -194,6 +197,20 @@ launcher_wake(void)
 
 	if (launcher != PROCESS_NONE)
 		process_wake(launcher);
+}
+
+/*
+ * launcher_call
+ *		There may be too few schedulers.
+ *
+ * Under load everybody finds so all the time; the launcher looks every
+ * SHORT_WORK_MS then, and is not woken besides.
+ */
+void
+launcher_call(void)
+{
+	if (pg_atomic_exchange_u32(&scheduler_pool->called, 1) == 0)
+		launcher_wake();
 }
 
 /* Databases may have come: the launcher shall look. */
@@ -434,7 +451,7 @@ call_for_more(void)
 		return;
 	count = scheduler_count(my_database);
 	if (count.free < dlog_min_schedulers && count.all < dlog_max_schedulers)
-		launcher_wake();
+		launcher_call();
 }
 
 /*
@@ -655,9 +672,9 @@ dlog_scheduler_main(Datum argument)
 				proc_exit(0);
 			continue;
 		}
-		my_scheduler->is_busy = true;
+		set_busy(true);
 		if (more && !database_wake_idle(my_database))
-			launcher_wake();
+			launcher_call();
 		else
 			call_for_more();
 
@@ -695,6 +712,7 @@ scheduler_shmem_init(void)
 	LWLockInitialize(&scheduler_pool->lock, runtime_tranche);
 	pg_atomic_init_u32(&scheduler_pool->launcher, PROCESS_NONE);
 	pg_atomic_init_u32(&scheduler_pool->rescan, 0);
+	pg_atomic_init_u32(&scheduler_pool->called, 0);
 	scheduler_pool->n_slots = slot_count();
 	for (i = 0; i < scheduler_pool->n_slots; i++)
 		pg_atomic_init_u32(&scheduler_pool->slot[i].state, SCHEDULER_FREE);
