@@ -68,17 +68,18 @@ COMMENT ON VIEW dlog.schedulers IS
 GRANT SELECT ON dlog.schedulers TO pg_monitor;
 
 CREATE FUNCTION dlog.memory(
+    OUT class text,
     OUT block_size integer,
     OUT total bigint,
     OUT used bigint
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_memory';
 COMMENT ON FUNCTION dlog.memory() IS
-'blocks of shared memory by size';
+'shared memory: blocks by size, large objects, actors';
 
 CREATE VIEW dlog.memory AS SELECT * FROM dlog.memory();
 COMMENT ON VIEW dlog.memory IS
-'blocks of shared memory by size: how many there are and how many are in use';
+'shared memory: blocks by size, large objects, actors; how many there are and how many are in use';
 GRANT SELECT ON dlog.memory TO PUBLIC;
 
 CREATE FUNCTION dlog.dead_letters(

@@ -14,4 +14,4 @@ SELECT test.arena_fill(65000) * 64 / 1024 > 100 AS filled_with_large;
 SELECT test.arena_fill(50) * 64 / 1024 / 1024 > 80 AS filled_with_small;
 SELECT test.arena_fill(65000) * 64 / 1024 > 80 AS filled_with_large_again;
 SELECT test.arena_lost() AS lost;
-SELECT block_size FROM dlog.memory ORDER BY 1;
+SELECT class, block_size > 0 AS has_size, count(*) FROM dlog.memory GROUP BY 1, 2 ORDER BY 1;

@@ -3,7 +3,7 @@
 -- are terminated or taken for other work.
 SELECT test.actor_spawn('master') AS m \gset
 SELECT test.ring_create(:m, 50) AS ring \gset
-SELECT count(*), bool_and(mailbox IS NULL) FROM dlog.actors WHERE behavior = 'test ring';
+SELECT count(*), bool_and(mailbox = 0) FROM dlog.actors WHERE behavior = 'test ring';
 
 -- one token, a few rounds; a payload that does not lie inline
 SELECT test.ring_start((:'ring'::text[])[1], 200, 0);

@@ -46,7 +46,7 @@ SELECT test.actor_exit(:b);
 SELECT * FROM timers;
 SELECT test.timer_set(:'address_b', :'address_a', 'of nobody', 10) AS none;
 SELECT test.timer_cancel(:stays);
-SELECT used FROM dlog.memory WHERE block_size = 65536 AND used > 1;
+SELECT used FROM dlog.memory WHERE class = 'blocks' AND block_size = 65536 AND used > 1;
 
 -- a message to one that has gone is a dead letter
 SELECT test.timer_set(:'address_a', :'address_b', 'too late', 10) > 0 AS set;

@@ -160,6 +160,9 @@ my @wrong = (
 		qr/Huge: a state has at most 96 bytes; keep more in an iso/ ],
 	[ 'a val that is kept as an iso', $in_show->('dlog_keep(self, state->kept, message->rates);'),
 		qr/both must be isos, or both vals, of one type/ ],
+	[ 'an iso that is frozen as another type',
+		$in_show->('dlog_freeze(self, state->rates, message->image);'),
+		qr/of a val and an iso of one type/ ],
 	[ 'an object in a timer\'s message',
 		$in_tick->('dlog_send_after(self, 10, state->screen, Show, .number = 1);'),
 		qr/a timer.*message has no objects/ ],
@@ -243,5 +246,167 @@ foreach my $compiler (@compilers)
 	cmp_ok(length $typed, '>', 100, "$compiler: there are instructions");
 	is($typed, instructions("$dir/sends.o", 'raw'), "$compiler: a typed send is the same instructions as an untyped one");
 }
+
+# ------------------------------------------------------------- loading it
+
+# Builds a library; says where.
+sub build
+{
+	my ($name, $source, @more) = @_;
+	my $said = `LC_ALL=C $compilers[0] -O1 -g @more $flags -shared -fPIC -o $dir/$name.so $source 2>&1`;
+	is($said, '', "$name is built");
+	return "$dir/$name";
+}
+
+my $cluster = DlogCluster->new(nodes => 1);
+my $node = $cluster->node(1);
+my $database = $cluster->database;
+my $actors = build('c_face_actors', "$FindBin::RealBin/c_face_actors.c");
+
+sub restart_with
+{
+	my ($libraries, %how) = @_;
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = '$libraries'\n");
+	return $node->restart(%how) unless $how{fail_ok};
+	$node->stop;
+	return $node->start(%how);
+}
+
+# Whether the session fails with this.
+sub fails_with
+{
+	my ($sql, $says, $what) = @_;
+	my ($code, $out, $err) = $node->psql($database, $sql);
+	like($err, $says, $what);
+	return;
+}
+
+fails_with("LOAD '$actors'", qr/library "c_face_actors" must be loaded when the server starts\nHINT:.*shared_preload/s,
+	'a library that is loaded by a session is told to be preloaded');
+
+restart_with($actors);
+$node->safe_psql($database, "CREATE SCHEMA other; CREATE FUNCTION other.keeper(text) RETURNS bool LANGUAGE c AS '$actors', 'keeper'");
+fails_with("SELECT other.keeper('a')", qr/dlog must be loaded when the server starts\nHINT:.*shared_preload/s,
+	'without dlog its functions say so');
+
+my $other_version = do
+{
+	local (@ARGV, $/) = ("$our_headers/extension/dlog/actor.h");
+	my $header = <>;
+	$header =~ s/#define DLOG_ABI 1/#define DLOG_ABI 2/ or die;
+	mkdir "$dir/other";
+	mkdir "$dir/other/dlog";
+	write_file('other/dlog/actor.h', $header);
+	build('other_version', "$FindBin::RealBin/c_face_actors.c", "-I$dir/other");
+};
+my $log_at = -s $node->logfile;
+ok(!restart_with("dlog,$other_version", fail_ok => 1), 'a library of another version keeps the server from starting');
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile, $log_at),
+	qr/library "c_face_actors" was compiled for another version of dlog\/actor.h.*\n.*DETAIL:/,
+	'and the log says why');
+
+# ------------------------------------------------------ an example, before dlog
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'bank,dlog,$actors'\ndlog.shared_memory_size = '384MB'\nrestart_after_crash = on\n");
+$node->start;
+sub sql { return $node->safe_psql($database, "SET statement_timeout = '60s'; " . $_[0]); }
+
+sql('CREATE EXTENSION bank CASCADE') if sql("SELECT count(*) FROM pg_extension WHERE extname = 'bank'") eq '0';
+sql("SELECT bank.open('mine')");
+is(sql("SELECT bank.deposit('mine', 10), bank.withdraw('mine', 3), bank.balance('mine')"), '||7',
+	'the example: an account takes deposits and withdrawals in their order');
+is(sql("SELECT bank.freeze('mine'), bank.withdraw('mine', 9), bank.deposit('mine', 5), bank.withdraw('mine', 1), bank.balance('mine')"),
+	'||||7', 'while it is frozen they wait');
+is(sql("SELECT behavior, mailbox FROM dlog.actors WHERE behavior LIKE 'Account%'"), 'Account.frozen|3',
+	'which can be seen');
+is(sql("SELECT bank.thaw('mine'), bank.balance('mine')"), '|11', 'and are done in their order');
+fails_with("SELECT bank.open('mine')", qr/account "mine" already exists/, 'a name is taken once');
+fails_with("SELECT bank.balance('yours')", qr/account "yours" does not exist/, 'or not at all');
+
+# -------------------------------------------------------------- all of it
+
+sql("CREATE FUNCTION hand_over(bytes bigint, hops int) RETURNS float8 LANGUAGE c STRICT AS '$actors';"
+	  . "CREATE FUNCTION keeper(name text) RETURNS bool LANGUAGE c STRICT AS '$actors';"
+	  . "CREATE FUNCTION tell(name text, what text, number bigint DEFAULT 0, other text DEFAULT NULL) RETURNS int LANGUAGE c AS '$actors';"
+	  . "CREATE FUNCTION seen(name text) RETURNS text LANGUAGE c STRICT AS '$actors';"
+	  . "CREATE FUNCTION session_gives(name text, bytes bigint) RETURNS int LANGUAGE c STRICT AS '$actors';"
+	  . "CREATE VIEW large AS SELECT total * block_size >> 20 AS mb FROM dlog.memory WHERE class = 'large objects'");
+
+# Wait until a session sees this.
+sub wait_for
+{
+	my ($query, $expected, $what) = @_;
+	is($node->poll_query_until($database, $query, $expected), 1, $what);
+	return;
+}
+
+my $us = sql('SELECT hand_over(100 * 1024 * 1024, 1000)');
+cmp_ok($us, '<', 50, 'handing 100 MB to another actor takes less than 50 microseconds');
+note("it took $us");
+cmp_ok(sql('SELECT hand_over(8, 1000)'), '<', 50, 'as a few bytes do');
+wait_for('SELECT mb FROM large', '0', 'and leaves nothing');
+
+sql("SELECT keeper('a'), keeper('b'), keeper('c'), keeper('d')");
+is(sql("SELECT tell('a', 'create', 100000000), seen('a')"), '0|', 'an actor makes an object');
+is(sql('SELECT mb FROM large'), '95', 'which is counted');
+is(sql("SELECT tell('a', 'give', 0, 'b'), seen('a'), seen('b')"), '0||took it', 'it moves with its identity');
+is(sql("SELECT tell('a', 'use')"), '0', 'who gave it away and uses it');
+wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '3', 'does not get far');
+is(sql("SELECT tell('b', 'freeze'), tell('b', 'share', 0, 'c'), tell('b', 'share', 0, 'd'), seen('b'), seen('c'), seen('d')"),
+	'0|0|0||read 100000000|read 100000000', 'frozen, it is shared');
+sql("SELECT tell('b', 'stop'), tell('c', 'drop')");
+wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '2', 'its first holder is gone');
+is(sql("SELECT seen('c')"), '', 'and another drops it');
+is(sql('SELECT mb FROM large'), '95', 'it stays while anybody holds it');
+sql("SELECT tell('d', 'stop')");
+wait_for('SELECT mb FROM large', '0', 'and goes with the last');
+
+is(sql("SELECT session_gives('c', 5000000), seen('c')"), '0|took it', 'a session gives an object');
+is(sql('SELECT mb FROM large'), '4', 'which is counted, too');
+sql("SELECT keeper('e')");
+sql("SELECT tell('c', 'fail')");
+wait_for('SELECT mb FROM large', '0', 'an actor that fails leaves nothing');
+
+# a terminated scheduler, in the middle of a handler
+sql("SELECT tell('e', 'hang', 60000000)");
+wait_for('SELECT mb FROM large', '57', 'a handler has an object in its hands');
+sql("SELECT keeper('w')");
+sql("SELECT pg_terminate_backend(pid, 10000) FROM dlog.schedulers WHERE activity = 'native actors'");
+wait_for('SELECT mb FROM large', '0', 'when its scheduler is terminated, it is freed');
+wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '1', 'and its actor is gone');
+
+# links, monitors, signals
+sql("SELECT keeper('x'), keeper('y'), keeper('z')");
+is(sql("SELECT tell('w', 'trap'), tell('w', 'link', 0, 'x'), tell('w', 'monitor', 0, 'x'), tell('x', 'link', 0, 'y'), seen('x'), seen('w')"),
+	'0|0|0|0||', 'links and monitors');
+sql("SELECT tell('x', 'fail')");
+wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '2', 'an error takes those with it that are linked');
+is(join('; ', sort split /; /, sql("SELECT seen('w')")), 'down: error: keeper failed; exit: error: keeper failed',
+	'who traps exits is told, and who monitors');
+sql("SELECT tell('z', 'trap'), tell('w', 'exit', 0, 'z')");
+is(sql("SELECT tell('w', 'demonitor', 0, 'z'), seen('w'), seen('z')"), '0||exit: told to', 'a signal is a message for it');
+sql("SELECT tell('w', 'kill', 0, 'z')");
+wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '1', 'but for one');
+
+# timers
+sql("SELECT tell('w', 'after', 20)");
+wait_for("SELECT seen('w')", 'tick 1', 'a message is sent later');
+sql("SELECT tell('w', 'every', 5)");
+wait_for("SELECT seen('w')", 'tick 3', 'again and again, until that is cancelled');
+is(sql("SELECT value FROM dlog.stat_runtime WHERE name = 'timers'"), '0', 'and no timer is left');
+
+# children and limits
+is(sql("SELECT tell('w', 'child'), seen('w')"), '0|', 'an actor spawns and names another');
+is(sql("SELECT tell('child', 'create', 1000000000)"), '0', 'which wants more than there is');
+wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '1', 'and fails');
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile),
+	qr/out of dlog's shared memory\n.*There is no room for an object of 1000000000 bytes/, 'with an error that says so');
+
+# after a crash everything is set up again
+sql("SELECT tell('w', 'create', 1000000)");
+my $pid = sql("SELECT pid FROM dlog.schedulers LIMIT 1");
+kill 'KILL', $pid;
+$node->poll_query_until($database, "SELECT pg_postmaster_start_time() IS NOT NULL AND NOT EXISTS (SELECT FROM dlog.actors WHERE behavior = 'Keeper')");
+is(sql("SELECT keeper('w'), tell('w', 'create', 100), seen('w')"), 't|0|', 'after a crash actors are spawned again');
 
 done_testing();

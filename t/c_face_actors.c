@@ -118,7 +118,7 @@ typedef struct Line
 	char chars[64];
 } Line;
 
-DLOG_MESSAGE(Do, value(Word, what), value(int64, number), value(Keeper_ref, other), value(bool, has_other));
+DLOG_MESSAGE(Do, value(Word, what), value(int64, number), value(Keeper_ref, other));
 DLOG_MESSAGE(Take, iso(Blob, blob), tag(Blob, same));
 DLOG_MESSAGE(Read, val(Blob, blob));
 DLOG_MESSAGE(Ticked, value(int32, number));
@@ -202,11 +202,7 @@ DLOG_HANDLER(Keeper, Do)
 	else if (strcmp(what, "use") == 0)
 		dlog_get(state->own)->first = 0;
 	else if (strcmp(what, "freeze") == 0)
-	{
-		Blob_val frozen = dlog_freeze(self, Blob, state->own);
-
-		dlog_keep(self, state->shared, frozen);
-	}
+		dlog_freeze(self, state->shared, state->own);
 	else if (strcmp(what, "share") == 0)
 		dlog_send(self, other, Read, .blob = dlog_share(state->shared));
 	else if (strcmp(what, "drop") == 0)

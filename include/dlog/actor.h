@@ -254,8 +254,9 @@ dlog_require_(void)
 #define dlog_same(tag, other) ((tag).number_ == (other).number_)
 
 /*
- * Keep in "to", a variable of the actor's state, what "from" has; it is empty
- * afterwards.  What comes in a message and is not kept is freed after it.
+ * Keep in "to", a variable of the actor's state, what "from", of a message or
+ * a local variable, has; it is empty afterwards.  What comes in a message and
+ * is not kept is freed after it.  (A val is kept out of a message.)
  */
 #define dlog_keep(self, to, from) \
 	do \
@@ -265,13 +266,14 @@ dlog_require_(void)
 		dlog_keep_(dlog_address(self), (void **) (to), (void **) (from)); \
 	} while (0)
 
-/* Type_val v = dlog_freeze(self, Type, iso): it is never written again. */
-#define dlog_freeze(self, Type, iso) \
+/* From now on it is never written: "to" is a val, the iso is empty afterwards. */
+#define dlog_freeze(self, to, iso) \
+	do \
 	{ \
-		{ \
-			(const Type *) dlog_freeze_(dlog_address(self), (void **) &(iso)->iso_) \
-		} \
-	}
+		_Static_assert(__builtin_types_compatible_p(__typeof__((to)->val_), const __typeof__(*(iso)->iso_) *), \
+					   "dlog_freeze: of a val and an iso of one type"); \
+		dlog_freeze_(dlog_address(self), (void **) (to), (void **) (iso)); \
+	} while (0)
 
 /* It is needed no more; the variable is empty afterwards. */
 #define dlog_drop(self, x) dlog_drop_(dlog_address(self), (void **) (x))
@@ -308,14 +310,16 @@ dlog_keep_(DlogAddress self, void **to, void **from)
 	*from = NULL;
 }
 
-static inline const void *
-dlog_freeze_(DlogAddress self, void **iso)
+static inline void
+dlog_freeze_(DlogAddress self, void **to, void **iso)
 {
 	void *content = dlog_present_(*iso);
 
+	if (*to != NULL)
+		elog(ERROR, "the variable that is to keep an object has one already");
 	dlog_api_->object_share(self, content);
+	*to = content;
 	*iso = NULL;
-	return content;
 }
 
 static inline void

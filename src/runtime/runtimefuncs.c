@@ -127,7 +127,6 @@ dlog_actors(PG_FUNCTION_ARGS)
 		nulls[4] = pid == 0;
 		values[5] = Int32GetDatum(cold.depth);
 		values[6] = Int32GetDatum(copy.high_water);
-		nulls[5] = nulls[6] = copy.behavior_number != 0 && !actor_slot_is_hosted(&copy);
 		values[7] = Int64GetDatum(copy.received);
 		values[8] = TimestampTzGetDatum(cold.spawned_at);
 		put_row(fcinfo, values, nulls);
@@ -183,6 +182,17 @@ dlog_schedulers(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static void
+put_memory(FunctionCallInfo fcinfo, const char *class, int block_size, int64 total, int64 used)
+{
+	Datum values[4] = {CStringGetTextDatum(class), Int32GetDatum(block_size), Int64GetDatum(total), Int64GetDatum(used)};
+	bool nulls[4] = {false};
+
+	put_row(fcinfo, values, nulls);
+}
+
+#define LARGE_UNIT (64 * 1024)
+
 Datum
 dlog_memory(PG_FUNCTION_ARGS)
 {
@@ -193,15 +203,9 @@ dlog_memory(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	arena_usage(usage);
 	for (i = 0; i < ARENA_CLASSES; i++)
-	{
-		Datum values[3];
-		bool nulls[3] = {false};
-
-		values[0] = Int32GetDatum(usage[i].block_size);
-		values[1] = Int64GetDatum(usage[i].total);
-		values[2] = Int64GetDatum(usage[i].used);
-		put_row(fcinfo, values, nulls);
-	}
+		put_memory(fcinfo, "blocks", usage[i].block_size, usage[i].total, usage[i].used);
+	put_memory(fcinfo, "large objects", LARGE_UNIT, arena_large_usage() / LARGE_UNIT, arena_large_usage() / LARGE_UNIT);
+	put_memory(fcinfo, "actors", sizeof(ActorSlot) + sizeof(ActorCold), actor_slots_used() - 1, actor_count());
 	return (Datum) 0;
 }
 
