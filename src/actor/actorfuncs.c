@@ -413,6 +413,7 @@ spawn_elsewhere(FunctionCallInfo fcinfo, uint32 node)
 		.param_values = values,
 		.param_nulls = nulls,
 		.writes = true,
+		.any_search_path = true, /* the behavior's name is the user's */
 	};
 	ActorRefText parsed;
 
