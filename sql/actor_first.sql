@@ -25,6 +25,7 @@ CREATE TABLE carts (id int PRIMARY KEY, actor counter);
 INSERT INTO carts SELECT i, dlog.spawn('counter', ROW(i)) FROM generate_series(1, 3) i;
 SELECT dlog.send(actor, ROW(10)::increment) FROM carts;
 SELECT id, dlog.ask(actor, ROW()::get_count) FROM carts ORDER BY id;
+SELECT id, dlog.ask(actor, ROW()::get_count, '3 s') FROM carts ORDER BY id;
 
 -- what a session sends, leaves when it commits, in order; or not at all
 BEGIN;

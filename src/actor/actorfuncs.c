@@ -73,6 +73,7 @@ actor_argument(FunctionCallInfo fcinfo, int n)
 	return PG_GETARG_ACTOR_REF_P(n);
 }
 
+/* As an interval, or as its text, which a bare literal is. */
 static int64
 interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -80,7 +81,12 @@ interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
 	double ms;
 
 	require(fcinfo, n, name);
-	interval = PG_GETARG_INTERVAL_P(n);
+	if (get_fn_expr_argtype(fcinfo->flinfo, n) == TEXTOID)
+		interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+														 CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(n))),
+														 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	else
+		interval = PG_GETARG_INTERVAL_P(n);
 	ms = interval->time / 1000.0 + ((double) interval->day + 30.0 * interval->month) * (USECS_PER_DAY / 1000);
 	if (ms < 0 || ms > 1e14)
 		ereport(ERROR,
@@ -106,11 +112,10 @@ refuse_unknown_node(const ActorRef *ref)
 			 errmsg("the node of actor %s is not known here", actor_ref_text(ref))));
 }
 
-/* The actor of an argument, which is to be of this node. */
+/* The actor of a reference, which is to be of this node. */
 static ActorAddress
-local_argument(FunctionCallInfo fcinfo, int n)
+local_actor(const ActorRef *ref)
 {
-	ActorRef *ref = actor_argument(fcinfo, n);
 	ActorAddress address;
 
 	runtime_require();
@@ -128,14 +133,14 @@ local_argument(FunctionCallInfo fcinfo, int n)
 
 /* The same, and the role has what it takes to control it. */
 static ActorAddress
-controlled_argument(FunctionCallInfo fcinfo, int n)
+controlled_actor(const ActorRef *ref)
 {
-	ActorAddress address = local_argument(fcinfo, n);
+	ActorAddress address = local_actor(ref);
 
 	if (!has_privs_of_role(GetUserId(), hosted_actor_role(address)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for actor %s", actor_ref_text(actor_argument(fcinfo, n))),
+				 errmsg("permission denied for actor %s", actor_ref_text(ref)),
 				 errdetail("It is another role's.")));
 	return address;
 }
@@ -231,7 +236,7 @@ static Message *
 ask(FunctionCallInfo fcinfo, int timeout_argument)
 {
 	int64 timeout_ms = interval_argument(fcinfo, timeout_argument, "timeout");
-	ActorAddress to = local_argument(fcinfo, 0);
+	ActorAddress to = local_actor(actor_argument(fcinfo, 0));
 
 	if (current_turn != NULL)
 		ereport(ERROR,
@@ -280,19 +285,8 @@ dlog_ask(PG_FUNCTION_ARGS)
 Datum
 dlog_ask_text(PG_FUNCTION_ARGS)
 {
-	Message *answer;
-	char *string;
-
-	/* A bare literal is a text. */
-	if (!PG_ARGISNULL(2) && get_fn_expr_argtype(fcinfo->flinfo, 2) == TEXTOID)
-	{
-		char *timeout = text_to_cstring(PG_GETARG_TEXT_PP(2));
-
-		fcinfo->args[2].value = DirectFunctionCall3(interval_in, CStringGetDatum(timeout),
-													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	}
-	answer = ask(fcinfo, 2);
-	string = mail_text(answer);
+	Message *answer = ask(fcinfo, 2);
+	char *string = mail_text(answer);
 
 	message_free(answer);
 	if (string == NULL)
@@ -545,7 +539,7 @@ Datum
 dlog_register(PG_FUNCTION_ARGS)
 {
 	char *name;
-	ActorAddress address = controlled_argument(fcinfo, 1);
+	ActorAddress address = controlled_actor(actor_argument(fcinfo, 1));
 	Message *message;
 	PendingAction *action;
 
@@ -610,7 +604,7 @@ dlog_unregister(PG_FUNCTION_ARGS)
 Datum
 dlog_stop_actor(PG_FUNCTION_ARGS)
 {
-	ActorAddress address = controlled_argument(fcinfo, 0);
+	ActorAddress address = controlled_actor(actor_argument(fcinfo, 0));
 
 	require(fcinfo, 1, "reason");
 	actor_stop(address, EXIT_SHUTDOWN, text_to_cstring(PG_GETARG_TEXT_PP(1)));
@@ -620,21 +614,21 @@ dlog_stop_actor(PG_FUNCTION_ARGS)
 Datum
 dlog_kill(PG_FUNCTION_ARGS)
 {
-	actor_stop(controlled_argument(fcinfo, 0), EXIT_KILLED, "killed");
+	actor_stop(controlled_actor(actor_argument(fcinfo, 0)), EXIT_KILLED, "killed");
 	PG_RETURN_VOID();
 }
 
 Datum
 dlog_suspend(PG_FUNCTION_ARGS)
 {
-	actor_suspend(controlled_argument(fcinfo, 0));
+	actor_suspend(controlled_actor(actor_argument(fcinfo, 0)));
 	PG_RETURN_VOID();
 }
 
 Datum
 dlog_resume(PG_FUNCTION_ARGS)
 {
-	actor_resume(controlled_argument(fcinfo, 0));
+	actor_resume(controlled_actor(actor_argument(fcinfo, 0)));
 	PG_RETURN_VOID();
 }
 
@@ -642,7 +636,7 @@ dlog_resume(PG_FUNCTION_ARGS)
 static Datum
 state_of(FunctionCallInfo fcinfo, Oid *type, bool *is_null)
 {
-	ActorAddress address = controlled_argument(fcinfo, 0);
+	ActorAddress address = controlled_actor(actor_argument(fcinfo, 0));
 	Oid id = InvalidOid;
 	bool is_alive;
 	Datum state = sql_actor_read_state(address, is_null, &id, &is_alive);
@@ -838,8 +832,7 @@ dlog_stop(PG_FUNCTION_ARGS)
 	require(fcinfo, 0, "reason");
 	if (actor_ref_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parsed) && !parsed.is_name)
 	{
-		fcinfo->args[0].value = actor_ref_datum(&parsed.ref);
-		actor_stop(controlled_argument(fcinfo, 0), EXIT_SHUTDOWN, REASON_SHUTDOWN);
+		actor_stop(controlled_actor(&parsed.ref), EXIT_SHUTDOWN, REASON_SHUTDOWN);
 		PG_RETURN_VOID();
 	}
 	turn = turn_require("dlog.stop()");
