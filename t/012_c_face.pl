@@ -258,6 +258,12 @@ sub build
 	return "$dir/$name";
 }
 
+# The tutorial's file, which is the first in C there.
+my ($tutorial) = PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../actors_in_c.md") =~ /^```c\n(.*?)^```/ms;
+my @lines = grep { !m{^\s*(/\*.*\*/)?\s*$} } split /\n/, $tutorial;
+cmp_ok(scalar @lines, '<=', 40, 'the tutorial builds an actor in 40 lines');
+my $words = build('words', write_file('words.c', $tutorial));
+
 my $cluster = DlogCluster->new(nodes => 1);
 my $node = $cluster->node(1);
 my $database = $cluster->database;
@@ -307,7 +313,7 @@ like(PostgreSQL::Test::Utils::slurp_file($node->logfile, $log_at),
 
 # ------------------------------------------------------ an example, before dlog
 
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'bank,dlog,$actors'\ndlog.shared_memory_size = '384MB'\nrestart_after_crash = on\n");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'bank,dlog,$actors,$words'\ndlog.shared_memory_size = '384MB'\nrestart_after_crash = on\n");
 $node->start;
 sub sql { return $node->safe_psql($database, "SET statement_timeout = '60s'; " . $_[0]); }
 
@@ -322,6 +328,10 @@ is(sql("SELECT behavior, mailbox FROM dlog.actors WHERE behavior LIKE 'Account%'
 is(sql("SELECT bank.thaw('mine'), bank.balance('mine')"), '|11', 'and are done in their order');
 fails_with("SELECT bank.open('mine')", qr/account "mine" already exists/, 'a name is taken once');
 fails_with("SELECT bank.balance('yours')", qr/account "yours" does not exist/, 'or not at all');
+
+sql("CREATE FUNCTION count_words(n integer) RETURNS bigint LANGUAGE c STRICT AS '$words', 'count_words'");
+is(sql('SELECT count_words(3), count_words(4)'), '3|7', 'the tutorial\'s actor counts');
+is(sql("SELECT behavior, received FROM dlog.actors WHERE behavior = 'Counter'"), 'Counter|4', 'and can be seen');
 
 # -------------------------------------------------------------- all of it
 
