@@ -32,7 +32,11 @@ CREATE FUNCTION dlog.actors(
     OUT mailbox integer,
     OUT mailbox_high_water integer,
     OUT received bigint,
-    OUT spawned_at timestamptz
+    OUT spawned_at timestamptz,
+    OUT name text,
+    OUT state text,
+    OUT restarts integer,
+    OUT run_ms double precision
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_actors';
 COMMENT ON FUNCTION dlog.actors() IS
@@ -42,7 +46,7 @@ GRANT EXECUTE ON FUNCTION dlog.actors() TO pg_monitor;
 
 CREATE VIEW dlog.actors AS SELECT * FROM dlog.actors();
 COMMENT ON VIEW dlog.actors IS
-'the actors that live on this node, the process of each, and its mailbox';
+'the actors that live on this node: who runs each, whose it is, its mailbox and what it has done; run_ms of native ones, sampled';
 GRANT SELECT ON dlog.actors TO pg_monitor;
 
 CREATE FUNCTION dlog.schedulers(
@@ -54,7 +58,11 @@ CREATE FUNCTION dlog.schedulers(
     OUT started_at timestamptz,
     OUT works bigint,
     OUT failed bigint,
-    OUT busy double precision
+    OUT busy double precision,
+    OUT wakeups bigint,
+    OUT stolen bigint,
+    OUT given bigint,
+    OUT queue bigint
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_schedulers';
 COMMENT ON FUNCTION dlog.schedulers() IS
@@ -64,7 +72,7 @@ GRANT EXECUTE ON FUNCTION dlog.schedulers() TO pg_monitor;
 
 CREATE VIEW dlog.schedulers AS SELECT * FROM dlog.schedulers();
 COMMENT ON VIEW dlog.schedulers IS
-'the schedulers of all databases: what each does, works done, share of its life that it was busy';
+'the schedulers of all databases: what each does, works done, share of its life that it was busy; for native actors, how often it was woken, shards that it took and gave away, messages that waited when it last looked';
 GRANT SELECT ON dlog.schedulers TO pg_monitor;
 
 CREATE FUNCTION dlog.memory(
@@ -113,6 +121,43 @@ CREATE VIEW dlog.stat_runtime AS SELECT * FROM dlog.stat_runtime();
 COMMENT ON VIEW dlog.stat_runtime IS
 'counters of the runtime since the server started';
 GRANT SELECT ON dlog.stat_runtime TO PUBLIC;
+
+CREATE FUNCTION dlog.stat_behaviors(
+    OUT behavior text,
+    OUT actors bigint,
+    OUT spawned bigint,
+    OUT exited bigint,
+    OUT failed bigint,
+    OUT messages bigint,
+    OUT run_ms double precision
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_stat_behaviors';
+COMMENT ON FUNCTION dlog.stat_behaviors() IS
+'what native actors of each behavior have done since the server started';
+REVOKE ALL ON FUNCTION dlog.stat_behaviors() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.stat_behaviors() TO pg_monitor;
+
+CREATE VIEW dlog.stat_behaviors AS SELECT * FROM dlog.stat_behaviors();
+COMMENT ON VIEW dlog.stat_behaviors IS
+'what native actors of each behavior have done since the server started; run_ms is sampled';
+GRANT SELECT ON dlog.stat_behaviors TO pg_monitor;
+
+CREATE FUNCTION dlog.latencies(
+    OUT what text,
+    OUT behavior text,
+    OUT below_us double precision,
+    OUT count bigint
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_latencies';
+COMMENT ON FUNCTION dlog.latencies() IS
+'how long sessions waited for answers, and handlers of native actors ran';
+REVOKE ALL ON FUNCTION dlog.latencies() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.latencies() TO pg_monitor;
+
+CREATE VIEW dlog.latencies AS SELECT * FROM dlog.latencies();
+COMMENT ON VIEW dlog.latencies IS
+'histograms: how long sessions waited for answers, and (one message in a thousand) handlers of native actors ran; a row counts what took less than below_us and not less than half of it';
+GRANT SELECT ON dlog.latencies TO pg_monitor;
 
 CREATE FUNCTION dlog.messages(
     OUT number integer,

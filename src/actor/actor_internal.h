@@ -169,6 +169,7 @@ typedef struct ActorBody
 	Message *failed; /* that its handler failed at, until the supervisor decides */
 	uint32 high_water;
 	uint64 received;
+	uint32 restarts;
 	uint16 holder;		 /* process slot; for views and interrupts */
 	bool restarts_later; /* a timer to start it runs */
 	struct Revoked *revoked;

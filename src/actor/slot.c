@@ -782,6 +782,7 @@ restart(SqlActor *actor, Message *message)
 		}
 	}
 	body->restarts_later = false;
+	body->restarts++;
 	begin_anew(actor, control->failed);
 }
 
@@ -956,6 +957,7 @@ host_view(uint32 slot, HostedView *view)
 	{
 		view->high_water = Max(body->high_water, view->depth);
 		view->received = body->received;
+		view->restarts = body->restarts;
 		view->holder = body->holder;
 	}
 }

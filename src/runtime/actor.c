@@ -223,6 +223,8 @@ actor_claim_native(int number, const void *state, Size size)
 	memset(slot->u.state, 0, NATIVE_STATE_SIZE);
 	if (size > 0)
 		memcpy(slot->u.state, state, size);
+	actors->cold[address.slot].run_ms = 0;
+	statistics_spawned(number);
 	slot_is_alive(address);
 	return address;
 }

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "base/pg_compat.h"
+#include "base/clock.h"
 #include "runtime/runtime_internal.h"
 
 struct BoundActor
@@ -294,6 +295,7 @@ session_ask(ActorAddress to, uint16 type, const void *payload, Size size,
 	BoundActor *actor = session_actor();
 	TimestampTz deadline = 0;
 	Message *answer = NULL;
+	uint64 begun_us = clock_now_us();
 
 	if (timeout_ms >= 0)
 		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
@@ -349,6 +351,8 @@ session_ask(ActorAddress to, uint16 type, const void *payload, Size size,
 		actor_demonitor(actor->address, to);
 	if (answer == NULL)
 		session_actor_forget();
+	else
+		statistics_asked((clock_now_us() - begun_us) * 1000);
 	return answer;
 }
 

@@ -58,6 +58,7 @@ runtime_shmem_size(void)
 	size = add_size(size, name_shmem_size());
 	size = add_size(size, object_shmem_size());
 	size = add_size(size, timer_shmem_size());
+	size = add_size(size, statistics_shmem_size());
 	size = add_size(size, dead_letter_shmem_size());
 	return add_size(size, sizeof(int));
 }
@@ -82,6 +83,7 @@ runtime_shmem_init(void)
 	name_shmem_init();
 	object_shmem_init();
 	timer_shmem_init();
+	statistics_shmem_init();
 	dead_letter_shmem_init();
 	c_face_register_all();
 	is_preloaded = true;

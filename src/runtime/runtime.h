@@ -296,6 +296,7 @@ typedef struct HostedView
 	uint32 depth;
 	uint32 high_water;
 	uint64 received;
+	uint32 restarts;
 	uint16 holder; /* process slot of who runs it now, or 0 */
 } HostedView;
 

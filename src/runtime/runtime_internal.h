@@ -118,7 +118,11 @@ typedef struct ActorCold
 {
 	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
 	/* the rest never changes while alive, or is written by who runs it alone */
-	uint32 next_free;			  /* while it is free */
+	union
+	{
+		uint32 next_free; /* while it is free */
+		uint32 run_ms;	  /* of its handlers, while it is a native one; sampled */
+	};
 	pg_atomic_uint32 interrupted; /* incarnation that an urgent message was for */
 	Oid database;
 	Oid role;
@@ -218,6 +222,7 @@ extern void shards_run(bool (*is_interrupted)(void));
 extern void shards_wake_waiting(void);
 extern int shard_holder(uint32 slot);
 extern const char *shard_behavior_name(int number);
+extern int shard_behaviors(void); /* their numbers are 1 to this */
 extern bool shard_behavior_is(int number, int family);
 extern const char *shard_message_name(int behavior, uint16 type);
 extern int runtime_behavior(const char *name);
@@ -229,6 +234,31 @@ extern void shards_shmem_init(void);
 /* --- c_face.c ------------------------------------------------------------- */
 
 extern void c_face_register_all(void);
+
+/* --- statistics.c --------------------------------------------------------- */
+
+#define MAX_BEHAVIORS 255
+#define SAMPLE_EVERY 1024
+#define HISTOGRAM_BUCKETS 36
+
+typedef struct BehaviorStatistics
+{
+	uint64 spawned;
+	uint64 exited;
+	uint64 failed;
+	uint64 handled; /* by those that have exited */
+	uint64 run_us;
+} BehaviorStatistics;
+
+extern void statistics_spawned(int behavior);
+extern void statistics_exited(int behavior, uint64 handled, bool has_failed);
+extern void statistics_sampled(int behavior, uint64 ns);
+extern void statistics_asked(uint64 ns);
+extern void statistics_read(int behavior, BehaviorStatistics *result);
+extern uint64 statistics_histogram(int behavior, int i);
+
+extern Size statistics_shmem_size(void);
+extern void statistics_shmem_init(void);
 
 /* --- dead_letter.c -------------------------------------------------------- */
 

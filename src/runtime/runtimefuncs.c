@@ -22,6 +22,8 @@ DLOG_FUNCTION(dlog_schedulers);
 DLOG_FUNCTION(dlog_memory);
 DLOG_FUNCTION(dlog_dead_letters);
 DLOG_FUNCTION(dlog_stat_runtime);
+DLOG_FUNCTION(dlog_stat_behaviors);
+DLOG_FUNCTION(dlog_latencies);
 DLOG_FUNCTION(dlog_messages);
 
 static void
@@ -86,8 +88,10 @@ dlog_actors(PG_FUNCTION_ARGS)
 		ActorCold cold;
 		char behavior[NAMEDATALEN];
 		ActorAddress address = {THIS_NODE, i, (uint32) (identity >> 32)};
-		Datum values[10];
-		bool nulls[10] = {false};
+		Datum values[14];
+		bool nulls[14] = {false};
+		char name[NAMEDATALEN];
+		bool is_running = false;
 		int pid;
 
 		if ((uint32) identity != ACTOR_ALIVE)
@@ -120,15 +124,26 @@ dlog_actors(PG_FUNCTION_ARGS)
 			cold.depth = view.depth;
 			copy.high_water = view.high_water;
 			copy.received = view.received;
+			is_running = pid != 0;
+			values[11] = Int32GetDatum(view.restarts);
+			nulls[12] = true;
 		}
 		else
+		{
 			pid = actor_pid(i, &copy);
+			nulls[11] = true;
+			nulls[12] = copy.behavior_number == 0;
+			values[12] = Float8GetDatum(cold.run_ms);
+		}
 		values[4] = Int32GetDatum(pid);
 		nulls[4] = pid == 0;
 		values[5] = Int32GetDatum(cold.depth);
 		values[6] = Int32GetDatum(copy.high_water);
 		values[7] = Int64GetDatum(copy.received);
 		values[8] = TimestampTzGetDatum(cold.spawned_at);
+		nulls[9] = !name_of_actor(address, name);
+		values[9] = nulls[9] ? (Datum) 0 : CStringGetTextDatum(name);
+		values[10] = CStringGetTextDatum(is_running ? "running" : cold.depth > 0 ? "waiting" : "idle");
 		put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;
@@ -153,8 +168,9 @@ dlog_schedulers(PG_FUNCTION_ARGS)
 	{
 		SchedulerSlot copy;
 		SchedulerState state;
-		Datum values[9];
-		bool nulls[9] = {false};
+		ShardStatistics shards;
+		Datum values[13];
+		bool nulls[13] = {false};
 		int64 busy_us;
 		int64 age_us;
 
@@ -177,6 +193,11 @@ dlog_schedulers(PG_FUNCTION_ARGS)
 		values[6] = Int64GetDatum(copy.works);
 		values[7] = Int64GetDatum(copy.failed);
 		values[8] = Float8GetDatum(age_us > 0 ? Min(1.0, (double) busy_us / age_us) : 0.0);
+		shard_statistics(i, &shards);
+		values[9] = Int64GetDatum(shards.wakeups);
+		values[10] = Int64GetDatum(shards.taken);
+		values[11] = Int64GetDatum(shards.given);
+		values[12] = Int64GetDatum(shards.waiting);
 		put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;
@@ -276,6 +297,89 @@ dlog_stat_runtime(PG_FUNCTION_ARGS)
 	for (i = 0; i < DEAD_LETTER_REASONS; i++)
 		put_statistic(fcinfo, psprintf("dead letters: %s", dead_letter_reason_name(i)),
 					  dead_letter_count(i));
+	return (Datum) 0;
+}
+
+/* What the living actors of each behavior have handled, and how many they are. */
+static void
+count_living(uint64 *handled, uint32 *living)
+{
+	uint32 i;
+
+	for (i = 1; i < actor_slots_used(); i++)
+	{
+		ActorSlot *slot = actor_slot(i);
+		int behavior = slot->behavior_number;
+
+		if ((uint32) pg_atomic_read_u64(&slot->identity) != ACTOR_ALIVE || behavior > MAX_BEHAVIORS)
+			continue;
+		handled[behavior] += slot->received;
+		living[behavior]++;
+	}
+}
+
+Datum
+dlog_stat_behaviors(PG_FUNCTION_ARGS)
+{
+	uint64 *handled = palloc0(sizeof(uint64) * (MAX_BEHAVIORS + 1));
+	uint32 *living = palloc0(sizeof(uint32) * (MAX_BEHAVIORS + 1));
+	int i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	count_living(handled, living);
+	for (i = 1; i <= shard_behaviors(); i++)
+	{
+		BehaviorStatistics statistics;
+		Datum values[7];
+		bool nulls[7] = {false};
+
+		statistics_read(i, &statistics);
+		values[0] = CStringGetTextDatum(shard_behavior_name(i));
+		values[1] = Int64GetDatum(living[i]);
+		values[2] = Int64GetDatum(statistics.spawned);
+		values[3] = Int64GetDatum(statistics.exited);
+		values[4] = Int64GetDatum(statistics.failed);
+		values[5] = Int64GetDatum(handled[i] + statistics.handled);
+		values[6] = Float8GetDatum(statistics.run_us / 1000.0);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static void
+put_histogram(FunctionCallInfo fcinfo, const char *what, int behavior)
+{
+	int i;
+
+	for (i = 0; i < HISTOGRAM_BUCKETS; i++)
+	{
+		uint64 count = statistics_histogram(behavior, i);
+		Datum values[4];
+		bool nulls[4] = {false};
+
+		if (count == 0)
+			continue;
+		values[0] = CStringGetTextDatum(what);
+		values[1] = behavior == 0 ? (Datum) 0 : CStringGetTextDatum(shard_behavior_name(behavior));
+		nulls[1] = behavior == 0;
+		values[2] = Float8GetDatum((double) (UINT64CONST(1) << i) / 1000.0);
+		nulls[2] = i == HISTOGRAM_BUCKETS - 1;
+		values[3] = Int64GetDatum(count);
+		put_row(fcinfo, values, nulls);
+	}
+}
+
+Datum
+dlog_latencies(PG_FUNCTION_ARGS)
+{
+	int i;
+
+	runtime_require();
+	InitMaterializedSRF(fcinfo, 0);
+	put_histogram(fcinfo, "ask", 0);
+	for (i = 1; i <= shard_behaviors(); i++)
+		put_histogram(fcinfo, "handler", i);
 	return (Datum) 0;
 }
 

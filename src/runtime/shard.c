@@ -165,7 +165,6 @@ typedef struct Shards
 static Shards *shards;
 
 /* Behaviors, registered in the postmaster. */
-#define MAX_BEHAVIORS 1024
 static struct
 {
 	const char *name;
@@ -186,6 +185,7 @@ static uint64 outboxes = 0; /* with messages in them */
 static MailBlock *outbox[SHARDS];
 static uint64 done = 0; /* messages run */
 static uint64 counted_done = 0;
+static uint64 sampled_next = SAMPLE_EVERY; /* the message whose time is measured */
 static uint64 sent = 0;
 static uint64 counted_sent = 0;
 static ActorSlot *slots; /* for speed */
@@ -325,6 +325,12 @@ native_actor_spawn_for(Oid database, Oid role, int behavior, const void *state, 
 	cold->database = database;
 	cold->role = role;
 	return address;
+}
+
+int
+shard_behaviors(void)
+{
+	return n_behaviors;
 }
 
 const char *
@@ -1274,6 +1280,7 @@ end_mail(const char *reason)
 		if (is_deferred)
 			deferred_unlink(&shards->shard[SHARD_OF(number)], mailbox);
 		actor_cold(number)->extra = NULL;
+		statistics_exited(slot->behavior_number, slot->received, strncmp(reason, "error: ", 7) == 0);
 		actor_exit(current.address, reason);
 		if (mailbox != NULL)
 			mailbox_discard(mailbox);
@@ -1297,6 +1304,28 @@ is_for_handler(const NativeMessage *message)
 	return as_message;
 }
 
+/* Call the handler, and measure how long it takes; see statistics.c. */
+static void
+handle_sampled(ActorSlot *slot, const NativeMessage *message)
+{
+	int behavior = slot->behavior_number;
+	ActorCold *cold = actor_cold(current.address.slot);
+	struct timespec begun;
+	struct timespec ended;
+	uint64 ns;
+
+	/* the next one at random, so that no pattern of messages hides */
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	sampled_next = done + SAMPLE_EVERY / 2 + begun.tv_nsec / 7 % SAMPLE_EVERY;
+	behaviors[behavior].handler(&current, slot->u.state, message);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	ns = (ended.tv_sec - begun.tv_sec) * INT64CONST(1000000000) + ended.tv_nsec - begun.tv_nsec;
+	statistics_sampled(behavior, ns);
+
+	/* a fraction of a millisecond counts as one, as often as that is due */
+	cold->run_ms += (ns * SAMPLE_EVERY + ended.tv_nsec % 1000000) / 1000000;
+}
+
 /* Let an actor that is alive handle a message. */
 static inline void
 handle(ActorSlot *slot, ActorAddress to, const NativeMessage *message)
@@ -1307,7 +1336,9 @@ handle(ActorSlot *slot, ActorAddress to, const NativeMessage *message)
 	current.message = message;
 	slot->received++;
 	done++;
-	if (likely(message->type != MESSAGE_EXIT) || is_for_handler(message))
+	if (unlikely(done >= sampled_next && message->type != MESSAGE_EXIT))
+		handle_sampled(slot, message);
+	else if (likely(message->type != MESSAGE_EXIT) || is_for_handler(message))
 		behaviors[slot->behavior_number].handler(&current, slot->u.state, message);
 	if (unlikely(current.exits || current_message != NULL || current_mail != NULL))
 		end_mail(current.exits ? current.reason : NULL);
