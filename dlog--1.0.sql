@@ -1177,15 +1177,13 @@ CREATE FUNCTION dlog.replicated_apply("table" regclass, change "char", before an
 COMMENT ON FUNCTION dlog.replicated_apply(regclass, "char", anyarray, anyarray) IS
     'do to this copy of a table, and no other, what was done to one on another node; for its owner';
 
-CREATE FUNCTION dlog.replicate_before()
-    RETURNS trigger
+CREATE FUNCTION dlog.replicate_before() RETURNS trigger
     AS 'MODULE_PATHNAME', 'dlog_replicate_before'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dlog.replicate_before() IS
     'trigger of replicated tables: keeps other writers of the table waiting until the transaction ends';
 
-CREATE FUNCTION dlog.replicate_after()
-    RETURNS trigger
+CREATE FUNCTION dlog.replicate_after() RETURNS trigger
     AS 'MODULE_PATHNAME', 'dlog_replicate_after'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dlog.replicate_after() IS
