@@ -143,7 +143,8 @@ dlog_actors(PG_FUNCTION_ARGS)
 		values[8] = TimestampTzGetDatum(cold.spawned_at);
 		nulls[9] = !name_of_actor(address, name);
 		values[9] = nulls[9] ? (Datum) 0 : CStringGetTextDatum(name);
-		values[10] = CStringGetTextDatum(is_running ? "running" : cold.depth > 0 ? "waiting" : "idle");
+		values[10] = CStringGetTextDatum(is_running ? "running" : cold.depth > 0 ? "waiting" :
+																				   "idle");
 		put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;
@@ -230,6 +231,19 @@ dlog_memory(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* What its receiver calls a message, as long as no other lives in its slot. */
+static const char *
+letter_type_name(const DeadLetter *letter)
+{
+	const char *name = message_type_name(letter->type);
+	ActorSlot *slot = actor_slot(letter->to.slot);
+
+	if (name == NULL && letter->to.node == THIS_NODE && slot != NULL &&
+		(uint32) (pg_atomic_read_u64(&slot->identity) >> 32) == letter->to.incarnation)
+		name = shard_message_name(slot->behavior_number, letter->type);
+	return name;
+}
+
 Datum
 dlog_dead_letters(PG_FUNCTION_ARGS)
 {
@@ -246,7 +260,7 @@ dlog_dead_letters(PG_FUNCTION_ARGS)
 
 		if (!dead_letter_read(i, &letter))
 			continue;
-		type = message_type_name(letter.type);
+		type = letter_type_name(&letter);
 		values[0] = Int64GetDatum(pg_atomic_read_u64(&letter.number));
 		values[1] = TimestampTzGetDatum(letter.at);
 		values[2] = CStringGetTextDatum(type ? type : psprintf("%u", letter.type));
