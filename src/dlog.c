@@ -21,6 +21,7 @@
 #include "query/query.h"
 #include "remote/remote.h"
 #include "runtime/runtime.h"
+#include "supervision/supervision.h"
 #include "transport/transport.h"
 
 /* Server 15 does not export it by itself. */
@@ -44,6 +45,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(transport_shmem_size());
 	RequestAddinShmemSpace(remote_shmem_size());
 	RequestAddinShmemSpace(sql_actor_shmem_size());
+	RequestAddinShmemSpace(supervision_shmem_size());
 }
 
 static void
@@ -59,6 +61,7 @@ initialize_shared_memory(void)
 	transport_shmem_init();
 	remote_shmem_init();
 	sql_actor_shmem_init();
+	supervision_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -81,6 +84,7 @@ _PG_init(void)
 	remote_init();
 	behavior_init();
 	sql_actor_init();
+	supervision_init();
 	partition_init();
 	flock_init();
 	deploy_init();

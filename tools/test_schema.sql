@@ -103,3 +103,7 @@ LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_timer_cancel';
  */
 CREATE FUNCTION test.supervisor(script text) RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_supervisor';
+
+-- the next time after this one; of intervals, counted from 2000-01-01 UTC
+CREATE FUNCTION test.schedule(expression text, zone text, after timestamptz) RETURNS timestamptz
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_schedule';

@@ -35,6 +35,7 @@ int dlog_max_actors;
 int dlog_max_message_size;
 int dlog_max_nodes;
 int dlog_max_schedulers;
+int dlog_max_supervisors;
 int dlog_min_schedulers;
 char *dlog_node_name;
 int dlog_port;
@@ -219,6 +220,14 @@ guc_init(void)
 		"Each is a background worker.  Higher: more statements of other "
 		"nodes run at a time.  The others wait for a free scheduler.",
 		&dlog_max_schedulers, 32, 1, 1024, PGC_SIGHUP, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.max_supervisors",
+		"How many supervisors can run on this server.",
+		"Each takes about 100 bytes of shared memory.  When all are taken, no "
+		"more can be started.",
+		&dlog_max_supervisors, 1024, 1, 1000000, PGC_POSTMASTER, 0,
 		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(

@@ -32,6 +32,7 @@ extern int dlog_max_actors;
 extern int dlog_max_message_size; /* kB */
 extern int dlog_max_nodes;
 extern int dlog_max_schedulers;
+extern int dlog_max_supervisors;
 extern int dlog_min_schedulers;
 extern char *dlog_node_name;
 extern int dlog_port;

@@ -5,7 +5,11 @@
 #ifndef DLOG_SUPERVISION_INTERNAL_H
 #define DLOG_SUPERVISION_INTERNAL_H
 
+#include "access/htup.h"
 #include "lib/ilist.h"
+#include "nodes/pg_list.h"
+#include "pgtime.h"
+#include "utils/array.h"
 
 #include "actor/actor.h"
 #include "supervision/supervision.h"
@@ -229,5 +233,318 @@ typedef struct ChildCounts
 } ChildCounts;
 
 extern ChildCounts supervisor_count_children(Supervisor *supervisor);
+
+extern int supervision_tranche;
+
+/* --- registry.c ------------------------------------------------------------- */
+
+/*
+ * Which supervisors run: by database and number.  Whoever spawns one enters
+ * it, in the same transaction; the supervisor takes itself out.
+ */
+typedef enum RegistryState
+{
+	REGISTRY_ABSENT,
+	REGISTRY_RUNNING,
+	REGISTRY_GAVE_UP /* only dlog.start_supervisor() or a restart of the server starts it again */
+} RegistryState;
+
+extern void registry_enter(Oid database, int64 id, ActorAddress address);
+extern void registry_leave(Oid database, int64 id, ActorAddress address, bool has_given_up);
+extern RegistryState registry_look(Oid database, int64 id, ActorAddress *address);
+extern Size registry_shmem_size(void);
+extern void registry_shmem_init(void);
+
+/* --- failure.c -------------------------------------------------------------- */
+
+#define FAILURE_TEXT 512
+
+/* A failure as it is kept in shared memory. */
+typedef struct Failure
+{
+	uint64 number; /* from 1; 0: none */
+	TimestampTz at;
+	Oid database;
+	Oid owner;
+	ActorAddress actor;
+	Oid behavior; /* or invalid: a supervisor */
+	int sqlerrcode;
+	Oid message_type;
+	char name[NAMEDATALEN];
+	char error[FAILURE_TEXT];
+	char context[FAILURE_TEXT];
+	char message[FAILURE_TEXT];
+} Failure;
+
+extern void failure_set_texts(Failure *failure, const char *error, const char *context, const char *message);
+extern void failure_record(Failure *failure);
+extern bool failure_copy(uint32 i, Failure *failure);
+extern uint32 failure_slots(void);
+extern void failure_init(void);
+extern Size failure_shmem_size(void);
+extern void failure_shmem_init(void);
+
+/* --- store.c ---------------------------------------------------------------- */
+
+typedef struct SupervisorRow
+{
+	int64 id;
+	NameData name;
+	Oid owner;
+	SupervisorFlags flags;
+	int64 parent;	  /* 0: a root */
+	int64 parent_row; /* its row of dlog.child */
+} SupervisorRow;
+
+typedef struct ChildRow
+{
+	ChildSpec spec;
+	int64 supervisor;
+	char *name;
+	int64 child_supervisor; /* 0: it is none */
+	int64 job;				/* same */
+	Oid behavior;
+	Oid owner;
+	ArrayType *args; /* text[]; NULL: none */
+	FailedMessage on_failure;
+	int retries;
+} ChildRow;
+
+/* As who owns dlog's tables. */
+typedef struct StoreScope
+{
+	Oid user;
+	int security_context;
+} StoreScope;
+
+extern void store_open(StoreScope *scope);
+extern void store_close(StoreScope *scope);
+extern uint64 store_run(const char *sql, int n, const Oid *types, Datum *values, const char *nulls);
+extern bool store_find_supervisor(const char *name, SupervisorRow *row);
+extern bool store_read_supervisor(int64 id, SupervisorRow *row);
+extern void store_require_supervisor(const char *name, SupervisorRow *row); /* and that we may */
+extern List *store_children(int64 supervisor);								/* ChildRow, in order */
+extern ChildRow *store_find_child(int64 supervisor, const char *name);
+extern ChildRow *store_read_child(int64 id);
+extern List *store_supervisors(int64 parent); /* SupervisorRow, in order */
+extern bool store_lock_supervisor(int64 id);
+extern int64 store_insert_supervisor(const SupervisorRow *row);
+extern void store_update_supervisor(const SupervisorRow *row);
+extern void store_delete_supervisor(int64 id);
+extern void store_update_child(const ChildRow *row);
+extern void store_delete_child(int64 id);
+extern int64 store_insert_child(const ChildRow *row);
+extern void store_check_control(const SupervisorRow *row);
+extern const char *strategy_name(SupervisorStrategy strategy);
+extern SupervisorStrategy strategy_of(const char *text);
+extern RestartType restart_of(const char *text);
+extern const char *restart_name(RestartType restart);
+extern AutoShutdown auto_shutdown_of(const char *text);
+extern const char *auto_shutdown_name(AutoShutdown auto_shutdown);
+extern int64 shutdown_of(const char *text);
+extern const char *shutdown_text(int64 shutdown_ms);
+extern FailedMessage on_failure_of(const char *text);
+extern const char *on_failure_name(FailedMessage on_failure);
+
+/* --- tree.c ----------------------------------------------------------------- */
+
+#define SUPERVISOR_BEHAVIOR "supervisor"
+
+/* Types of messages that never leave this node. */
+typedef enum SupervisionMessage
+{
+	SUPERVISION_LOAD = 62000,	/* Load: to the dispatcher */
+	SUPERVISION_LOADED,			/* Loaded */
+	SUPERVISION_LOAD_FAILED,	/* text */
+	SUPERVISION_RESPAWN,		/* Respawn: to the dispatcher */
+	SUPERVISION_RESPAWN_FAILED, /* Respawn */
+	SUPERVISION_FORGET,			/* int64: to the dispatcher */
+	SUPERVISION_CHILD_UP,		/* from a supervisor to its parent */
+	SUPERVISION_FLAGS,			/* SupervisorFlags */
+	SUPERVISION_SPEC,			/* ChildSettings */
+	SUPERVISION_SHUT_DOWN,		/* nothing: a root that was dropped */
+	SUPERVISION_CALL,			/* Call */
+	SUPERVISION_ANSWER,			/* SupervisorAnswer */
+	SUPERVISION_ROWS			/* ChildStatus, as many as there are */
+} SupervisionMessage;
+
+/* A child of a supervisor that is an actor; in the arena. */
+typedef struct ChildRecord
+{
+	Child child; /* first */
+	ActorAddress actor;
+	bool has_actor;
+	bool is_from_load;	/* LOAD has spawned it */
+	bool is_respawning; /* the dispatcher has been asked to spawn it */
+	bool is_used;		/* its actor has been started */
+	FailedMessage on_failure;
+	uint32 retries;
+	uint32 attempts;
+	uint64 restarts;
+} ChildRecord;
+
+/* The first bytes of a supervisor's state: what it is spawned with. */
+typedef struct SupervisorBirth
+{
+	int64 id;
+	Oid owner;
+	ActorAddress parent;	 /* slot 0: a root */
+	ActorAddress dispatcher; /* of its database */
+	bool is_new;			 /* created in the transaction that spawned it: nothing to load */
+	SupervisorFlags flags;	 /* if so */
+	NameData name;
+} SupervisorBirth;
+
+typedef enum CallKind
+{
+	CALL_TERMINATE_CHILD,
+	CALL_RESTART_CHILD,
+	CALL_REMOVE_CHILD, /* terminate and delete */
+	CALL_STATUS,	   /* answered by ROWS */
+	CALL_LIST		   /* same, of all children */
+} CallKind;
+
+typedef struct Call
+{
+	CallKind kind;
+	int64 id;
+	ActorAddress actor; /* of an instance */
+} Call;
+
+typedef struct ChildStatus
+{
+	int64 id; /* -1: ends the list */
+	ActorAddress actor;
+	bool has_actor;
+	uint8 state; /* ChildState */
+	uint64 restarts;
+} ChildStatus;
+
+/* What alter_child changes. */
+typedef struct ChildSettings
+{
+	ChildSpec spec;
+	FailedMessage on_failure;
+	uint32 retries;
+} ChildSettings;
+
+extern ChildRecord *child_record_create(const ChildRow *row);
+extern ActorAddress child_spawn(const ChildRow *row, ChildRecord *record, ActorAddress supervisor);
+extern ActorAddress supervisor_spawn(const SupervisorRow *row, ActorAddress parent, ChildRecord *record, bool is_new);
+extern void tree_init(void);
+
+/* --- args.c ----------------------------------------------------------------- */
+
+extern ArrayType *args_of_record(HeapTupleHeader record);
+extern ArrayType *args_append(ArrayType *first, ArrayType *second);
+extern Datum *args_values(Oid behavior, ArrayType *args, int *n_args, bool **nulls);
+
+/* --- call.c ----------------------------------------------------------------- */
+
+extern ActorAddress supervisor_address(const SupervisorRow *row);
+extern SupervisorAnswer supervisor_call(const SupervisorRow *row, const Call *call);
+extern List *supervisor_rows(const SupervisorRow *row, const Call *call); /* ChildStatus */
+extern void supervisor_tell(const SupervisorRow *row, uint16 type, const void *payload, Size size);
+
+/* --- cron.c ------------------------------------------------------------------ */
+
+/* When something is due: each field a set of bits; or an interval. */
+typedef struct Schedule
+{
+	int64 every_us; /* 0: the fields count */
+	uint64 minutes;
+	uint64 hours;
+	uint64 days;
+	uint64 months;
+	uint64 weekdays; /* 0 and 7: Sunday */
+	bool any_day;	 /* it begins with * */
+	bool any_weekday;
+} Schedule;
+
+extern void schedule_parse(const char *expression, Schedule *schedule);
+extern TimestampTz schedule_next(const Schedule *schedule, pg_tz *zone, TimestampTz anchor, TimestampTz after);
+
+/* --- job.c ------------------------------------------------------------------- */
+
+#define JOB_BEHAVIOR "job"
+#define JOB_MAX_RUNS 16 /* of one job at a time */
+
+typedef enum JobOverlap
+{
+	OVERLAP_SKIP,
+	OVERLAP_QUEUE,
+	OVERLAP_ALLOW
+} JobOverlap;
+
+/* What a job's actor is spawned with. */
+typedef struct JobBirth
+{
+	int64 id;
+	Oid owner;
+	NameData name;
+	bool has_schedule;
+	bool is_paused;
+	JobOverlap overlap;
+	Schedule schedule;
+	TimestampTz anchor; /* that an interval is counted from */
+	uint32 retries;		/* of a scheduled run that failed */
+	int64 backoff_ms;
+	int64 max_backoff_ms;
+	char zone[TZ_STRLEN_MAX + 1];
+} JobBirth;
+
+typedef struct JobRow
+{
+	JobBirth birth;
+	char *command;
+	char *schedule; /* NULL: none */
+	int64 timeout_ms;
+	int history; /* runs that are kept */
+	bool has_own_supervisor;
+} JobRow;
+
+/* What a worker is told, in its slot. */
+typedef struct JobOrder
+{
+	int64 job;
+	ActorAddress actor;
+	Oid database;
+	Oid owner;
+	uint32 run;
+} JobOrder;
+
+typedef enum JobMessage
+{
+	JOB_STARTED = 62100, /* JobReport: from a worker */
+	JOB_OVER,			 /* the same */
+	JOB_RUN_NOW,
+	JOB_PAUSE,
+	JOB_RESUME
+} JobMessage;
+
+typedef struct JobReport
+{
+	uint32 run;
+	int pid;
+	bool is_ok;
+	char reason[256];
+} JobReport;
+
+extern JobOverlap overlap_of(const char *text);
+extern JobRow *job_read(int64 id);
+extern JobRow *job_require(const char *name);
+extern List *job_list(void);
+extern int64 job_insert(const JobRow *row);
+extern void job_set_paused(int64 id, bool is_paused);
+extern ChildRow *job_child(int64 id);
+extern ActorAddress job_spawn(const ChildRow *row, uint64 child, ActorAddress supervisor);
+extern void job_init(void);
+
+/* --- supervisionfuncs.c ------------------------------------------------------ */
+
+extern void supervisionfuncs_init(void);
+extern char *supervision_name(const text *value, const char *what);
+extern int64 interval_milliseconds(const Interval *interval, const char *what);
+extern const char *child_state_name(ChildState state);
 
 #endif

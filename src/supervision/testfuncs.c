@@ -13,12 +13,15 @@
 
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "base/function.h"
 #include "supervision/supervision_internal.h"
 
 DLOG_FUNCTION(dlog_test_supervisor);
+DLOG_FUNCTION(dlog_test_schedule);
 
 #define MAX_TEST_CHILDREN 64
 
@@ -561,6 +564,19 @@ dlog_test_supervisor(PG_FUNCTION_ARGS)
 	}
 	supervisor_free(&world->supervisor);
 	PG_RETURN_TEXT_P(cstring_to_text(answer.data));
+}
+
+/* schedule(expression, zone, after): the next time; the anchor is 2000-01-01 */
+Datum
+dlog_test_schedule(PG_FUNCTION_ARGS)
+{
+	pg_tz *zone = pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Schedule schedule;
+	TimestampTz next;
+
+	schedule_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &schedule);
+	next = schedule_next(&schedule, zone, 0, PG_GETARG_TIMESTAMPTZ(2));
+	PG_RETURN_TIMESTAMPTZ(next);
 }
 
 #endif
