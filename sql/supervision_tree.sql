@@ -111,7 +111,7 @@ SELECT dlog.restart_child('carts', 'x');
 SELECT dlog.terminate_child('carts', 'x');
 SELECT dlog.terminate_child('carts', child) FROM dlog.which_children('carts') LIMIT 1;
 SELECT * FROM dlog.count_children('carts');
-SELECT dlog.terminate_child('carts', :'a');
+SELECT dlog.terminate_child('carts', :'a'::dlog.actor_ref);
 
 -- A child that does not start: its spec is gone again.
 CREATE FUNCTION broken_init() RETURNS integer LANGUAGE sql AS 'SELECT 1 / 0';
@@ -217,6 +217,7 @@ SELECT count(*) FROM dlog.child;
 CREATE ROLE sv_owner;
 CREATE ROLE sv_member IN ROLE sv_owner;
 CREATE ROLE sv_other;
+GRANT USAGE ON SCHEMA test TO sv_member;
 GRANT EXECUTE ON FUNCTION counter_init, counter_increment, counter_divide TO sv_owner, sv_member, sv_other;
 SELECT dlog.alter_supervisor('s', owner => 'sv_owner');
 SET ROLE sv_member;
@@ -242,4 +243,5 @@ SELECT dlog.drop_supervisor('pool', cascade => true);
 SELECT dlog.drop_behavior('counter'), dlog.drop_behavior('broken');
 DROP FUNCTION child(text, text), tree(), wait_for_tree(text), counter_increment, counter_divide, counter_init, broken_init, broken_handle;
 DROP TYPE increment, divide;
+REVOKE USAGE ON SCHEMA test FROM sv_member;
 DROP ROLE sv_owner, sv_member, sv_other;

@@ -726,6 +726,7 @@ static void
 begin_anew(SqlActor *actor, FailedMessage failed)
 {
 	ActorBody *body = actor->body;
+	bool was_held = actor->phase == PHASE_HELD;
 
 	sql_actor_set_state(actor, NULL);
 	actor->behavior = body->first_behavior;
@@ -746,7 +747,8 @@ begin_anew(SqlActor *actor, FailedMessage failed)
 	}
 	actor->is_suspended = false;
 	actor->phase = PHASE_NEW;
-	if (body->system != NULL)
+	/* One that was held is fresh, and may have heard of children already. */
+	if (body->system != NULL && !was_held)
 	{
 		if (body->system->stop != NULL)
 			body->system->stop(body->system_state, body->self);

@@ -78,7 +78,7 @@ interval_milliseconds(const Interval *interval, const char *what)
 	if (interval->month != 0 || ms < 0 || ms > LONGEST_MS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be an interval of at most 365 days", what)));
+				 errmsg("%s must be an interval of 0 to 365 days", what)));
 	return ms;
 }
 
@@ -569,10 +569,17 @@ dlog_terminate_instance(PG_FUNCTION_ARGS)
 	Call call = {.kind = CALL_TERMINATE_CHILD};
 	ActorRef *ref = PG_GETARG_ACTOR_REF_P(1);
 
+	SupervisorAnswer answer = ANSWER_NOT_FOUND;
+
 	store_require_supervisor(name_argument(fcinfo, 0, "supervisor"), &supervisor);
-	if (!actor_address_of(ref, &call.actor) || call.actor.node != THIS_NODE || call.actor.slot == 0)
-		check_answer(ANSWER_NOT_FOUND, &supervisor, actor_ref_text(ref));
-	check_answer(supervisor_call(&supervisor, &call), &supervisor, actor_ref_text(ref));
+	if (actor_address_of(ref, &call.actor) && call.actor.node == THIS_NODE && call.actor.slot != 0)
+		answer = supervisor_call(&supervisor, &call);
+	if (answer == ANSWER_NOT_FOUND)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("this actor is no child of supervisor \"%s\"", NameStr(supervisor.name)),
+				 errdetail("The actor is %s.", actor_ref_text(ref))));
+	check_answer(answer, &supervisor, actor_ref_text(ref));
 	PG_RETURN_VOID();
 }
 

@@ -51,7 +51,7 @@ typedef struct SupervisorState
 	ActorAddress self;
 	bool is_loaded;
 	bool has_given_up;
-	dlist_head early; /* ChildRecord */
+	dlist_head early; /* ChildRecord; also while it is still held */
 	uint32 n_early;
 	uint32 n_skipped; /* of them known to the LOAD at work */
 } SupervisorState;
@@ -408,7 +408,6 @@ supervisor_actor_start(void *argument, ActorAddress self)
 	ActorAddress registered;
 
 	state->self = self;
-	dlist_init(&state->early);
 	supervisor_initialize(&state->core, &effects, &state->birth.flags);
 	if (registry_look(MyDatabaseId, state->birth.id, &registered) != REGISTRY_RUNNING ||
 		!actor_address_equal(registered, self))
@@ -501,13 +500,18 @@ supervisor_actor_stopping(void *argument, ActorAddress self, const char *reason)
 		system_actor_exit(self, EXIT_SHUTDOWN, "shutdown");
 }
 
-/* However it ends: nothing of it stays. */
+/* However it ends, or before it begins anew: nothing of it stays. */
 static void
 supervisor_actor_stop(void *argument, ActorAddress self)
 {
 	SupervisorState *state = argument;
 	dlist_mutable_iter iter;
 
+	dlist_foreach_modify(iter, &state->early)
+		arena_free(dlist_container(ChildRecord, child.node, iter.cur));
+	/* One that was held until now has nothing else. */
+	if (state->self.slot == 0)
+		return;
 	registry_leave(MyDatabaseId, state->birth.id, self, state->has_given_up);
 	dlist_foreach_modify(iter, &state->core.children)
 	{
@@ -516,8 +520,6 @@ supervisor_actor_stop(void *argument, ActorAddress self)
 		if (record->has_actor)
 			actor_stop(record->actor, EXIT_KILLED, "its supervisor was killed");
 	}
-	dlist_foreach_modify(iter, &state->early)
-		arena_free(dlist_container(ChildRecord, child.node, iter.cur));
 	supervisor_free(&state->core);
 }
 
@@ -892,6 +894,21 @@ respawn(const Respawn *respawn)
 	child_spawn(row, respawn->record, respawn->supervisor);
 }
 
+/* A child is gone for good: so are its spec, and the supervisor of a job alone. */
+static void
+forget_child(int64 id)
+{
+	ChildRow *row = store_read_child(id);
+	JobRow *job = row != NULL && row->job != 0 ? job_read(row->job) : NULL;
+	SupervisorRow supervisor;
+
+	store_delete_child(id);
+	if (job == NULL || !job->has_own_supervisor || !store_read_supervisor(row->supervisor, &supervisor))
+		return;
+	store_delete_supervisor(supervisor.id);
+	supervisor_tell(&supervisor, SUPERVISION_SHUT_DOWN, "", 0);
+}
+
 /* Tell the supervisor that its work failed, and why; then fail. */
 static void
 answer_failure(Message *work)
@@ -920,7 +937,7 @@ supervision_work(Message *work)
 		else if (work->type == SUPERVISION_RESPAWN)
 			respawn((const Respawn *) work->payload);
 		else
-			store_delete_child(*(const int64 *) work->payload);
+			forget_child(*(const int64 *) work->payload);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
