@@ -568,7 +568,6 @@ dlog_terminate_instance(PG_FUNCTION_ARGS)
 	SupervisorRow supervisor;
 	Call call = {.kind = CALL_TERMINATE_CHILD};
 	ActorRef *ref = PG_GETARG_ACTOR_REF_P(1);
-
 	SupervisorAnswer answer = ANSWER_NOT_FOUND;
 
 	store_require_supervisor(name_argument(fcinfo, 0, "supervisor"), &supervisor);
