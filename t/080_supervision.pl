@@ -68,7 +68,10 @@ sub is_up
 	return;
 }
 
-is_up('at first');
+$cluster->wait_until(1, "SELECT ($tree) = '$whole'");
+is($cluster->sql(1, "SELECT string_agg(name, ' ' ORDER BY n) FROM started WHERE name IN ('a', 'b')")
+	. $cluster->sql(1, "SELECT string_agg(name, ' ' ORDER BY n) FROM started WHERE name IN ('first', 'last')"),
+	'a bfirst last', 'at first: each supervisor has started its children in their order');
 
 # How long after the server accepts connections is all of it up?
 sub time_to_be_up
