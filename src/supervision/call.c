@@ -15,8 +15,9 @@
 #include "base/pg_compat.h"
 #include "supervision/supervision_internal.h"
 
-static ActorAddress
-require_running(const SupervisorRow *row)
+/* The actor that is this supervisor; ERROR 55000 if it does not run. */
+ActorAddress
+supervisor_address(const SupervisorRow *row)
 {
 	ActorAddress address;
 	RegistryState state = registry_look(MyDatabaseId, row->id, &address);
@@ -30,55 +31,39 @@ require_running(const SupervisorRow *row)
 	return address;
 }
 
-/* The actor that is this supervisor; ERROR 55000 if it does not run. */
-ActorAddress
-supervisor_address(const SupervisorRow *row)
-{
-	return require_running(row);
-}
-
-static Message *
-receive(BoundActor *actor, const SupervisorRow *row)
-{
-	Message *message;
-
-	while ((message = bound_actor_receive(actor)) == NULL)
-		(void) runtime_wait(-1, WaitEventExtensionNew("DlogSupervisor"));
-	if (message->type == MESSAGE_DOWN || message->type == MESSAGE_UNDELIVERED)
-	{
-		message_free(message);
-		ereport(ERROR,
-				(errcode(ERRCODE_DLOG_ACTOR_EXITED),
-				 errmsg("supervisor \"%s\" exited before it answered", NameStr(row->name))));
-	}
-	return message;
-}
-
-/* Ask, and hand each answer to "take" until that returns true. */
-static void
+/*
+ * Ask, and hand each answer to "take" until that returns true.  False: the
+ * supervisor exited before it had answered.
+ */
+static bool
 ask(const SupervisorRow *row, const Call *call, bool (*take)(const Message *message, void *argument),
 	void *argument)
 {
-	ActorAddress supervisor = require_running(row);
+	ActorAddress supervisor = supervisor_address(row);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dlog supervisor call", ALLOCSET_SMALL_SIZES);
 	BoundActor *actor = bound_actor_spawn(context, "supervisor call");
 	Message *message = message_create(SUPERVISION_CALL, sizeof(Call));
 	bool is_done = false;
+	bool has_exited = false;
 
 	memcpy(message->payload, call, sizeof(Call));
 	message->from = bound_actor_address(actor);
 	message->flags = MESSAGE_CONTROL;
 	actor_monitor(message->from, supervisor);
 	(void) actor_send(supervisor, message);
-	while (!is_done)
+	while (!is_done && !has_exited)
 	{
-		message = receive(actor, row);
-		is_done = take(message, argument);
+		while ((message = bound_actor_receive(actor)) == NULL)
+			(void) runtime_wait(-1, WaitEventExtensionNew("DlogSupervisor"));
+		has_exited = message->type == MESSAGE_DOWN || message->type == MESSAGE_UNDELIVERED;
+		if (!has_exited)
+			is_done = take(message, argument);
 		message_free(message);
 	}
 	actor_demonitor(bound_actor_address(actor), supervisor);
 	bound_actor_exit(actor);
 	MemoryContextDelete(context);
+	return is_done;
 }
 
 static bool
@@ -93,7 +78,10 @@ supervisor_call(const SupervisorRow *row, const Call *call)
 {
 	SupervisorAnswer answer;
 
-	ask(row, call, take_answer, &answer);
+	if (!ask(row, call, take_answer, &answer))
+		ereport(ERROR,
+				(errcode(ERRCODE_DLOG_ACTOR_EXITED),
+				 errmsg("supervisor \"%s\" exited before it answered", NameStr(row->name))));
 	return answer;
 }
 
@@ -127,13 +115,13 @@ take_rows(const Message *message, void *argument)
 	return is_done;
 }
 
+/* NIL also when the supervisor exits meanwhile. */
 List *
 supervisor_rows(const SupervisorRow *row, const Call *call)
 {
 	TakenRows taken = {.context = CurrentMemoryContext};
 
-	ask(row, call, take_rows, &taken);
-	return taken.rows;
+	return ask(row, call, take_rows, &taken) ? taken.rows : NIL;
 }
 
 /*
