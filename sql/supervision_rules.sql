@@ -686,6 +686,7 @@ fail a
 $$);
 SELECT test.supervisor($$
 supervisor one_for_one max_restarts=-1
+supervisor one_for_one max_restarts=8001
 supervisor one_for_one within=0
 supervisor one_for_one backoff=100 backoff_max=50
 supervisor one_for_one jitter=2

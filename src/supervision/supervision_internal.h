@@ -42,6 +42,9 @@ typedef enum AutoShutdown
 #define SHUTDOWN_INFINITY (-1)
 #define SHUTDOWN_BRUTAL_KILL (-2)
 
+/* Their times must fit into one block of the arena. */
+#define MAX_MAX_RESTARTS 8000
+
 typedef struct SupervisorFlags
 {
 	SupervisorStrategy strategy;

@@ -58,8 +58,8 @@ set_state(Supervisor *supervisor, Child *child, ChildState state)
 const char *
 supervisor_refuse_flags(const SupervisorFlags *flags)
 {
-	if (flags->max_restarts < 0)
-		return "The number of restarts cannot be negative.";
+	if (flags->max_restarts < 0 || flags->max_restarts > MAX_MAX_RESTARTS)
+		return "The number of restarts must lie between 0 and 8000.";
 	if (flags->within_ms <= 0)
 		return "The time within which restarts are counted must be positive.";
 	if (flags->backoff_ms < 0 || flags->backoff_max_ms < flags->backoff_ms)
