@@ -65,7 +65,6 @@ SELECT n FROM dlog.execute('here', $$SELECT dlog.alter_behavior('bp.counter', ha
 EXPLAIN (COSTS OFF) SELECT post(actor, ROW(1)::other) FROM carts;
 
 -- the support function itself is of no use to anybody else
-SELECT dlog.message_support(NULL);
 CREATE FUNCTION one(dlog.actor_ref) RETURNS int LANGUAGE internal IMMUTABLE AS 'int4um' SUPPORT dlog.message_support;
 EXPLAIN (COSTS OFF) SELECT one(actor) FROM carts;
 

@@ -147,7 +147,7 @@ SELECT dlog.distribute_table('"A ""schema""; --"."Ünïcödé tàblé wïth sîx
 SELECT count(*), sum("Größe %s %I $1")
 FROM "A ""schema""; --"."Ünïcödé tàblé wïth sîxty-thrèè bÿtes öf nàmé, ând \q'";
 SELECT relname, octet_length(relname::text) FROM pg_class
-WHERE relnamespace = '"A ""schema""; --"'::regnamespace AND relname LIKE '%\_11';
+WHERE relnamespace = '"A ""schema""; --"'::regnamespace AND relname LIKE '%\_11' ORDER BY relname;
 SELECT dlog.undistribute_table('"A ""schema""; --"."Ünïcödé tàblé wïth sîxty-thrèè bÿtes öf nàmé, ând \q''"');
 SELECT count(*), sum("Größe %s %I $1")
 FROM "A ""schema""; --"."Ünïcödé tàblé wïth sîxty-thrèè bÿtes öf nàmé, ând \q'";

@@ -15,7 +15,9 @@ unset MAKEFLAGS MAKELEVEL MFLAGS PGHOST PGPORT PGUSER PGDATABASE PGOPTIONS PGSER
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$top"
-export PG_CONFIG=${PG_CONFIG:-pg_config}
+# By its path: a private server has one of this name, too.
+PG_CONFIG=${PG_CONFIG:-pg_config}
+export PG_CONFIG=$(command -v "$PG_CONFIG" || echo "$PG_CONFIG")
 
 say() { printf '\n==> %s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
