@@ -415,11 +415,6 @@ wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '1', 'and
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile),
 	qr/out of dlog's shared memory\n.*There is no room for an object of 1000000000 bytes/, 'with an error that says so');
 
-# a letter to one that is gone has the name that it gives it
-sql("SELECT keeper('gone'), tell('gone', 'stop'), tell('gone', 'create', 10)");
-wait_for("SELECT type || ', ' || reason FROM dlog.dead_letters ORDER BY number DESC LIMIT 1", 'Do, no such actor',
-	'a dead letter says what it was');
-
 # after a crash everything is set up again
 sql("SELECT tell('w', 'create', 1000000)");
 my $pid = sql("SELECT pid FROM dlog.schedulers LIMIT 1");
