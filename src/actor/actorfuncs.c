@@ -559,7 +559,8 @@ dlog_register(PG_FUNCTION_ARGS)
 			case NAME_TAKEN:
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_OBJECT),
-						 errmsg("there is already an actor named \"%s\"", name)));
+						 errmsg("there is already an actor named \"%s\"", name),
+						 errhint("dlog.whereis() finds it; dlog.unregister() takes the name away from it.")));
 				break;
 			case NAME_NO_ACTOR:
 				refuse_gone(actor_argument(fcinfo, 1));

@@ -238,7 +238,8 @@ actor_ask(ActorAddress to, Message *message, long timeout_ms)
 			if (left_ms <= 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_QUERY_CANCELED),
-						 errmsg("the actor did not answer within %ld ms", timeout_ms)));
+						 errmsg("the actor did not answer within %ld ms", timeout_ms),
+						 errhint("Ask with a longer timeout, if its handler for this message calls dlog.reply() at all.")));
 		}
 		(void) runtime_wait(left_ms, WaitEventExtensionNew("DlogAsk"));
 	}

@@ -120,7 +120,8 @@ take_name(const char *name, ActorAddress address)
 	if (name_register(MyDatabaseId, name, address) == NAME_TAKEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("there is already an actor named \"%s\"", name)));
+				 errmsg("there is already an actor named \"%s\"", name),
+				 errhint("dlog.whereis() finds it; dlog.unregister() takes the name away from it.")));
 }
 
 /*

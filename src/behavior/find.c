@@ -46,7 +46,8 @@ behavior_find(const char *name, bool missing_ok)
 				 errhint("dlog.create_behavior() makes behaviors, and dlog.behaviors lists them.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("behavior \"%s\" does not exist", name)));
+			 errmsg("behavior \"%s\" does not exist", name),
+			 errhint("The view dlog.behaviors lists those of this database; each node has its own.")));
 }
 
 /* ----------------------------------------------------------------- functions */
