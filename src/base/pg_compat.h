@@ -103,6 +103,9 @@ object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 	return pg_proc_aclcheck(object, role, mode);
 }
 
+/* 16 tells who may become a role from who has its rights. */
+#define check_can_set_role(member, role) check_is_member_of_role(member, role)
+
 /* 16 can report mistakes in another way than by an ERROR. */
 #define string_to_qualified_names(string) stringToQualifiedNameList(string)
 #else

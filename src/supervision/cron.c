@@ -26,6 +26,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "base/pg_compat.h"
 #include "supervision/supervision_internal.h"
 
 /* February 29 may be eight years away. */
@@ -72,8 +73,7 @@ static const struct
 
 /* --------------------------------------------------------------- parsing */
 
-static void
-refuse(const char *expression, const char *detail) pg_attribute_noreturn();
+static pg_noreturn void refuse(const char *expression, const char *detail);
 
 static void
 refuse(const char *expression, const char *detail)

@@ -171,7 +171,7 @@ run_statement(RawStmt *raw, const char *command, const char **tag, uint64 *rows)
 	PortalDefineQuery(portal, NULL, command, command_tag, plans, NULL);
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
 	InitializeQueryCompletion(&completion);
-	(void) PortalRun(portal, FETCH_ALL, true, true, None_Receiver, None_Receiver, &completion);
+	(void) portal_run(portal, FETCH_ALL, true, None_Receiver, &completion);
 	PortalDrop(portal, false);
 	*tag = GetCommandTagName(completion.commandTag != CMDTAG_UNKNOWN ? completion.commandTag : command_tag);
 	*rows = completion.nprocessed;

@@ -227,7 +227,7 @@ dlog_alter_supervisor(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(7))
 	{
 		row.owner = PG_GETARG_OID(7);
-		check_is_member_of_role(GetUserId(), row.owner);
+		check_can_set_role(GetUserId(), row.owner);
 	}
 	check_flags(&row.flags);
 	if (row.flags.auto_shutdown == AUTO_SHUTDOWN_NEVER)
