@@ -90,8 +90,10 @@ logs:
 cluster-stop:
 	@tools/cluster stop
 
-##           measure; B=query against others (SCALE=rows), B=membership simulated
+##           measure; B=query against others (SCALE=rows), B=supervision, B=membership simulated
 bench:
+	@[ -x 'bench/$(or $(B),query)/run' ] || { \
+		echo 'There is no benchmark "$(B)".  There are:' $(notdir $(wildcard bench/*)); exit 1; }
 	@bench/$(or $(B),query)/run
 
 ##           layers, headers that compile alone, exported symbols, formatting
