@@ -111,6 +111,9 @@ object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 #else
 #include "utils/regproc.h"
 #define string_to_qualified_names(string) stringToQualifiedNameList(string, NULL)
+
+/* Before, this was in postgres.h. */
+#include "varatt.h"
 #endif
 
 /* --- 15 and 16 ---------------------------------------------------------- */

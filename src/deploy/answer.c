@@ -74,13 +74,13 @@ answer_query(const char *query, Oid type, AnswerForm form, bool writes,
 {
 	MemoryContext context = CurrentMemoryContext;
 	int nest_level = NewGUCNestLevel();
+	bool was_read_only = XactReadOnly;
 
 	memset(answer, 0, sizeof(Answer));
 	SPI_connect();
 
-	if (!writes)
-		set_config_option("transaction_read_only", "on", PGC_USERSET,
-						  PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	/* The end of the caller's subtransaction resets it, should this fail. */
+	XactReadOnly = XactReadOnly || !writes;
 	run(query);
 	answer->row_count = SPI_processed;
 
@@ -107,6 +107,7 @@ answer_query(const char *query, Oid type, AnswerForm form, bool writes,
 	SPI_finish();
 	/* As if failed: nothing that the query set outlives it. */
 	AtEOXact_GUC(false, nest_level);
+	XactReadOnly = was_read_only;
 }
 
 /*

@@ -489,7 +489,7 @@ Datum
 dlog_replicated_apply(PG_FUNCTION_ARGS)
 {
 	Oid table = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	char change = PG_ARGISNULL(1) ? '\0' : PG_GETARG_CHAR(1);
+	volatile char change = PG_ARGISNULL(1) ? '\0' : PG_GETARG_CHAR(1);
 	Oid array_type = get_fn_expr_argtype(fcinfo->flinfo, 2);
 	Relation relation = try_table_open(table, RowExclusiveLock);
 	volatile uint64 processed = 0;

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 
 #include "base/function.h"
+#include "base/pg_compat.h"
 #include "runtime/runtime_internal.h"
 
 #define TEST_TEXT 65000

@@ -191,13 +191,17 @@ run_command(const JobRow *job, MemoryContext context, const char **tag, uint64 *
 	statements = pg_parse_query(job->command);
 	foreach(cell, statements)
 	{
+		/* Its plan must outlive the transactions that a procedure ends. */
+		MemoryContext statement = AllocSetContextCreate(context, "dlog job statement",
+														ALLOCSET_DEFAULT_SIZES);
+
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		/* its plan and what it is analyzed to go with its transaction */
-		MemoryContextSwitchTo(CurTransactionContext);
+		MemoryContextSwitchTo(statement);
 		run_statement(copyObject(lfirst_node(RawStmt, cell)), job->command, tag, rows);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(context);
+		MemoryContextDelete(statement);
 	}
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	if (IsTransactionOrTransactionBlock())
