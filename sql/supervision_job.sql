@@ -189,6 +189,8 @@ SELECT * FROM dlog.job;
 SELECT * FROM dlog.job_run;
 RESET ROLE;
 
+-- Temporary ones go by themselves.
+SELECT test.wait_until($$NOT EXISTS (SELECT FROM dlog.job WHERE name LIKE 'escape%')$$);
 SELECT dlog.unsupervise(name) FROM dlog.jobs ORDER BY name;
 SELECT count(*) FROM dlog.job;
 SELECT count(*) FROM dlog.supervisor;

@@ -179,14 +179,28 @@ job_argument(FunctionCallInfo fcinfo)
 	return job_require(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 
-/* The supervisor that a job is a child of, and its spec there. */
+/*
+ * The supervisor that a job is a child of, and its spec there.  NULL: the job
+ * has ended for good since we read its row.
+ */
 static ChildRow *
-supervisor_of_job(const JobRow *job, SupervisorRow *supervisor)
+find_supervisor_of_job(const JobRow *job, SupervisorRow *supervisor)
 {
 	ChildRow *child = job_child(job->birth.id);
 
-	if (child == NULL || !store_read_supervisor(child->supervisor, supervisor))
-		elog(ERROR, "job \"%s\" has no supervisor", NameStr(job->birth.name));
+	return child != NULL && store_read_supervisor(child->supervisor, supervisor) ? child : NULL;
+}
+
+static ChildRow *
+supervisor_of_job(const JobRow *job, SupervisorRow *supervisor)
+{
+	ChildRow *child = find_supervisor_of_job(job, supervisor);
+
+	if (child == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" does not exist", NameStr(job->birth.name)),
+				 errdetail("It has just ended.")));
 	return child;
 }
 
@@ -217,11 +231,14 @@ static ChildStatus *
 job_status(const JobRow *job)
 {
 	SupervisorRow supervisor;
-	ChildRow *child = supervisor_of_job(job, &supervisor);
-	Call call = {.kind = CALL_STATUS, .id = child->spec.id};
+	ChildRow *child = find_supervisor_of_job(job, &supervisor);
+	Call call = {.kind = CALL_STATUS};
 	ActorAddress address;
 	List *rows;
 
+	if (child == NULL)
+		return NULL;
+	call.id = child->spec.id;
 	if (registry_look(MyDatabaseId, supervisor.id, &address) != REGISTRY_RUNNING)
 		return NULL;
 	rows = supervisor_rows(&supervisor, &call);
