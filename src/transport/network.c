@@ -41,6 +41,7 @@
 #define RECEIVE_HIGH_WATER 128 /* messages in libzmq, per connection */
 #define MEMORY_BASE (UINT64CONST(1) << 30)
 #define MEMORY_PER_PEER (UINT64CONST(32) << 20)
+#define STOP_LINGER_US 50000
 #define STALL_US 10000 /* between looks whether there is memory again */
 
 StaticAssertDecl(FRAME_MAX_PAYLOAD == MESSAGE_MAX_PAYLOAD,
@@ -665,7 +666,10 @@ prepare(const NodeKey *key)
 static void
 stop(void)
 {
-	if (pg_atomic_read_u32(&transport_shared->is_leaving) != 0)
+	bool has_said_bye = false;
+
+	/* The postmaster's SIGTERM reaches us as soon as the worker. */
+	if (pg_atomic_read_u32(&transport_shared->is_reloading) == 0)
 		members_leave();
 	for (uint32 node = 1; node < network.n_peers; node++)
 	{
@@ -673,6 +677,7 @@ stop(void)
 
 		if (peer->in_use)
 		{
+			has_said_bye |= peer_is_up(peer);
 			peer_say_bye(peer, "the server is shutting down or changes its key");
 			if (peer->monitor != NULL)
 			{
@@ -683,6 +688,13 @@ stop(void)
 				zmq_close(peer->dealer);
 		}
 	}
+
+	/*
+	 * The others see our port close as soon as they read what we said last.
+	 * They should read first: to them a lost link is worse news.
+	 */
+	if (has_said_bye)
+		pg_usleep(STOP_LINGER_US);
 	zmq_socket_monitor(network.router, NULL, 0);
 	zmq_close(network.router_monitor);
 	zmq_close(network.router);

@@ -192,8 +192,8 @@ typedef struct TransportShared
 
 	LogRing log;
 	NetworkCounters counters;
-	uint64 instance;			 /* random; of this start of the server */
-	pg_atomic_uint32 is_leaving; /* the server shuts down */
+	uint64 instance;			   /* random; of this start of the server */
+	pg_atomic_uint32 is_reloading; /* the network process stops, the server does not */
 
 	/*
 	 * Membership.  The next three change under node_lock, which makes the

@@ -193,7 +193,7 @@ stop_network(void)
 						 20, PG_WAIT_EXTENSION);
 	}
 	failed_starts = 0;
-	network_died(0);
+	network_died(status);
 	failed_starts = 0;
 }
 
@@ -201,7 +201,6 @@ static void
 stop_at_exit(int code, Datum argument)
 {
 	transport_shared->worker_latch = NULL;
-	pg_atomic_write_u32(&transport_shared->is_leaving, 1);
 	stop_network();
 }
 
@@ -250,7 +249,9 @@ reload_if_requested(NodeKey *key)
 	if (pg_atomic_read_u32(&transport_shared->reloads) == requests)
 		return;
 	node_key_read(key);
+	pg_atomic_write_u32(&transport_shared->is_reloading, 1);
 	stop_network();
+	pg_atomic_write_u32(&transport_shared->is_reloading, 0);
 	publish_key(key);
 	pg_atomic_write_u32(&transport_shared->reloads, requests);
 	transport_tell_watchers();
@@ -274,7 +275,7 @@ dlog_transport_main(Datum argument)
 	process_attach();
 	transport_shared->worker_latch = MyLatch;
 	before_shmem_exit(stop_at_exit, (Datum) 0);
-	pg_atomic_write_u32(&transport_shared->is_leaving, 0);
+	pg_atomic_write_u32(&transport_shared->is_reloading, 0);
 	membership_publish_settings();
 	membership_read_tags();
 
