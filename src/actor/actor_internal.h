@@ -285,7 +285,6 @@ typedef struct PendingAction
 } PendingAction;
 
 extern void pending_add(ActorAddress to, Message *message);
-extern bool pending_any(void);
 extern void pending_commit(void);
 extern void pending_abort(void);
 extern void pending_init(void);

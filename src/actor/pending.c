@@ -68,12 +68,6 @@ pending_add(ActorAddress to, Message *message)
 	last = message;
 }
 
-bool
-pending_any(void)
-{
-	return first != NULL;
-}
-
 /* It does not leave. */
 static void
 undo(Message *message)

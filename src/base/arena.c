@@ -653,12 +653,6 @@ arena_set_owner(void *pointer, uint16 owner)
 	block_of(pointer)->owner = owner;
 }
 
-uint16
-arena_owner(const void *pointer)
-{
-	return block_of(pointer)->owner;
-}
-
 /*
  * arena_number, arena_pointer
  *		A number for what arena_alloc() gave, or a large block's first line,

@@ -42,7 +42,6 @@ extern void arena_free(void *pointer);
 extern void arena_make_room(Size size);
 
 extern void arena_set_owner(void *pointer, uint16 owner);
-extern uint16 arena_owner(const void *pointer);
 
 /* A number for a block of ours, not 0, where a pointer would be too long. */
 extern uint32 arena_number(const void *pointer);

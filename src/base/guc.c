@@ -17,7 +17,6 @@
 char *dlog_advertise_address;
 int dlog_batch_messages;
 int dlog_batch_time;
-char *dlog_cluster_name;
 int dlog_connect_timeout;
 int dlog_ddl_lock_timeout;
 bool dlog_enable_fanout_scan;
@@ -74,13 +73,6 @@ guc_init(void)
 		"Empty: dlog.listen_address.  Set it where that is a wildcard or "
 		"behind a translation of addresses.",
 		&dlog_advertise_address, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
-
-	DefineCustomStringVariable(
-		"dlog.cluster_name",
-		"Name of the cluster that this node belongs to.",
-		"Discovery (mDNS) announces it and finds only nodes with the same "
-		"name, so that neighbours on one network stay apart.",
-		&dlog_cluster_name, "dlog", PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.batch_messages",

@@ -14,7 +14,6 @@ typedef enum Encryption
 extern char *dlog_advertise_address;
 extern int dlog_batch_messages;
 extern int dlog_batch_time;
-extern char *dlog_cluster_name;
 extern int dlog_connect_timeout;  /* ms */
 extern int dlog_ddl_lock_timeout; /* ms */
 extern bool dlog_enable_fanout_scan;

@@ -60,7 +60,6 @@ extern Oid init_find(const char *specification, Oid state);
 extern Oid behavior_find(const char *name, bool missing_ok);
 
 /* cache.c */
-extern void cache_init(void);
 extern bool behavior_is(Oid type);
 
 /* follow.c */

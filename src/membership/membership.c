@@ -639,12 +639,6 @@ membership_awareness(const Membership *core)
 	return core->awareness;
 }
 
-uint32
-membership_alive_count(const Membership *core)
-{
-	return core->n_present;
-}
-
 const MembershipCounters *
 membership_counters(const Membership *core)
 {

@@ -150,7 +150,6 @@ extern void membership_leave(Membership *core);
 extern MemberState membership_state(const Membership *core, uint32 slot);
 extern uint64 membership_incarnation(const Membership *core, uint32 slot);
 extern uint32 membership_awareness(const Membership *core);
-extern uint32 membership_alive_count(const Membership *core); /* this one too */
 extern const MembershipCounters *membership_counters(const Membership *core);
 
 /*

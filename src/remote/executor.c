@@ -58,12 +58,6 @@ remote_is_executing(void)
 	return planning != NULL && planning->n_tables > 0;
 }
 
-bool
-remote_partial_aggregate(void)
-{
-	return planning != NULL && planning->statement->kind == REMOTE_PARTIAL;
-}
-
 /*
  * remote_prunes
  *		Is this a leaf partition that the statement is not about?

@@ -107,7 +107,6 @@ extern void remote_wait(void);						 /* until some stream moved */
 extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
 extern void remote_close(RemoteStream *stream);
 extern void remote_stats(RemoteStream *stream, RemoteStats *stats);
-extern uint32 remote_node(RemoteStream *stream);
 extern TupleDesc remote_columns(RemoteStream *stream, char ***types);
 extern const char *remote_command_tag(RemoteStream *stream);
 
@@ -131,7 +130,6 @@ extern bool type_is_raw_safe(Oid type);
  */
 extern bool remote_is_executing(void);
 extern bool remote_prunes(Oid relation);
-extern bool remote_partial_aggregate(void);
 
 /* dlog.c's table of contents */
 extern Size remote_shmem_size(void);

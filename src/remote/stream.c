@@ -1075,12 +1075,6 @@ remote_next(RemoteStream *stream, TupleTableSlot *slot)
 	return status;
 }
 
-uint32
-remote_node(RemoteStream *stream)
-{
-	return stream->node;
-}
-
 void
 remote_stats(RemoteStream *stream, RemoteStats *stats)
 {

@@ -494,12 +494,6 @@ runtime_database(Oid oid)
 	return database_find(oid);
 }
 
-Oid
-runtime_database_oid(int database)
-{
-	return databases[database].oid;
-}
-
 bool
 runtime_wake_scheduler(int database)
 {

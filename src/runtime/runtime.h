@@ -340,7 +340,6 @@ extern const char *hosted_actor_behavior(ActorAddress address);
 
 /* The number of a database here, or -1; and have one of its schedulers look. */
 extern int runtime_database(Oid database);
-extern Oid runtime_database_oid(int database);
 extern bool runtime_wake_scheduler(int database); /* false: none was idle */
 extern void runtime_call_for_schedulers(void);	  /* the launcher shall look; signal safe */
 
