@@ -1634,8 +1634,17 @@ COMMENT ON FUNCTION dlog.partition_sizes(regclass) IS
 
 -- ---------------------------------------------------------------- deploy
 
--- What a node answers to one that deploys a query.  Anyone may call it: it
--- does what the caller could do with the query itself.
+-- Who may deploy: members of this role, on the node that asks and on each that
+-- answers.  Roles are the cluster's, so it may be there, and it stays.
+DO $$
+BEGIN
+    CREATE ROLE dlog_deployer NOLOGIN;
+    COMMENT ON ROLE dlog_deployer IS 'may deploy queries to all nodes (extension dlog)';
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+
+-- What a node answers to one that deploys a query.
 CREATE FUNCTION dlog.deploy_answer(query text, as_type anyelement, form text, writes boolean,
                                    OUT result anyelement, OUT rows bigint)
     RETURNS SETOF record
@@ -1644,57 +1653,82 @@ CREATE FUNCTION dlog.deploy_answer(query text, as_type anyelement, form text, wr
 COMMENT ON FUNCTION dlog.deploy_answer(text, anyelement, text, boolean) IS
     'what a node answers to another one that deploys a query';
 
+CREATE FUNCTION dlog.deploy_answer(query text, as_type anyelement, form text, writes boolean,
+                                   VARIADIC args "any", OUT result anyelement, OUT rows bigint)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dlog_deploy_answer'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_answer(text, anyelement, text, boolean, "any") IS
+    'what a node answers to another one that deploys a query with arguments';
+
 CREATE FUNCTION dlog.deploy_map(flock text, query text, timeout interval DEFAULT '30 s',
                                 retries int DEFAULT 0, writes boolean DEFAULT false,
-                                on_error text DEFAULT NULL)
+                                on_error text DEFAULT NULL, args record DEFAULT NULL)
     RETURNS TABLE (node text, result jsonb, error text, sqlstate text, rows bigint,
                    elapsed interval, attempts int)
     AS 'MODULE_PATHNAME', 'dlog_deploy_map'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
-COMMENT ON FUNCTION dlog.deploy_map(text, text, interval, int, boolean, text) IS
-    'runs a query on every node of a flock; one row per node, its rows as jsonb';
+COMMENT ON FUNCTION dlog.deploy_map(text, text, interval, int, boolean, text, record) IS
+    'runs a query, or a function, on every node of a flock; one row per node, its rows as jsonb';
 
 -- A bare string in third place is a timeout; without this twin it could as
 -- well be a value that tells the type of results.
 CREATE FUNCTION dlog.deploy_map(flock text, query text, timeout text,
                                 retries int DEFAULT 0, writes boolean DEFAULT false,
-                                on_error text DEFAULT NULL)
+                                on_error text DEFAULT NULL, args record DEFAULT NULL)
     RETURNS TABLE (node text, result jsonb, error text, sqlstate text, rows bigint,
                    elapsed interval, attempts int)
     AS 'MODULE_PATHNAME', 'dlog_deploy_map'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
-COMMENT ON FUNCTION dlog.deploy_map(text, text, text, int, boolean, text) IS
-    'runs a query on every node of a flock; one row per node, its rows as jsonb';
+COMMENT ON FUNCTION dlog.deploy_map(text, text, text, int, boolean, text, record) IS
+    'runs a query, or a function, on every node of a flock; one row per node, its rows as jsonb';
 
 CREATE FUNCTION dlog.deploy_map(flock text, query text, as_type anyelement,
                                 timeout interval DEFAULT '30 s', retries int DEFAULT 0,
-                                writes boolean DEFAULT false, on_error text DEFAULT NULL)
+                                writes boolean DEFAULT false, on_error text DEFAULT NULL, args record DEFAULT NULL)
     RETURNS TABLE (node text, result anyelement, error text, sqlstate text, rows bigint,
                    elapsed interval, attempts int)
     AS 'MODULE_PATHNAME', 'dlog_deploy_map_as'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
-COMMENT ON FUNCTION dlog.deploy_map(text, text, anyelement, interval, int, boolean, text) IS
-    'runs a query on every node of a flock; one row per row it returns there, of a type of your choice';
+COMMENT ON FUNCTION dlog.deploy_map(text, text, anyelement, interval, int, boolean, text, record) IS
+    'runs a query, or a function, on every node of a flock; one row per row it returns there, of a type of your choice';
 
 CREATE FUNCTION dlog.deploy_reduce(flock text, map text, reduce text, init anyelement,
                                    timeout interval DEFAULT '30 s', retries int DEFAULT 0,
-                                   on_error text DEFAULT 'fail')
+                                   on_error text DEFAULT 'fail', args record DEFAULT NULL)
     RETURNS anyelement
     AS 'MODULE_PATHNAME', 'dlog_deploy_reduce'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dlog.deploy_reduce(text, text, text, anyelement, interval, int, text) IS
+COMMENT ON FUNCTION dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record) IS
     'runs a query on every node of a flock and merges the values by an operator, a function or an aggregate';
 
 CREATE FUNCTION dlog.deploy_reduce(flock text, map text, reduce regprocedure, init anyelement,
                                    timeout interval DEFAULT '30 s', retries int DEFAULT 0,
-                                   on_error text DEFAULT 'fail')
+                                   on_error text DEFAULT 'fail', args record DEFAULT NULL)
     RETURNS anyelement
     AS 'MODULE_PATHNAME', 'dlog_deploy_reduce_function'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text) IS
+COMMENT ON FUNCTION dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record) IS
     'runs a query on every node of a flock and merges the values by a function';
 
-
+REVOKE ALL ON FUNCTION
+    dlog.deploy_answer(text, anyelement, text, boolean),
+    dlog.deploy_answer(text, anyelement, text, boolean, "any"),
+    dlog.deploy_map(text, text, interval, int, boolean, text, record),
+    dlog.deploy_map(text, text, text, int, boolean, text, record),
+    dlog.deploy_map(text, text, anyelement, interval, int, boolean, text, record),
+    dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record),
+    dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dlog.deploy_answer(text, anyelement, text, boolean),
+    dlog.deploy_answer(text, anyelement, text, boolean, "any"),
+    dlog.deploy_map(text, text, interval, int, boolean, text, record),
+    dlog.deploy_map(text, text, text, int, boolean, text, record),
+    dlog.deploy_map(text, text, anyelement, interval, int, boolean, text, record),
+    dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record),
+    dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record)
+    TO dlog_deployer;
 
 -- ----------------------------------------------------------------- query
 

@@ -52,6 +52,39 @@ SELECT result, error, sqlstate FROM dlog.deploy_map('all', 'SELECT 1, 2', NULL::
 SELECT result, error, sqlstate FROM dlog.deploy_map('all', 'SELECT 1, 2, 3, 4', NULL::test.point3);
 SELECT result, error, sqlstate FROM dlog.deploy_map('all', 'SELECT 1, 2, now()', NULL::test.point3);
 
+-- arguments are bound, with their types, and a function may stand for the query
+SELECT node, result, error FROM dlog.deploy_map('all', 'SELECT $1 + 1 AS a, $2 AS b, $3 AS c', args => ROW(41, 'it''s; DROP TABLE x', NULL::date));
+SELECT result FROM dlog.deploy_map('all', 'SELECT $1; SELECT $2', as_type => NULL::text, args => ROW('first'::text, 'last'::text));
+CREATE FUNCTION test.doubled(a int, b text) RETURNS SETOF text LANGUAGE sql AS $$ SELECT b || a UNION ALL SELECT b || 2 * a $$;
+SELECT result FROM dlog.deploy_map('all', 'test.doubled', args => ROW(4, 'x'::text));
+SELECT result FROM dlog.deploy_map('all', ' "test"."doubled" ( integer, text )', as_type => NULL::text, args => ROW(4::smallint, 'x'));
+SELECT result > 0 AS result FROM dlog.deploy_map('all', 'pg_database_size(name)', NULL::bigint, args => ROW(current_database()));
+SELECT result FROM dlog.deploy_map('all', 'pg_catalog.version', as_type => NULL::text) WHERE result NOT LIKE 'PostgreSQL%';
+SELECT error, sqlstate FROM dlog.deploy_map('all', 'nonesuch', args => ROW(1));
+SELECT error, sqlstate FROM dlog.deploy_map('all', 'SELECT $2', args => ROW(1));
+SELECT * FROM dlog.deploy_map('all', 'test.doubled(int, text)', args => ROW(1));
+-- a type of the user's travels too
+SELECT result FROM dlog.deploy_map('all', 'SELECT ($1).z', as_type => NULL::text, args => ROW(ROW(1, 2, 'z')::test.point3));
+
+-- in FROM it is a scan whose rows come as the nodes answer
+EXPLAIN (COSTS OFF) SELECT node FROM dlog.deploy_map('all', 'SELECT 1') WHERE error IS NULL;
+EXPLAIN (COSTS OFF) SELECT m FROM dlog.deploy_map('all', 'SELECT 1') m;
+SELECT count(m) FROM dlog.deploy_map('all', 'SELECT 1') m;
+SELECT a, result FROM generate_series(1, 3) a, dlog.deploy_map('all', 'SELECT 10 * $1', NULL::int, args => ROW(a)) ORDER BY a;
+SELECT a, result FROM generate_series(1, 2) a LEFT JOIN LATERAL dlog.deploy_map('all', 'SELECT generate_series(1, $1)', NULL::int, args => ROW(a)) ON result > 1;
+SELECT (dlog.deploy_map('all', 'SELECT 7', NULL::int)).result;
+BEGIN;
+DECLARE answers CURSOR FOR SELECT result FROM dlog.deploy_map('all', 'SELECT generate_series(1, 3)', NULL::int);
+FETCH 2 FROM answers;
+FETCH 2 FROM answers;
+CREATE TEMP TABLE seen AS SELECT 5 AS a;
+SELECT result, error FROM dlog.deploy_map('all', 'SELECT a FROM seen', NULL::int);
+ROLLBACK;
+PREPARE again(int) AS SELECT result FROM dlog.deploy_map('all', 'SELECT $1', NULL::int, args => ROW($1));
+EXECUTE again(1);
+EXECUTE again(2);
+DEALLOCATE again;
+
 -- a failing query is an answer, and can be made to fail the statement
 SELECT * FROM test.map('SELECT 1 / 0');
 SELECT * FROM test.map('SELECT * FROM nonesuch');
@@ -120,8 +153,14 @@ SELECT * FROM test.map('VACUUM', writes => true);
 SELECT * FROM test.map('COPY pg_class TO STDOUT');
 SELECT * FROM test.map('SELECT $1');
 
--- anyone may ask, with no more rights than they have
+-- only members of dlog_deployer may ask, with no more rights than they have
 CREATE ROLE test_deployer;
+SET ROLE test_deployer;
+SELECT node, result, error, sqlstate FROM dlog.deploy_map('all', 'SELECT current_user');
+SELECT dlog.deploy_map('all', 'SELECT current_user');
+SELECT dlog.deploy_answer('SELECT 1', NULL::int, 'rows', false);
+RESET ROLE;
+GRANT dlog_deployer TO test_deployer;
 SET ROLE test_deployer;
 SELECT node, result, error, sqlstate FROM dlog.deploy_map('all', 'SELECT current_user');
 SELECT node, result, error, sqlstate FROM dlog.deploy_map('all', 'SELECT * FROM pg_authid');
@@ -129,6 +168,7 @@ RESET ROLE;
 
 DROP ROLE test_deployer;
 DROP TABLE test.visit;
+DROP FUNCTION test.doubled(int, text);
 DROP TYPE test.point3;
 DROP DOMAIN test.even;
 DROP FUNCTION test.map(text, interval, boolean);

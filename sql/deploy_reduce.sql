@@ -103,7 +103,7 @@ SELECT dlog.deploy_reduce('all', 'SELECT 1 FROM pg_sleep(60)', '+', 0, '50 ms');
 CREATE FUNCTION test.secret(int, int) RETURNS int LANGUAGE sql AS 'SELECT $1 + $2';
 REVOKE EXECUTE ON FUNCTION test.secret(int, int) FROM PUBLIC;
 GRANT USAGE ON SCHEMA test TO PUBLIC;
-CREATE ROLE test_reducer;
+CREATE ROLE test_reducer IN ROLE dlog_deployer;
 SET ROLE test_reducer;
 SELECT dlog.deploy_reduce('all', 'SELECT 1', 'test.secret', 0);
 SELECT dlog.deploy_reduce('all', 'SELECT 1', '+', 0);

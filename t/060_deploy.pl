@@ -41,6 +41,22 @@ is($cluster->sql(1, "SELECT dlog.deploy_reduce('all', "
 	  . "'SELECT $name || pg_sleep(CASE $name WHEN ''n2'' THEN 0.3 ELSE 0 END)', '||', '>'::text)"),
 	'>n1n2n3', 'values are merged in the order of the nodes, whoever answers first');
 
+# --- rows come as nodes answer, and nobody works on when they are not wanted -----
+
+foreach my $slow (qw(n1 n3))
+{
+	is($cluster->sql(1, "SELECT string_agg(node, ',' ORDER BY node) FROM (SELECT node FROM dlog.deploy_map('all', "
+		  . "'SELECT pg_sleep(CASE $name WHEN ''$slow'' THEN 1000 ELSE 0 END)', '2000 s') LIMIT 2) m"),
+		join(',', grep { $_ ne $slow } qw(n1 n2 n3)), "the others' rows do not wait for $slow");
+	nothing_runs($_) foreach (1 .. 3);
+}
+is(join(',', sort split /\n/, $cluster->sql(1, "BEGIN; DECLARE c CURSOR FOR SELECT node FROM dlog.deploy_map('all', "
+	  . "'SELECT pg_sleep(CASE $name WHEN ''n3'' THEN 1000 ELSE 0 END)', '2000 s'); FETCH 1 FROM c; FETCH 1 FROM c; CLOSE c; COMMIT")),
+	'n1,n2', 'nor do those of a cursor');
+nothing_runs($_) foreach (1 .. 3);
+is($cluster->sql(2, "SELECT node, result FROM dlog.deploy_map('all', 'SELECT $name || \$1', as_type => NULL::text, args => ROW('!')) ORDER BY node"),
+	"n1|n1!\nn2|n2!\nn3|n3!", 'arguments reach every node');
+
 # --- a slow node ---------------------------------------------------------------
 
 $begun = time;
@@ -76,10 +92,14 @@ is($cluster->sql(1, "BEGIN; SELECT count(sqlstate) FROM dlog.deploy_map('all', '
 
 # --- roles -------------------------------------------------------------------------
 
-$cluster->sql(1, 'CREATE ROLE alone');
+$cluster->sql(1, 'CREATE ROLE alone IN ROLE dlog_deployer');
 is($cluster->sql(1, "SET ROLE alone; SELECT node, result, sqlstate FROM dlog.deploy_map('all', 'SELECT current_user') ORDER BY node"),
 	qq(n1|"alone"|\nn2||42704\nn3||42704), 'a role that is not there');
 $cluster->sql_everywhere('CREATE ROLE alice; CREATE TABLE secret (a int)');
+$cluster->sql($_, 'GRANT dlog_deployer TO alice') foreach (1, 2);
+is($cluster->sql(1, "SET ROLE alice; SELECT node, result, sqlstate FROM dlog.deploy_map('all', 'SELECT current_user') ORDER BY node"),
+	qq(n1|"alice"|\nn2|"alice"|\nn3||42501), 'whether a role may deploy is up to each node');
+$cluster->sql(3, 'GRANT dlog_deployer TO alice');
 is($cluster->sql(1, "SET ROLE alice; SELECT node, result, sqlstate FROM dlog.deploy_map('all', 'SELECT current_user') ORDER BY node"),
 	qq(n1|"alice"|\nn2|"alice"|\nn3|"alice"|), 'a role runs as itself');
 foreach my $way ('SELECT * FROM secret', 'RESET ROLE; SELECT * FROM secret', 'SET ROLE postgres; SELECT * FROM secret',

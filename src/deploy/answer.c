@@ -31,7 +31,7 @@
 
 #include "deploy/deploy_internal.h"
 
-static void run(const char *query);
+static void run(const Question *question);
 static void take_json(SPITupleTable *rows, uint64 n_rows, MemoryContext context,
 					  Answer *answer);
 static void take_values(SPITupleTable *rows, uint64 n_rows, Oid type,
@@ -69,9 +69,10 @@ answer_form_by_name(const char *name)
  *		Run a query and give its answer, in the caller's memory context.
  */
 void
-answer_query(const char *query, Oid type, AnswerForm form, bool writes,
-			 Answer *answer)
+answer_query(const Question *question, Answer *answer)
 {
+	Oid type = question->type;
+	AnswerForm form = question->form;
 	MemoryContext context = CurrentMemoryContext;
 	int nest_level = NewGUCNestLevel();
 	bool was_read_only = XactReadOnly;
@@ -80,8 +81,8 @@ answer_query(const char *query, Oid type, AnswerForm form, bool writes,
 	SPI_connect();
 
 	/* The end of the caller's subtransaction resets it, should this fail. */
-	XactReadOnly = XactReadOnly || !writes;
-	run(query);
+	XactReadOnly = XactReadOnly || !question->writes;
+	run(question);
 	answer->row_count = SPI_processed;
 
 	if (form == ANSWER_JSON)
@@ -137,9 +138,22 @@ answer_add(Answer *answer, Datum value, bool is_null)
 }
 
 static void
-run(const char *query)
+run(const Question *question)
 {
-	int result = SPI_execute(query, false, 0);
+	const Arguments *arguments = &question->arguments;
+	int result;
+
+	if (arguments->count == 0)
+		result = SPI_execute(question->query, false, 0);
+	else
+	{
+		char *nulls = palloc(arguments->count);
+
+		for (int i = 0; i < arguments->count; i++)
+			nulls[i] = arguments->nulls[i] ? 'n' : ' ';
+		result = SPI_execute_with_args(question->query, arguments->count, arguments->types,
+									   arguments->values, nulls, false, 0);
+	}
 
 	if (result >= 0)
 		return;

@@ -3,15 +3,16 @@
  *		One question to many nodes at once.
  *
  * All other nodes are asked first; then this node's own answer is made in the
- * asking session, which sees what its transaction has done; then the others'
- * answers are taken as they arrive.  An *attempt* is one request to one node.
+ * asking session (own.c), which sees what its transaction has done; then the
+ * others' answers are taken as they arrive.  Where there is nothing that only
+ * the session could see, this node is asked like any other, so that its part
+ * keeps nobody waiting.  An *attempt* is one request to one node.
  * One that fails because the connection does is repeated, when retries are
  * left, after a pause that doubles.  Its stream is closed and its rows are
  * forgotten before that, so that nothing of an answer is counted twice.
  *
  * The timeout is one deadline for all nodes, retries included.  It travels,
- * so that a node that cannot hear us any more stops by itself.  Our own part
- * is interrupted by a timer of the server's, as statement_timeout does it.
+ * so that a node that cannot hear us any more stops by itself.
  */
 #include "postgres.h"
 
@@ -20,14 +21,11 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodes.h"
-#include "parser/parser.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -40,8 +38,10 @@
 typedef enum AskState
 {
 	ASK_PAUSED,	 /* before an attempt, the first one too; next: RUNNING */
-	ASK_RUNNING, /* a stream is open; next: PAUSED, DONE */
-	ASK_DONE	 /* its answer has been given to the receiver */
+	ASK_OWN,	 /* our own part, to be made by the session; next: READY */
+	ASK_RUNNING, /* a stream is open; next: PAUSED, READY */
+	ASK_READY,	 /* its answer waits to be taken; next: DONE */
+	ASK_DONE	 /* its answer has been taken */
 } AskState;
 
 /* One of the nodes that are asked. */
@@ -55,23 +55,26 @@ typedef struct Asked
 	TupleTableSlot *slot;
 	MemoryContext context; /* of the answer; reset before another attempt */
 	uint64 asked_us;	   /* when the first attempt began */
+	slist_node ready;	   /* of Asking.ready, if READY */
 	NodeAnswer answer;
 } Asked;
 
-typedef struct Asking
+struct Asking
 {
 	const Question *question;
+	MemoryContext context; /* of all this, streams included */
 	RemoteRequest request;
 	TimestampTz deadline; /* DT_NOEND: none */
-	int n_open;			  /* not yet done */
+	int n_open;			  /* not yet ready */
+	Asked *own;			  /* if it is the session's to make, and not made */
+	Asked *taken;		  /* the answer that was given out last */
+	slist_head ready;	  /* newest first */
 	bool has_failed;	  /* an answer was an error */
 	bool answers_waited;  /* while our own part ran, so that when they came is
 						   * not known */
-	AnswerReceiver receiver;
-	void *receiver_state;
 	int n_asked;
 	Asked asked[FLEXIBLE_ARRAY_MEMBER];
-} Asking;
+};
 
 static void request_make(Asking *asking);
 static void answers_take(Asking *asking);
@@ -80,62 +83,26 @@ static void attempt_continue(Asking *asking, Asked *asked);
 static void attempt_failed(Asking *asking, Asked *asked, ErrorData *error);
 static void attempt_end(Asked *asked);
 static void asked_done(Asking *asking, Asked *asked, ErrorData *error);
-static bool is_connection_failure(const ErrorData *error);
 static void error_add_hint(const Question *question, ErrorData *error);
-static ErrorData *timeout_error(const Question *question, const char *node);
-static void answer_here(Asking *asking, Asked *asked);
-static ErrorData *answer_here_or_error(Asking *asking, Asked *asked);
 static void wait_for_answers(Asking *asking);
 
 /*
- * question_check
- *		Refuse, before anyone is asked, what is not SQL.
+ * asking_begin
+ *		Ask all these nodes: indexes into the node table, THIS_NODE for our own.
+ *
+ * Waits for nothing.  The streams end with the current memory context, or by
+ * asking_end(); both call off what is still at work.
  */
-static void
-syntax_error_callback(void *arg)
+Asking *
+asking_begin(const Question *question, List *nodes)
 {
-	const char *query = arg;
-	int position = geterrposition();
-
-	/* The position is one in the question, not in the asking statement. */
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery(query);
-	}
-}
-
-void
-question_check(const char *query)
-{
-	ErrorContextCallback callback;
-	List *statements;
-
-	callback.callback = syntax_error_callback;
-	callback.arg = unconstify(char *, query);
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	statements = raw_parser(query, RAW_PARSE_DEFAULT);
-	error_context_stack = callback.previous;
-
-	if (statements == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the query is empty")));
-}
-
-static void
-ask_all(const Question *question, List *nodes, AnswerReceiver receiver,
-		void *state, bool *has_failed)
-{
-	Asking *asking = palloc0(offsetof(Asking, asked) +
-							 sizeof(Asked) * list_length(nodes));
-	Asked *here = NULL;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dlog asking",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Asking *asking = palloc0(offsetof(Asking, asked) + sizeof(Asked) * list_length(nodes));
 
 	asking->question = question;
-	asking->receiver = receiver;
-	asking->receiver_state = state;
+	asking->context = context;
 	asking->n_asked = asking->n_open = list_length(nodes);
 	asking->deadline = question->timeout_ms == 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), question->timeout_ms);
 	request_make(asking);
@@ -145,40 +112,99 @@ ask_all(const Question *question, List *nodes, AnswerReceiver receiver,
 		Asked *asked = &asking->asked[i];
 
 		asked->node = list_nth_int(nodes, i);
-		asked->context = AllocSetContextCreate(CurrentMemoryContext, "dlog answer",
+		asked->context = AllocSetContextCreate(context, "dlog answer",
 											   ALLOCSET_SMALL_SIZES);
 		asked->pause_ms = FIRST_PAUSE_MS;
 		asked->asked_us = clock_now_us();
 		asked->answer.place = i;
-		if (asked->node == THIS_NODE)
+		asked->answer.node = asked->node == THIS_NODE ? node_this_name() : node_name(asked->node);
+		if (asked->node == THIS_NODE && !question->own_apart)
 		{
-			asked->answer.node = node_this_name();
-			here = asked;
+			asked->state = ASK_OWN;
+			asking->own = asked;
 		}
 		else
-		{
-			asked->answer.node = node_name(asked->node);
 			attempt_begin(asking, asked);
-		}
 	}
+	MemoryContextSwitchTo(old);
+	return asking;
+}
 
-	/* What has failed at once need not wait for our own part. */
-	answers_take(asking);
-	if (here)
-	{
-		answer_here(asking, here);
-		asking->answers_waited = true;
-	}
+/* What was given out last is not needed any more. */
+static void
+taken_release(Asking *asking)
+{
+	Asked *asked = asking->taken;
 
+	asking->taken = NULL;
+	if (asked == NULL)
+		return;
+	asked->state = ASK_DONE;
+	attempt_end(asked); /* an error was the stream's */
+	MemoryContextReset(asked->context);
+}
+
+/*
+ * asking_next
+ *		The next answer, as they arrive; NULL when there are no more.
+ *
+ * It stays until the next call.
+ */
+const NodeAnswer *
+asking_next(Asking *asking)
+{
+	MemoryContext old = MemoryContextSwitchTo(asking->context);
+
+	taken_release(asking);
 	for (;;)
 	{
 		answers_take(asking);
+		if (!slist_is_empty(&asking->ready))
+		{
+			asking->taken = slist_container(Asked, ready, slist_pop_head_node(&asking->ready));
+			break;
+		}
 		if (asking->n_open == 0)
 			break;
+		if (asking->own != NULL)
+		{
+			Asked *own = asking->own;
+
+			asking->own = NULL;
+			own->answer.attempts = 1;
+			asked_done(asking, own,
+					   own_answer(asking->question, asking->deadline, own->context, &own->answer.answer));
+			asking->answers_waited = true;
+			continue;
+		}
 		asking->answers_waited = false;
 		wait_for_answers(asking);
 	}
+	MemoryContextSwitchTo(old);
+	return asking->taken ? &asking->taken->answer : NULL;
+}
+
+/*
+ * asking_end
+ *		Nobody wants the rest: whoever is still at work stops.
+ */
+void
+asking_end(Asking *asking)
+{
+	MemoryContextDelete(asking->context);
+}
+
+static void
+ask_all(const Question *question, List *nodes, AnswerReceiver receiver,
+		void *state, bool *has_failed)
+{
+	Asking *asking = asking_begin(question, nodes);
+	const NodeAnswer *answer;
+
+	while ((answer = asking_next(asking)) != NULL)
+		receiver(state, answer);
 	*has_failed = asking->has_failed;
+	asking_end(asking);
 }
 
 /*
@@ -249,13 +275,13 @@ answers_take(Asking *asking)
 	{
 		Asked *asked = &asking->asked[i];
 
-		if (asked->node == THIS_NODE)
+		if (asked->state >= ASK_READY || asked->state == ASK_OWN)
 			continue;
 		if (asked->state == ASK_PAUSED && asked->paused_until <= now)
 			attempt_begin(asking, asked);
 		if (asked->state == ASK_RUNNING)
 			attempt_continue(asking, asked);
-		if (asked->state != ASK_DONE && asking->deadline <= now)
+		if (asked->state < ASK_READY && asking->deadline <= now)
 			asked_done(asking, asked,
 					   timeout_error(asking->question, asked->answer.node));
 	}
@@ -284,7 +310,7 @@ error_text(const ErrorData *error)
  *		What is sent to each node: a call of dlog.deploy_answer() there.
  *
  * The query stands in it as a literal, so that the activity views over there
- * show it.
+ * show it; its arguments are bound.
  */
 static void
 request_make(Asking *asking)
@@ -292,16 +318,27 @@ request_make(Asking *asking)
 	const Question *question = asking->question;
 	RemoteRequest *request = &asking->request;
 	TupleDesc desc = CreateTemplateTupleDesc(2);
+	StringInfoData sql;
 
 	TupleDescInitEntry(desc, 1, "result", question->type, -1, 0);
 	TupleDescInitEntry(desc, 2, "rows", INT8OID, -1, 0);
 
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT result, rows FROM dlog.deploy_answer(%s, NULL::%s, %s, %s",
+					 quote_literal_cstr(question->query),
+					 format_type_extended(question->type, -1, FORMAT_TYPE_FORCE_QUALIFY),
+					 quote_literal_cstr(answer_form_name(question->form)),
+					 question->writes ? "true" : "false");
+	for (int i = 0; i < question->arguments.count; i++)
+		appendStringInfo(&sql, ", $%d", i + 1);
+	appendStringInfoChar(&sql, ')');
+
 	request->kind = REMOTE_QUERY;
-	request->sql = psprintf("SELECT result, rows FROM dlog.deploy_answer(%s, NULL::%s, %s, %s)",
-							quote_literal_cstr(question->query),
-							format_type_extended(question->type, -1, FORMAT_TYPE_FORCE_QUALIFY),
-							quote_literal_cstr(answer_form_name(question->form)),
-							question->writes ? "true" : "false");
+	request->sql = sql.data;
+	request->n_params = question->arguments.count;
+	request->param_types = question->arguments.types;
+	request->param_values = question->arguments.values;
+	request->param_nulls = question->arguments.nulls;
 	request->writes = question->writes;
 	request->any_search_path = true;
 	request->result_desc = desc;
@@ -436,17 +473,15 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 		error->context = error->context ? psprintf("%s\n%s", error->context, where) : unconstify(char *, where);
 
 		/* Ours knows where it comes from; the others' arise here. */
-		if (asked->node == THIS_NODE)
+		if (asked->node == THIS_NODE && asked->stream == NULL)
 			ReThrowError(error);
 		ThrowErrorData(error);
 	}
 
 	answer->error = error;
-	asking->receiver(asking->receiver_state, answer);
-	asked->state = ASK_DONE;
+	asked->state = ASK_READY;
+	slist_push_head(&asking->ready, &asked->ready);
 	asking->n_open--;
-	attempt_end(asked); /* the error was the stream's */
-	MemoryContextReset(asked->context);
 }
 
 static void
@@ -459,7 +494,7 @@ error_add_hint(const Question *question, ErrorData *error)
 }
 
 /* Would the node have answered if the connection to it had held? */
-static bool
+bool
 is_connection_failure(const ErrorData *error)
 {
 	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION ||
@@ -468,7 +503,8 @@ is_connection_failure(const ErrorData *error)
 		   error->sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW;
 }
 
-static ErrorData *
+/* The error of a node that has not answered by the deadline. */
+ErrorData *
 timeout_error(const Question *question, const char *node)
 {
 	ErrorData *error = palloc0(sizeof(ErrorData));
@@ -503,138 +539,4 @@ wait_for_answers(Asking *asking)
 		remote_wait();
 	else
 		(void) remote_wait_until(until);
-}
-
-/* --- this node's own part ------------------------------------------------ */
-
-/*
- * The timer of our own part.  An own part may itself deploy, so there can be
- * several; the innermost is armed with the earliest deadline of all.
- */
-typedef struct OwnDeadline
-{
-	struct OwnDeadline *outer;
-	TimestampTz deadline;
-} OwnDeadline;
-
-static OwnDeadline *own_deadline;
-static TimeoutId own_timeout;
-static volatile sig_atomic_t own_time_is_over;
-
-static void
-own_time_over(void)
-{
-	/* A cancel that is already under way is the user's, and stays so. */
-	if (!QueryCancelPending)
-	{
-		own_time_is_over = true;
-		QueryCancelPending = true;
-		InterruptPending = true;
-		SetLatch(MyLatch);
-	}
-}
-
-static void
-own_deadline_begin(OwnDeadline *own, TimestampTz deadline)
-{
-	static bool is_registered = false;
-
-	if (!is_registered)
-	{
-		own_timeout = RegisterTimeout(USER_TIMEOUT, own_time_over);
-		is_registered = true;
-	}
-	own->outer = own_deadline;
-	own->deadline = own_deadline ? Min(deadline, own_deadline->deadline) : deadline;
-	if (own_deadline == NULL)
-		own_time_is_over = false;
-	own_deadline = own;
-	if (own->deadline != DT_NOEND)
-		enable_timeout_at(own_timeout, own->deadline);
-}
-
-/*
- * own_deadline_end
- *		Go back to the outer deadline; if that has passed as well, its timer
- *		goes off at once.
- *
- * Returns whether time was up; then the cancel was ours.
- */
-static bool
-own_deadline_end(OwnDeadline *own)
-{
-	bool is_over;
-
-	if (own->deadline != DT_NOEND)
-		disable_timeout(own_timeout, false);
-	is_over = own_time_is_over;
-	own_time_is_over = false;
-	if (is_over)
-		QueryCancelPending = false;
-
-	own_deadline = own->outer;
-	if (own_deadline && own_deadline->deadline != DT_NOEND)
-		enable_timeout_at(own_timeout, own_deadline->deadline);
-	return is_over;
-}
-
-static void
-answer_here(Asking *asking, Asked *asked)
-{
-	ErrorData *error;
-
-	asked->answer.attempts = 1;
-	error = answer_here_or_error(asking, asked);
-	asked_done(asking, asked, error);
-}
-
-/*
- * answer_here_or_error
- *		Our own answer, made in a subtransaction, so that a failure undoes only
- *		that.
- *
- * What cancels the asking statement is no answer and goes on.
- */
-static ErrorData *
-answer_here_or_error(Asking *asking, Asked *asked)
-{
-	const Question *question = asking->question;
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-	volatile bool is_armed = true;
-	volatile bool time_was_up = false;
-	OwnDeadline own;
-
-	BeginInternalSubTransaction(NULL);
-	own_deadline_begin(&own, asking->deadline);
-	PG_TRY();
-	{
-		MemoryContextSwitchTo(asked->context);
-		answer_query(question->query, question->type, question->form,
-					 question->writes, &asked->answer.answer);
-		time_was_up = own_deadline_end(&own);
-		is_armed = false;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		if (is_armed)
-			time_was_up = own_deadline_end(&own);
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-
-	if (error && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-	{
-		if (!time_was_up || asking->deadline > GetCurrentTimestamp())
-			ReThrowError(error);
-		return timeout_error(question, asked->answer.node);
-	}
-	return error;
 }

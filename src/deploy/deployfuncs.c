@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -37,7 +39,7 @@ typedef enum OnError
 void
 deploy_init(void)
 {
-	/* Nothing here outlives a statement. */
+	scan_init();
 }
 
 /* --- arguments ----------------------------------------------------------- */
@@ -133,11 +135,6 @@ argument_on_error(FunctionCallInfo fcinfo, int number, OnError lenient,
 
 /* --- deploy_map ---------------------------------------------------------- */
 
-typedef struct MapState
-{
-	ReturnSetInfo *result;
-} MapState;
-
 static Interval *
 interval_from_us(uint64 us)
 {
@@ -147,109 +144,170 @@ interval_from_us(uint64 us)
 	return interval;
 }
 
-static void
-map_receive(void *state, const NodeAnswer *from)
+/*
+ * map_row
+ *		The row for one value of a node's answer, or for its error or lack of
+ *		values, which are number 0.
+ */
+void
+map_row(const NodeAnswer *from, int number, Datum *values, bool *nulls)
 {
-	ReturnSetInfo *result = ((MapState *) state)->result;
 	const Answer *answer = &from->answer;
-	Datum values[7];
-	bool nulls[7] = {false};
 
+	memset(nulls, 0, sizeof(bool) * MAP_COLUMNS);
 	values[0] = CStringGetTextDatum(from->node);
 	values[5] = IntervalPGetDatum(interval_from_us(from->elapsed_us));
 	values[6] = Int32GetDatum(from->attempts);
-
 	if (from->error)
 	{
 		values[2] = CStringGetTextDatum(error_text(from->error));
 		values[3] = CStringGetTextDatum(unpack_sql_state(from->error->sqlerrcode));
 		nulls[1] = nulls[4] = true;
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		return;
 	}
-
 	nulls[2] = nulls[3] = true;
 	values[4] = Int64GetDatum(answer->row_count);
-	for (int i = 0; i < Max(answer->n_values, 1); i++)
+	nulls[1] = answer->n_values == 0 || answer->nulls[number];
+	values[1] = nulls[1] ? (Datum) 0 : answer->values[number];
+}
+
+static void
+map_receive(void *state, const NodeAnswer *from)
+{
+	ReturnSetInfo *result = state;
+	Datum values[MAP_COLUMNS];
+	bool nulls[MAP_COLUMNS];
+
+	for (int i = 0; i < Max(from->answer.n_values, 1); i++)
 	{
-		nulls[1] = answer->n_values == 0 || answer->nulls[i];
-		values[1] = nulls[1] ? (Datum) 0 : answer->values[i];
+		map_row(from, i, values, nulls);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (from->error)
+			break;
 	}
 }
 
-/*
- * map
- *		deploy_map with the type of results; the arguments after the type
- *		begin at number "rest".
- */
+/* The arguments of a query, as one row. */
 static void
-map(FunctionCallInfo fcinfo, Oid type, int rest)
+argument_args(FunctionCallInfo fcinfo, int number, Arguments *arguments)
 {
-	MapState state = {(ReturnSetInfo *) fcinfo->resultinfo};
-	Question question = {0};
+	memset(arguments, 0, sizeof(Arguments));
+	if (!PG_ARGISNULL(number))
+		arguments_of_row(PG_GETARG_DATUM(number), arguments);
+}
+
+/*
+ * Is everything that this session can see of this node there for others to
+ * see as well?  Then a scheduler may make this node's part.
+ */
+static bool
+own_can_be_apart(void)
+{
+	Oid temporary;
+	Oid toast;
+
+	GetTempNamespaceState(&temporary, &toast);
+	return !IsTransactionBlock() && !IsolationUsesXactSnapshot() && !OidIsValid(temporary) &&
+		   !TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
+/*
+ * map_is_called_by
+ *		Is this function one of the twins of dlog.deploy_map()?
+ */
+bool
+map_is_called_by(Oid function)
+{
+	char *name = get_func_name(function);
+	FmgrInfo info;
+
+	if (name == NULL || strcmp(name, "deploy_map") != 0)
+		return false;
+	fmgr_info(function, &info);
+	return info.fn_addr == dlog_deploy_map || info.fn_addr == dlog_deploy_map_as;
+}
+
+/* A bare string in third place: a timeout, or a mistake. */
+static void
+timeout_from_text(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"timeout\" must not be null"),
+				 errhint("For results of type text, write \"as_type => NULL::text\".")));
+	fcinfo->args[2].value =
+		DirectFunctionCall3(interval_in,
+							CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(2))),
+							ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+}
+
+/*
+ * map_question
+ *		What a call of dlog.deploy_map() asks, and whom.
+ */
+void
+map_question(FunctionCallInfo fcinfo, Question *question, List **nodes)
+{
+	bool is_typed = fcinfo->flinfo->fn_addr == dlog_deploy_map_as;
+	int rest = is_typed ? 3 : 2; /* the first after the type */
 	char *flock = argument_text(fcinfo, 0, "flock");
 	OnError on_error;
 
 	runtime_require();
-	question.query = argument_text(fcinfo, 1, "query");
-	question.type = type;
-	question.form = type == JSONBOID ? ANSWER_JSON : ANSWER_ROWS;
-	question.timeout_ms = argument_timeout(fcinfo, rest);
-	question.retries = argument_retries(fcinfo, rest + 1);
+	if (!is_typed && get_fn_expr_argtype(fcinfo->flinfo, 2) == TEXTOID)
+		timeout_from_text(fcinfo);
+	memset(question, 0, sizeof(Question));
+	argument_args(fcinfo, rest + 4, &question->arguments);
+	question->query = question_text(argument_text(fcinfo, 1, "query"), &question->arguments);
+	question->type = is_typed ? get_fn_expr_argtype(fcinfo->flinfo, 2) : JSONBOID;
+	question->form = question->type == JSONBOID ? ANSWER_JSON : ANSWER_ROWS;
+	question->timeout_ms = argument_timeout(fcinfo, rest);
+	question->retries = argument_retries(fcinfo, rest + 1);
 	argument_check(fcinfo, rest + 2, "writes");
-	question.writes = PG_GETARG_BOOL(rest + 2);
+	question->writes = PG_GETARG_BOOL(rest + 2);
 	on_error = argument_on_error(fcinfo, rest + 3, ON_ERROR_REPORT,
-								 question.writes ? ON_ERROR_FAIL : ON_ERROR_REPORT);
-	question.fail = (on_error == ON_ERROR_FAIL);
+								 question->writes ? ON_ERROR_FAIL : ON_ERROR_REPORT);
+	question->fail = (on_error == ON_ERROR_FAIL);
+	question->own_apart = !question->writes && own_can_be_apart();
 
-	if (question.writes && !question.fail)
+	if (question->writes && !question->fail)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"on_error\" cannot be \"report\" for a query that writes"),
 				 errdetail("It writes in one transaction on all nodes, which fails as a whole.")));
-	if (question.writes && question.retries > 0)
+	if (question->writes && question->retries > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"retries\" must be zero for a query that writes"),
 				 errdetail("A lost connection takes the transaction on that node with it.")));
-	question_check(question.query);
-
-	InitMaterializedSRF(fcinfo, 0);
-	question_ask(&question, flock_nodes(flock), map_receive, &state);
+	question_check(question->query);
+	*nodes = flock_nodes(flock);
 }
 
 /*
- * dlog.deploy_map(flock, query, timeout, retries, writes, on_error)
+ * dlog.deploy_map(flock, query, timeout, retries, writes, on_error, args)
+ *		Where it is not a scan (scan.c): all rows at once.
  */
 Datum
 dlog_deploy_map(PG_FUNCTION_ARGS)
 {
-	if (get_fn_expr_argtype(fcinfo->flinfo, 2) == TEXTOID)
-	{
-		/* The twin that takes a bare string, or somebody's type after all. */
-		if (PG_ARGISNULL(2))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("\"timeout\" must not be null"),
-					 errhint("For results of type text, write \"as_type => NULL::text\".")));
-		fcinfo->args[2].value =
-			DirectFunctionCall3(interval_in,
-								CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(2))),
-								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	}
-	map(fcinfo, JSONBOID, 2);
+	Question question;
+	List *nodes;
+
+	map_question(fcinfo, &question, &nodes);
+	InitMaterializedSRF(fcinfo, 0);
+	question_ask(&question, nodes, map_receive, fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
 /*
- * dlog.deploy_map(flock, query, as_type, timeout, retries, writes, on_error)
+ * dlog.deploy_map(flock, query, as_type, timeout, retries, writes, on_error, args)
  */
 Datum
 dlog_deploy_map_as(PG_FUNCTION_ARGS)
 {
-	map(fcinfo, get_fn_expr_argtype(fcinfo->flinfo, 2), 3);
-	return (Datum) 0;
+	return dlog_deploy_map(fcinfo);
 }
 
 /* --- deploy_reduce ------------------------------------------------------- */
@@ -316,7 +374,8 @@ reduce(FunctionCallInfo fcinfo, bool by_function)
 	ErrorContextCallback callback;
 
 	runtime_require();
-	question.query = argument_text(fcinfo, 1, "map");
+	argument_args(fcinfo, 7, &question.arguments);
+	question.query = question_text(argument_text(fcinfo, 1, "map"), &question.arguments);
 	question.type = type;
 	question.form = ANSWER_VALUE;
 	argument_check(fcinfo, 2, "reduce");
@@ -392,25 +451,28 @@ dlog_deploy_reduce_function(PG_FUNCTION_ARGS)
 /* --- deploy_answer ------------------------------------------------------- */
 
 /*
- * dlog.deploy_answer(query, as_type, form, writes)
+ * dlog.deploy_answer(query, as_type, form, writes, ...)
  *		What a node answers to another one that deploys a query.
  *
- * There is always a row: without results, one with a null and the number of
- * rows that the query changed.
+ * What follows are the query's arguments.  There is always a row: without
+ * results, one with a null and the number of rows that the query changed.
  */
 Datum
 dlog_deploy_answer(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	char *query = argument_text(fcinfo, 0, "query");
-	char *form = argument_text(fcinfo, 2, "form");
+	Question question = {0};
 	Answer answer;
 	Datum values[2];
 	bool nulls[2] = {false};
 
+	question.query = argument_text(fcinfo, 0, "query");
+	question.type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	question.form = answer_form_by_name(argument_text(fcinfo, 2, "form"));
 	argument_check(fcinfo, 3, "writes");
-	answer_query(query, get_fn_expr_argtype(fcinfo->flinfo, 1),
-				 answer_form_by_name(form), PG_GETARG_BOOL(3), &answer);
+	question.writes = PG_GETARG_BOOL(3);
+	arguments_of_call(fcinfo, 4, &question.arguments);
+	answer_query(&question, &answer);
 
 	InitMaterializedSRF(fcinfo, 0);
 	values[1] = Int64GetDatum(answer.row_count);

@@ -103,6 +103,7 @@ extern RemoteStatus remote_next(RemoteStream *stream, TupleTableSlot *slot);
 extern RemoteStatus remote_next_or_error(RemoteStream *stream,
 										 TupleTableSlot *slot,
 										 ErrorData **error);
+extern bool remote_is_in_transaction(void);
 extern void remote_wait(void);						 /* until some stream moved */
 extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
 extern void remote_close(RemoteStream *stream);

@@ -102,6 +102,17 @@ participant_is_needed(uint32 node, const RemoteRequest *request)
 		   IsolationUsesXactSnapshot() || participant_find(node) != NULL;
 }
 
+/*
+ * remote_is_in_transaction
+ *		Would a request that only reads run, on any node, in the remote
+ *		transaction of this transaction?
+ */
+bool
+remote_is_in_transaction(void)
+{
+	return IsolationUsesXactSnapshot() || !dlist_is_empty(&participants);
+}
+
 /* This transaction's participant on that node; made if there is none. */
 Participant *
 participant_get(uint32 node)
