@@ -1008,15 +1008,6 @@ slot_shmem_init(void)
 {
 	bool found;
 
+	/* Zero, as all shared memory is at first: a slot costs none until it is used. */
 	table = ShmemInitStruct("dlog SQL actors", slot_shmem_size(), &found);
-	if (found)
-		return;
-	for (uint32 i = 0; i <= (uint32) dlog_max_actors; i++)
-	{
-		memset(&table[i], 0, sizeof(SqlActor));
-		pg_atomic_init_u64(&table[i].mail, MAIL_CLOSED);
-		pg_atomic_init_u64(&table[i].control, MAIL_CLOSED);
-		pg_atomic_init_u64(&table[i].room, 0);
-		pg_atomic_init_u32(&table[i].run, RUN_IDLE);
-	}
 }

@@ -779,6 +779,7 @@ actor_shmem_init(void)
 	pg_atomic_init_u32(&actors->alive, 0);
 	actors->n_slots = dlog_max_actors + 1;
 	actors->cold = (ActorCold *) ((char *) actors + slots_size());
+	memory_prefers_large_pages(actors, actor_shmem_size());
 
 	/* Addresses of before a restart must not be good by accident. */
 	if (!pg_strong_random(&actors->first_incarnation, sizeof(uint32)))

@@ -1442,6 +1442,8 @@ run_queue(Shard *shard, uint64 until)
 			Mail *mail = &block->mail[read];
 			ActorSlot *slot = &slots[mail->slot];
 
+			if (next != NULL)
+				__builtin_prefetch(&next->mail[read]);
 			if (likely(read + PREFETCH < block->count))
 				__builtin_prefetch(&slots[mail[PREFETCH].slot], 1);
 			else if (next != NULL && read + PREFETCH - block->count < next->count)
