@@ -1632,6 +1632,154 @@ $$;
 COMMENT ON FUNCTION dlog.partition_sizes(regclass) IS
     'estimated rows and size on disk of all partitions of a distributed table, asked of their nodes';
 
+-- ----------------------------------------------------------------- flock
+
+-- All nodes of a database come to the same rows.  They are not part of a dump,
+-- like dlog.node.
+CREATE TABLE dlog.flock
+(
+    name text PRIMARY KEY CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 63),
+    tags jsonb NOT NULL DEFAULT '{}',
+    discover_via text NOT NULL DEFAULT '',
+    heartbeat_interval interval,
+    owner text NOT NULL,
+    version bigint NOT NULL,
+    is_dropped boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE dlog.flock IS
+    'flocks; use the functions dlog.create_flock, alter_flock, drop_flock';
+COMMENT ON COLUMN dlog.flock.owner IS 'name of a role, whose members may change it';
+COMMENT ON COLUMN dlog.flock.version IS 'when the row was made, in microseconds since 1970: nodes take over higher ones';
+COMMENT ON COLUMN dlog.flock.is_dropped IS 'kept for nodes that were away meanwhile';
+GRANT SELECT ON dlog.flock TO pg_monitor;
+
+-- Schedulers read it again.
+CREATE TRIGGER flock_changed
+AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dlog.flock
+FOR EACH STATEMENT EXECUTE FUNCTION dlog.node_changed();
+ALTER TABLE dlog.flock ENABLE ALWAYS TRIGGER flock_changed;
+
+CREATE VIEW dlog.flocks AS
+    SELECT name, tags, discover_via, heartbeat_interval, owner
+    FROM dlog.flock WHERE NOT is_dropped
+    UNION ALL
+    SELECT 'all', '{}', '', NULL, NULL
+    ORDER BY 1;
+COMMENT ON VIEW dlog.flocks IS
+    'flocks: the tags that their members have, where members are looked for, how often they are probed, and whose they are';
+GRANT SELECT ON dlog.flocks TO PUBLIC;
+
+CREATE TABLE dlog.flock_member
+(
+    flock text NOT NULL,
+    node text NOT NULL,
+    state text NOT NULL,
+    since timestamptz NOT NULL,
+    PRIMARY KEY (flock, node)
+);
+COMMENT ON TABLE dlog.flock_member IS
+    'who was in which flock when schedulers last looked; dlog.flock_members() tells who is now';
+
+CREATE TABLE dlog.flock_event
+(
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL,
+    flock text NOT NULL,
+    node text NOT NULL,
+    event text NOT NULL,
+    why text NOT NULL
+);
+COMMENT ON TABLE dlog.flock_event IS
+    'what dlog.flock_events shows; the last 10000';
+
+CREATE VIEW dlog.flock_events AS
+    SELECT id, at, flock, node, event, why FROM dlog.flock_event ORDER BY id;
+COMMENT ON VIEW dlog.flock_events IS
+    'who joined a flock, became suspect, was alive after all, or left; when and why, as this node has seen it; the last 10000';
+GRANT SELECT ON dlog.flock_events TO PUBLIC;
+
+CREATE TYPE dlog.flock_change AS (flock text, node text, event text, why text);
+COMMENT ON TYPE dlog.flock_change IS
+    'the message that comes to actors that have subscribed to a flock: a node joined, is suspect, alive, or left';
+
+CREATE TABLE dlog.flock_subscription
+(
+    flock text NOT NULL,
+    actor dlog.actor_ref NOT NULL,
+    PRIMARY KEY (flock, actor)
+);
+COMMENT ON TABLE dlog.flock_subscription IS
+    'actors that are told of what happens in flocks; use the functions dlog.subscribe, unsubscribe';
+GRANT SELECT ON dlog.flock_subscription TO pg_monitor;
+
+CREATE FUNCTION dlog.create_flock(
+    name text,
+    discover_via text DEFAULT NULL,
+    heartbeat_interval interval DEFAULT NULL,
+    tags jsonb DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_create_flock';
+COMMENT ON FUNCTION dlog.create_flock(text, text, interval, jsonb) IS
+'makes a flock: the nodes that have these tags and are alive; all nodes come to know it';
+REVOKE ALL ON FUNCTION dlog.create_flock(text, text, interval, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION dlog.alter_flock(
+    name text,
+    discover_via text DEFAULT NULL,
+    heartbeat_interval interval DEFAULT NULL,
+    tags jsonb DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_alter_flock';
+COMMENT ON FUNCTION dlog.alter_flock(text, text, interval, jsonb) IS
+'changes a flock; what is null stays as it is';
+
+CREATE FUNCTION dlog.drop_flock(name text, if_exists boolean DEFAULT false) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_drop_flock';
+COMMENT ON FUNCTION dlog.drop_flock(text, boolean) IS
+'removes a flock on all nodes; the nodes stay what they are';
+
+CREATE FUNCTION dlog.flock_members(
+    name text,
+    OUT node text,
+    OUT state text,
+    OUT since timestamptz,
+    OUT why text,
+    OUT round_trip interval,
+    OUT tags jsonb
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_flock_members';
+COMMENT ON FUNCTION dlog.flock_members(text) IS
+'the nodes that are in a flock now, this one first';
+
+CREATE FUNCTION dlog.subscribe(flock text, actor dlog.actor_ref) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_subscribe';
+COMMENT ON FUNCTION dlog.subscribe(text, dlog.actor_ref) IS
+'has an actor of this node get a message of type dlog.flock_change whenever a node joins a flock, is suspect, alive, or leaves';
+
+CREATE FUNCTION dlog.unsubscribe(flock text, actor dlog.actor_ref) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_unsubscribe';
+COMMENT ON FUNCTION dlog.unsubscribe(text, dlog.actor_ref) IS
+'ends that; false: it was not subscribed';
+
+CREATE FUNCTION dlog.broadcast(flock text, actor text, message "any", timeout interval DEFAULT '30 s') RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_broadcast';
+COMMENT ON FUNCTION dlog.broadcast(text, text, "any", interval) IS
+'sends a message now to the actor of a name on every member of a flock, each of which has that time to reply';
+
+CREATE FUNCTION dlog.collect_replies(
+    broadcast bigint,
+    timeout interval DEFAULT '5 s',
+    OUT node text,
+    OUT reply text,
+    OUT error text,
+    OUT sqlstate text,
+    OUT elapsed interval
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_collect_replies';
+COMMENT ON FUNCTION dlog.collect_replies(bigint, interval) IS
+'waits for the replies to a broadcast of this session; what is not there in time can be collected later';
+
+
 -- ---------------------------------------------------------------- deploy
 
 -- Who may deploy: members of this role, on the node that asks and on each that

@@ -4,9 +4,10 @@
  *
  * Words.  A *flock* is a row of dlog.flock: a name and the tags that its
  * members have.  Its *members* are those nodes of this database, this one
- * among them, that have these tags and are alive as far as membership knows.
- * The flock "all" is there by itself: every node, alive or not, so that who
- * asks it hears of each node that did not answer.
+ * among them, that have these tags and are alive as far as membership knows; a
+ * suspect still counts as alive.  The flock "all" is there by itself: every
+ * node, alive or not, so that who asks it hears of each node that did not
+ * answer.
  */
 #ifndef DLOG_FLOCK_H
 #define DLOG_FLOCK_H

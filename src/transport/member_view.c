@@ -163,6 +163,21 @@ transport_set_heartbeat(int heartbeat_ms)
 }
 
 /*
+ * transport_set_flock_digest
+ *		What dlog.flock of this database comes to; other nodes are told.
+ */
+void
+transport_set_flock_digest(uint64 digest)
+{
+	for (int i = 0; i < MAX_LOADED_DATABASES; i++)
+	{
+		if (transport_shared->databases[i].database == MyDatabaseId)
+			pg_atomic_write_u64(&transport_shared->databases[i].flock_digest, digest);
+	}
+	transport_wake();
+}
+
+/*
  * transport_members_seen
  *		A scheduler is about to look at the members of its database: what
  *		changes from now on is announced anew.
@@ -179,8 +194,8 @@ transport_members_seen(void)
 }
 
 /*
- * transport_sync_seen
- *		The same for differences of the table dlog.node.
+ * transport_sync_seen, transport_flock_sync_seen
+ *		The same for differences of the tables dlog.node and dlog.flock.
  */
 void
 transport_sync_seen(void)
@@ -189,6 +204,17 @@ transport_sync_seen(void)
 	{
 		if (transport_shared->databases[i].database == MyDatabaseId)
 			pg_atomic_write_u32(&transport_shared->databases[i].sync_pending, 0);
+	}
+	pg_memory_barrier();
+}
+
+void
+transport_flock_sync_seen(void)
+{
+	for (int i = 0; i < MAX_LOADED_DATABASES; i++)
+	{
+		if (transport_shared->databases[i].database == MyDatabaseId)
+			pg_atomic_write_u32(&transport_shared->databases[i].flock_sync_pending, 0);
 	}
 	pg_memory_barrier();
 }

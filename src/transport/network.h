@@ -171,9 +171,13 @@ extern void members_follow(Peer *peer);
 extern void members_forget(Peer *peer);
 extern void members_link_changed(Peer *peer);
 extern void members_receive(Peer *peer, uint16 type, const char *payload, Size size);
-extern void members_compare_tables(void);
-extern void members_send_digests(Peer *peer);
-extern void members_heard_digest(Peer *peer, const NodeDigestMessage *digest);
+
+/* network_tables.c */
+extern void tables_send_digests(Peer *peer);
+extern void tables_compare(void);
+extern void tables_announce_changes(void);
+extern void tables_heard_nodes(Peer *peer, const NodeDigestMessage *digest);
+extern void tables_heard_flocks(Peer *peer, const FlockDigestMessage *digest);
 
 /* network_resolve.c */
 extern bool resolve_init(void);

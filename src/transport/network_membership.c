@@ -514,8 +514,9 @@ members_run(void)
 	{
 		next_digests_us = clock_now_us() +
 						  transport_shared->membership_settings.push_pull_interval_ms * UINT64CONST(1000);
-		members_compare_tables();
+		tables_compare();
 	}
+	tables_announce_changes();
 	settle();
 }
 
@@ -528,93 +529,4 @@ members_leave(void)
 {
 	if (core != NULL)
 		membership_leave(core);
-}
-
-/* ---------------------------------------------------- the node tables */
-
-/*
- * members_send_digests
- *		Tell a peer what the tables dlog.node of our databases come to; if its
- *		own come to something else, it asks for ours (sync.c).
- */
-void
-members_send_digests(Peer *peer)
-{
-	for (uint32 i = peer->first_admission; i != 0; i = network.next_admission[i - 1])
-	{
-		Admission *admission = &network.admissions[i - 1];
-
-		for (int d = 0; d < MAX_LOADED_DATABASES; d++)
-		{
-			LoadedDatabase *loaded = &transport_shared->databases[d];
-			NodeDigestMessage digest = {
-				.from = admission->dispatcher,
-				.to = database_address(THIS_NODE, admission->remote_database).incarnation,
-				.digest = pg_atomic_read_u64(&loaded->digest) ^ admission->row_hash,
-			};
-			char payload[32];
-
-			if (loaded->database != admission->database)
-				continue;
-			node_digest_write(payload, node_digest_size(&digest), &digest);
-			(void) peer_send_own(peer, MESSAGE_NODE_DIGEST, payload, node_digest_size(&digest));
-		}
-	}
-}
-
-/* Now and then, with one of the others: nobody may have told us of a change. */
-void
-members_compare_tables(void)
-{
-	uint32 start = network.n_peers > 1 ? (uint32) random() % network.n_peers : 0;
-
-	for (uint32 i = 0; i < network.n_peers; i++)
-	{
-		uint32 node = (start + i) % network.n_peers;
-
-		if (node != THIS_NODE && network.peers[node].in_use && peer_is_up(&network.peers[node]))
-		{
-			members_send_digests(&network.peers[node]);
-			return;
-		}
-	}
-}
-
-/*
- * members_heard_digest
- *		Another's table has come to something: have ours follow, if it differs.
- */
-void
-members_heard_digest(Peer *peer, const NodeDigestMessage *digest)
-{
-	for (uint32 i = peer->first_admission; i != 0; i = network.next_admission[i - 1])
-	{
-		Admission *admission = &network.admissions[i - 1];
-
-		if (admission->dispatcher != digest->to ||
-			database_address(THIS_NODE, admission->remote_database).incarnation != digest->from)
-			continue;
-		for (int d = 0; d < MAX_LOADED_DATABASES; d++)
-		{
-			LoadedDatabase *loaded = &transport_shared->databases[d];
-			Message *message;
-
-			if (loaded->database != admission->database ||
-				(pg_atomic_read_u64(&loaded->digest) ^ admission->row_hash) == digest->digest ||
-				pg_atomic_exchange_u32(&loaded->sync_pending, 1) != 0)
-				continue;
-			message = message_try_create(MESSAGE_NODE_SYNC, sizeof(uint32));
-			if (message != NULL)
-			{
-				NodeSyncMessage sync = {.node = peer->node};
-
-				message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
-				message->from = (ActorAddress){THIS_NODE, 0, 0};
-				node_sync_write(message->payload, message->size, &sync);
-				if (actor_send((ActorAddress){THIS_NODE, 0, admission->dispatcher}, message) == SEND_OK)
-					continue;
-			}
-			pg_atomic_write_u32(&loaded->sync_pending, 0); /* at the next comparison, then */
-		}
-	}
 }

@@ -630,7 +630,7 @@ peer_up(Peer *peer)
 	peer_flush(peer);
 	transport_tell_watchers();
 	members_link_changed(peer);
-	members_send_digests(peer);
+	tables_send_digests(peer);
 }
 
 /* Whether another node than this peer goes by a name. */

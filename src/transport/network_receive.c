@@ -443,14 +443,17 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 		members_receive(peer, head.type, payload, size);
 		return true;
 	}
-	if (head.type == MESSAGE_NODE_DIGEST)
+	if (head.type == MESSAGE_NODE_DIGEST || head.type == MESSAGE_FLOCK_DIGEST)
 	{
-		NodeDigestMessage digest;
+		NodeDigestMessage nodes;
+		FlockDigestMessage flocks;
 
 		peer->inbound_sequence = head.sequence;
 		count(&peer->link->received_messages);
-		if (node_digest_read(payload, size, &digest))
-			members_heard_digest(peer, &digest);
+		if (head.type == MESSAGE_NODE_DIGEST && node_digest_read(payload, size, &nodes))
+			tables_heard_nodes(peer, &nodes);
+		else if (head.type == MESSAGE_FLOCK_DIGEST && flock_digest_read(payload, size, &flocks))
+			tables_heard_flocks(peer, &flocks);
 		return true;
 	}
 	if (head.type == MESSAGE_PING || head.type == MESSAGE_PONG || head.type == MESSAGE_BYE)

@@ -130,6 +130,8 @@ find_database(Oid database, bool create)
 	pg_atomic_write_u64(&unused->digest, 0);
 	pg_atomic_write_u32(&unused->members_changed, 0);
 	pg_atomic_write_u32(&unused->sync_pending, 0);
+	pg_atomic_write_u64(&unused->flock_digest, 0);
+	pg_atomic_write_u32(&unused->flock_sync_pending, 0);
 	pg_atomic_write_u32(&unused->heartbeat_ms, 0);
 	return unused;
 }

@@ -104,6 +104,14 @@ extern const char *member_state_name(MemberState state);
  */
 extern void transport_members_seen(void);
 
+/*
+ * The table dlog.flock of this database comes to that; a scheduler gets
+ * MESSAGE_FLOCK_SYNC when a node's comes to something else, and calls
+ * transport_flock_sync_seen() before it compares.
+ */
+extern void transport_set_flock_digest(uint64 digest);
+extern void transport_flock_sync_seen(void);
+
 /* Probe at least that often, for this database (ms); 0: as set. */
 extern void transport_set_heartbeat(int heartbeat_ms);
 

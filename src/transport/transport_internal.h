@@ -77,11 +77,13 @@ typedef struct LoadedDatabase
 	uint64 loaded;	   /* the changes that are in the node table */
 	uint32 dispatcher; /* hash of its name */
 
-	/* no lock; for the network process, network_membership.c */
-	pg_atomic_uint64 digest;		  /* of the table, see sync.c; 0: unknown */
-	pg_atomic_uint32 members_changed; /* a scheduler is to look at the flocks */
-	pg_atomic_uint32 sync_pending;	  /* one is to compare the table */
-	pg_atomic_uint32 heartbeat_ms;	  /* the shortest of its flocks; 0: none */
+	/* no lock; for the network process, network_membership.c, network_tables.c */
+	pg_atomic_uint64 digest;			 /* of the table, see sync.c; 0: unknown */
+	pg_atomic_uint64 flock_digest;		 /* the same of dlog.flock */
+	pg_atomic_uint32 members_changed;	 /* a scheduler is to look at the flocks */
+	pg_atomic_uint32 sync_pending;		 /* one is to compare the table */
+	pg_atomic_uint32 flock_sync_pending; /* the same of dlog.flock */
+	pg_atomic_uint32 heartbeat_ms;		 /* the shortest of its flocks; 0: none */
 } LoadedDatabase;
 
 #define MAX_LOADED_DATABASES 64
