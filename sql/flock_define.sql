@@ -80,14 +80,6 @@ SELECT test.wait_until($$dlog.whereis('listener') IS NULL$$);
 SELECT dlog.set_tags('{"role": "worker"}');
 SELECT test.wait_until($$NOT EXISTS (SELECT FROM dlog.flock_subscription)$$);
 
--- LISTEN hears of it too
-LISTEN dlog_flock;
-SELECT dlog.set_tags('{}');
-SELECT test.wait_until($$(SELECT event = 'left' FROM dlog.flock_events WHERE flock = 'workers' ORDER BY id DESC LIMIT 1)$$);
-SELECT count(*) > 0 AS may_notify FROM pg_listening_channels();
-UNLISTEN dlog_flock;
-SELECT dlog.set_tags('{"role": "worker"}');
-
 -- rights
 CREATE ROLE flock_clerk;
 CREATE ROLE flock_chief;

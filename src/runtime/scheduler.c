@@ -673,7 +673,9 @@ dlog_scheduler_main(Datum argument)
 			continue;
 		}
 		set_busy(true);
-		if (more && !database_wake_idle(my_database))
+
+		/* Whoever woke us for an actor has woken nobody else. */
+		if ((more || host_has_work()) && !database_wake_idle(my_database))
 			launcher_call();
 		else
 			call_for_more();
