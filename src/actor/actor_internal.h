@@ -37,9 +37,19 @@ typedef struct Value
 
 #define VALUE_BLOCK_DATA (ARENA_MAX_SIZE - offsetof(Value, data))
 
-extern Datum value_flatten(Datum datum, Oid type, bool is_null, Size *size,
-						   int16 *type_length, bool *is_by_value);
-extern Value *value_create(Datum datum, Oid type, bool is_null);
+/* A type, and how its datums lie in memory. */
+typedef struct ValueType
+{
+	Oid oid;
+	int16 length; /* as in pg_type */
+	bool is_by_value;
+} ValueType;
+
+#define ROW_TYPE(oid) ((ValueType){(oid), -1, false})
+
+extern ValueType value_type(Oid oid);
+extern Datum value_flatten(Datum datum, ValueType type, bool is_null, Size *size);
+extern Value *value_create(Datum datum, ValueType type, bool is_null);
 extern Value *value_of_bytes(const char *bytes, Size size);
 extern void value_fill(Value *value, Size offset, const char *bytes, Size size);
 extern Datum value_datum(const Value *value, bool *is_null);
@@ -97,7 +107,7 @@ typedef struct Mail
 #define MAIL_MAX_INLINE (MESSAGE_MAX_PAYLOAD - MAIL_HEADER)
 #define message_mail(message) ((Mail *) (message)->payload)
 
-extern Message *mail_create(Datum datum, Oid type, bool is_null, int flags);
+extern Message *mail_create(Datum datum, ValueType type, bool is_null, int flags);
 extern Datum mail_datum(const Message *message, bool *is_null);
 extern bool message_is_local(const Message *message);
 extern Datum message_read(const Message *message, Oid *type, bool *is_null);
@@ -129,8 +139,8 @@ typedef enum ActorPhase
 #define MAIL_CLOSED ((uint64) 1)
 
 /*
- * A SQL or system actor, in a table beside that of the runtime's slots.  What
- * is rarely needed is in the body.
+ * A SQL or system actor, in a table beside that of the runtime's slots: what
+ * others need of it, in one cache line of its own.  The rest is in the body.
  */
 typedef struct SqlActor
 {
@@ -140,26 +150,35 @@ typedef struct SqlActor
 							   * messages that wait or are about to come */
 	pg_atomic_uint32 run;	  /* no lock: RunState */
 	uint32 next_run;		  /* whoever put it into the run queue, or the pool's lock */
+	struct ActorBody *body;	  /* never changes while alive */
 	/* the holder's */
-	Message *first; /* mail in order; older than what is in "mail" */
-	Message *last;
-	struct ActorBody *body; /* never changes while alive */
-	Value *state;			/* committed; NULL: none */
-	uint32 version;			/* grows before and after "state" changes */
+	Value *state;	/* committed; NULL: none */
+	uint32 version; /* grows before and after "state" changes */
 	Oid behavior;
-	uint16 database; /* its number; never changes while alive */
-	uint8 phase;	 /* ActorPhase */
+	uint8 database; /* its number; never changes while alive */
+	uint8 phase;	/* ActorPhase */
 	bool is_suspended;
-	uint32 limit; /* of its mailbox; never changes while alive */
+	bool is_system; /* never changes while alive */
+	uint32 limit;	/* of its mailbox; never changes while alive */
 } SqlActor;
+
+StaticAssertDecl(sizeof(SqlActor) == 64, "an actor fills a cache line");
 
 typedef struct ActorBody
 {
+	/* what each turn needs */
 	ActorAddress self;
-	const SystemBehavior *system; /* NULL: a SQL actor */
-	void *system_state;
+	Oid role;		/* that its handlers run as */
+	Message *first; /* mail in order; older than what is in SqlActor.mail */
+	Message *last;
+	uint32 high_water;
+	uint64 received;
+	uint16 holder; /* process slot; for views and interrupts */
+
 	ActorAddress supervisor; /* slot 0: none */
 	uint64 child;
+	const SystemBehavior *system; /* NULL: a SQL actor */
+	void *system_state;
 	Value *args; /* of init; or the first bytes of a system actor's state */
 	int n_args;
 	Oid database;
@@ -167,10 +186,7 @@ typedef struct ActorBody
 	Message *stash_first;
 	Message *stash_last;
 	Message *failed; /* that its handler failed at, until the supervisor decides */
-	uint32 high_water;
-	uint64 received;
 	uint32 restarts;
-	uint16 holder;		 /* process slot; for views and interrupts */
 	bool restarts_later; /* a timer to start it runs */
 	struct Revoked *revoked;
 	struct SystemTimer *timers; /* of a system actor */
@@ -313,7 +329,7 @@ typedef struct Turn
 	/* at the end of the batch */
 	bool exits;
 	ExitKind exit_kind;
-	char exit_reason[128];
+	char *exit_reason; /* lives as long as the batch */
 } Turn;
 
 extern Turn *current_turn;		 /* NULL: no handler runs */
@@ -324,6 +340,7 @@ extern void batch_run(int database, bool (*is_wanted_elsewhere)(void));
 extern void batch_leave(int database);
 extern void batch_at_commit(void);
 extern Turn *turn_require(const char *function);
+extern void turn_exit(Turn *turn, const char *reason);
 
 /* --- system.c ------------------------------------------------------------- */
 

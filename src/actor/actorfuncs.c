@@ -174,7 +174,7 @@ message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
 	}
 	PG_END_TRY();
 
-	message = mail_create(PG_ARGISNULL(n) ? (Datum) 0 : PG_GETARG_DATUM(n), type, PG_ARGISNULL(n), flags);
+	message = mail_create(PG_ARGISNULL(n) ? (Datum) 0 : PG_GETARG_DATUM(n), ROW_TYPE(type), PG_ARGISNULL(n), flags);
 	if (!sql_actor_reserve(actor, to))
 	{
 		message_free(message);
@@ -749,10 +749,10 @@ dlog_reply(PG_FUNCTION_ARGS)
 		/* a literal */
 		message = mail_create(PG_ARGISNULL(0) ? (Datum) 0 :
 												CStringGetTextDatum(DatumGetCString(PG_GETARG_DATUM(0))),
-							  TEXTOID, PG_ARGISNULL(0), 0);
+							  value_type(TEXTOID), PG_ARGISNULL(0), 0);
 	}
 	else
-		message = mail_create(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), type, PG_ARGISNULL(0), 0);
+		message = mail_create(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), value_type(type), PG_ARGISNULL(0), 0);
 	message->from = turn->self;
 	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
 	pending_add(to, message);
@@ -827,7 +827,6 @@ dlog_unstash(PG_FUNCTION_ARGS)
 Datum
 dlog_stop(PG_FUNCTION_ARGS)
 {
-	Turn *turn;
 	ActorRefText parsed;
 
 	require(fcinfo, 0, "reason");
@@ -836,12 +835,7 @@ dlog_stop(PG_FUNCTION_ARGS)
 		actor_stop(controlled_actor(&parsed.ref), EXIT_SHUTDOWN, REASON_SHUTDOWN);
 		PG_RETURN_VOID();
 	}
-	turn = turn_require("dlog.stop()");
-	turn->exits = true;
-	text_to_cstring_buffer(PG_GETARG_TEXT_PP(0), turn->exit_reason, sizeof(turn->exit_reason));
-	turn->exit_kind = strcmp(turn->exit_reason, REASON_NORMAL) == 0	  ? EXIT_NORMAL :
-					  strcmp(turn->exit_reason, REASON_SHUTDOWN) == 0 ? EXIT_SHUTDOWN :
-																		EXIT_ERROR;
+	turn_exit(turn_require("dlog.stop()"), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
 

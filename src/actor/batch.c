@@ -23,6 +23,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
@@ -60,6 +62,8 @@
 #define RUN_US 50000
 /* So often is a message tried again that lost against another transaction. */
 #define RETRIES 10
+/* What malloc keeps for the next batch instead of giving it back. */
+#define KEPT_MEMORY (16 * 1024 * 1024)
 
 Turn *current_turn;
 Message *current_message;
@@ -77,6 +81,7 @@ static SqlActor *system_actor; /* that comes after the batch */
 
 static MemoryContext batch_context;		 /* lives as long as a batch */
 static MemoryContext message_context[2]; /* of a message and the next */
+static MemoryContext portals;			 /* the server's, whose children are open portals */
 static Behavior *current_behavior;
 static Oid current_role;
 static char *search_path; /* as it is set; NULL: not known */
@@ -167,22 +172,31 @@ handler_is_over(void)
 
 /* ------------------------------------------------------------------ roles */
 
+static void
+set_role(Oid role)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the role with OID %u, which owns the actor, does not exist", role)));
+	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	current_role = role;
+}
+
 /*
  * Be the actor's owner.  As in a SECURITY DEFINER function or a maintenance
  * command, nothing that the handlers call gets out of that role, and nothing
  * outlives the turn: neither settings nor temporary tables, nor cursors, which
  * the next actor could read from.
  *
- * The search_path is that of the behavior, and stays in force until another
- * behavior needs another one.
+ * The search_path is that of the behavior.  It and the role stay in force
+ * until the turn of another behavior or role, or the end of the batch.
  */
 static void
 enter_role(Oid role, const Behavior *behavior)
 {
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the role with OID %u, which owns the actor, does not exist", role)));
+	if (role != current_role)
+		set_role(role);
 	if (search_path == NULL || strcmp(search_path, behavior->search_path) != 0)
 	{
 		SetConfigOption("search_path", behavior->search_path, PGC_USERSET, PGC_S_OVERRIDE);
@@ -190,14 +204,19 @@ enter_role(Oid role, const Behavior *behavior)
 			pfree(search_path);
 		search_path = MemoryContextStrdup(TopMemoryContext, behavior->search_path);
 	}
-	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	current_role = role;
+}
+
+static void
+close_cursors(void)
+{
+	/* To look for them in their hash table takes longer than a short handler. */
+	if (portals == NULL || portals->firstchild != NULL)
+		PortalHashTableDeleteAll();
 }
 
 static void
 leave_role(void)
 {
-	PortalHashTableDeleteAll();
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
 	current_role = InvalidOid;
 }
@@ -245,8 +264,8 @@ turn_rewind(Turn *turn)
 	for (Message *message = turn->done_first; message != NULL; message = message->next)
 		if (message->type == LOCAL_MAIL)
 			message_mail(message)->flags &= ~MAIL_STASHED;
-	if (turn->actor->first != NULL && turn->actor->first->type == LOCAL_MAIL)
-		message_mail(turn->actor->first)->flags &= ~MAIL_STASHED;
+	if (turn->actor->body->first != NULL && turn->actor->body->first->type == LOCAL_MAIL)
+		message_mail(turn->actor->body->first)->flags &= ~MAIL_STASHED;
 	sql_actor_put_back(turn->actor, turn->done_first, turn->done_last);
 	turn->done_first = turn->done_last = NULL;
 	turn->planned = turn->n_done;
@@ -320,6 +339,20 @@ turn_commit(Turn *turn)
 	turn->is_in_batch = false;
 }
 
+/*
+ * turn_exit
+ *		The actor exits at the end of the batch.
+ */
+void
+turn_exit(Turn *turn, const char *reason)
+{
+	turn->exits = true;
+	turn->exit_reason = MemoryContextStrdup(batch_context, reason);
+	turn->exit_kind = strcmp(reason, REASON_NORMAL) == 0   ? EXIT_NORMAL :
+					  strcmp(reason, REASON_SHUTDOWN) == 0 ? EXIT_SHUTDOWN :
+															 EXIT_ERROR;
+}
+
 /* The actor is not held any more. */
 static void
 turn_release(Turn *turn)
@@ -377,13 +410,29 @@ typedef struct RunningState
 	bool is_null;
 	bool is_changed;
 	int context; /* message_context of the datum */
-	int16 type_length;
 } RunningState;
 
 static int
 handler_timeout(const Behavior *behavior)
 {
 	return behavior->handler_timeout < 0 ? dlog_handler_timeout : behavior->handler_timeout;
+}
+
+/*
+ * A function that takes a snapshot for each of its queries is content with
+ * any; others see what is true when their message is at hand.
+ */
+static void
+refresh_snapshot(bool is_content)
+{
+	if (ActiveSnapshotSet())
+	{
+		if (is_content)
+			return;
+		PopActiveSnapshot();
+		CommandCounterIncrement();
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
 /* What its owner could do when the actor was spawned may be revoked by now. */
@@ -411,7 +460,7 @@ run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 	Datum result = (Datum) 0;
 	bool is_null = true;
 	/* Or a function that takes an array over would not give it back. */
-	Datum argument = MakeExpandedObjectReadOnly(state->datum, state->is_null, state->type_length);
+	Datum argument = MakeExpandedObjectReadOnly(state->datum, state->is_null, behavior->state_length);
 	int guc_level;
 
 	if (!function->fn_strict || (!state->is_null && !message_is_null))
@@ -422,6 +471,7 @@ run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 		fcinfo->args[1].value = message;
 		fcinfo->args[1].isnull = message_is_null;
 		check_execute(handler);
+		refresh_snapshot(handler->takes_snapshots);
 		guc_level = NewGUCNestLevel();
 		handler_begins(handler_timeout(behavior));
 		result = FunctionCallInvoke(fcinfo);
@@ -470,6 +520,7 @@ run_init(Turn *turn, Behavior *behavior, RunningState *state)
 		{
 			int guc_level = NewGUCNestLevel();
 
+			refresh_snapshot(false);
 			handler_begins(handler_timeout(behavior));
 			state->datum = FunctionCallInvoke(fcinfo);
 			state->is_null = fcinfo->isnull;
@@ -493,18 +544,17 @@ static void
 keep_state(Turn *turn, Behavior *behavior, RunningState *state)
 {
 	MemoryContext old;
+	ValueType type = {behavior->state_type, behavior->state_length, behavior->state_is_by_value};
 	Size size;
-	int16 type_length;
-	bool is_by_value;
 	Datum flat;
 
 	if (!state->is_changed)
 		return;
 	old = MemoryContextSwitchTo(message_context[1 - state->context]);
-	flat = value_flatten(state->datum, behavior->state_type, state->is_null, &size, &type_length, &is_by_value);
+	flat = value_flatten(state->datum, type, state->is_null, &size);
 	if (!value_equals(turn->actor->state, flat, size, state->is_null) || turn->ran_init)
 	{
-		turn->state = value_create(flat, behavior->state_type, state->is_null);
+		turn->state = value_create(flat, type, state->is_null);
 		turn->has_state = true;
 	}
 	MemoryContextSwitchTo(old);
@@ -578,10 +628,9 @@ turn_run(Turn *turn, int limit)
 	current_turn = turn;
 	AcceptInvalidationMessages();
 	current_behavior = behavior = behavior_acquire(actor->behavior);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	enter_role(hosted_actor_role(turn->self), behavior);
+	refresh_snapshot(true);
+	enter_role(actor->body->role, behavior);
 	state.datum = value_datum(actor->state, &state.is_null);
-	state.type_length = get_typlen(behavior->state_type);
 	if (actor->phase == PHASE_NEW)
 		run_init(turn, behavior, &state);
 
@@ -615,8 +664,7 @@ turn_run(Turn *turn, int limit)
 	}
 
 	keep_state(turn, behavior, &state);
-	leave_role();
-	PopActiveSnapshot();
+	close_cursors();
 	current_behavior = NULL;
 	behavior_release(behavior);
 	MemoryContextReset(message_context[0]);
@@ -671,6 +719,9 @@ attempt(void (*work)(void *), void *argument)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		work(argument);
+		leave_role();
+		if (ActiveSnapshotSet())
+			PopActiveSnapshot();
 		STOP_POINT("actor-batch-commit");
 		CommitTransactionCommand();
 		is_done = true;
@@ -699,7 +750,7 @@ report_failure(Turn *turn, Message *message, const ErrorData *error)
 	ActorFailure report = {
 		.actor = turn->self,
 		.behavior = turn->actor->behavior,
-		.owner = hosted_actor_role(turn->self),
+		.owner = turn->actor->body->role,
 		.error = error,
 	};
 	char name[NAMEDATALEN];
@@ -885,7 +936,7 @@ next_actor(void)
 	{
 		if (wants_help)
 			(void) runtime_wake_scheduler(my_database);
-		if (actor->body->system != NULL)
+		if (actor->is_system)
 		{
 			if (!IsTransactionState())
 			{
@@ -953,6 +1004,10 @@ prepare(void)
 	batch_context = AllocSetContextCreate(TopMemoryContext, "dlog batch", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < 2; i++)
 		message_context[i] = AllocSetContextCreate(TopMemoryContext, "dlog message", ALLOCSET_DEFAULT_SIZES);
+	for (portals = TopMemoryContext->firstchild; portals != NULL; portals = portals->nextchild)
+		if (strcmp(portals->name, "TopPortalContext") == 0)
+			break;
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
 	process_take_interrupts(is_killed);
 	SetConfigOption("statement_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE);
 }

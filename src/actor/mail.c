@@ -12,13 +12,11 @@
  *		is full.
  */
 Message *
-mail_create(Datum datum, Oid type, bool is_null, int flags)
+mail_create(Datum datum, ValueType type, bool is_null, int flags)
 {
 	Size size;
-	int16 type_length;
-	bool is_by_value;
-	Datum flat = value_flatten(datum, type, is_null, &size, &type_length, &is_by_value);
-	const char *bytes = is_by_value ? (const char *) &flat : DatumGetPointer(flat);
+	Datum flat = value_flatten(datum, type, is_null, &size);
+	const char *bytes = type.is_by_value ? (const char *) &flat : DatumGetPointer(flat);
 	Value *more = NULL;
 	Message *message;
 	Mail *mail;
@@ -33,13 +31,13 @@ mail_create(Datum datum, Oid type, bool is_null, int flags)
 	}
 	mail = message_mail(message);
 	mail->more = more;
-	mail->type = type;
+	mail->type = type.oid;
 	mail->attempts = 0;
 	mail->flags = flags;
 	mail->is_null = is_null;
 	mail->size = size;
-	mail->type_length = type_length;
-	mail->is_by_value = is_by_value;
+	mail->type_length = type.length;
+	mail->is_by_value = type.is_by_value;
 	if (more != NULL)
 		message->flags |= MESSAGE_CHAINED;
 	else if (size > 0)

@@ -61,7 +61,7 @@ pool_push_chain(int database, uint32 first, SqlActor *last)
 void
 pool_push(SqlActor *actor, uint32 slot)
 {
-	if (actor->body->system != NULL)
+	if (actor->is_system)
 		pg_atomic_fetch_add_u32(&pools[actor->database].system_waiting, 1);
 	pool_push_chain(actor->database, slot, actor);
 }
@@ -86,7 +86,7 @@ order_arrived(ActorPool *pool)
 		uint32 next = actor->next_run;
 
 		pool->waiting++;
-		if (actor->body->system != NULL)
+		if (actor->is_system)
 		{
 			actor->next_run = pool->first;
 			pool->first = newest;
@@ -150,6 +150,23 @@ deliver_inbox(ActorPool *pool)
 }
 
 /*
+ * Have the processor fetch what the next turns will look at: with many actors
+ * nothing of theirs is in its cache.  Of the first what it refers to, and the
+ * one after it; each is looked at here when it has come already.
+ */
+static void
+prefetch(const ActorPool *pool)
+{
+	SqlActor *next = sql_actor_at(pool->first);
+	SqlActor *second = sql_actor_at(next->next_run);
+
+	__builtin_prefetch(next->body);
+	__builtin_prefetch(next->state);
+	__builtin_prefetch((void *) pg_atomic_read_u64(&next->mail));
+	__builtin_prefetch(second);
+}
+
+/*
  * pool_pop
  *		The actor that has waited longest, the caller's to run; or NULL.
  */
@@ -170,13 +187,15 @@ pool_pop(int database, bool *wants_help)
 		pool->first = actor->next_run;
 		if (pool->first == 0)
 			pool->last = 0;
+		else
+			prefetch(pool);
 		pool->waiting--;
 		*wants_help = pool->waiting > WORTH_HELP;
 	}
 	LWLockRelease(&pool->lock);
 	if (actor == NULL)
 		return NULL;
-	if (actor->body->system != NULL)
+	if (actor->is_system)
 		pg_atomic_fetch_sub_u32(&pool->system_waiting, 1);
 	Assert(pg_atomic_read_u32(&actor->run) == RUN_QUEUED);
 	pg_atomic_write_u32(&actor->run, RUN_RUNNING);

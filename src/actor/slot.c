@@ -199,6 +199,7 @@ control_send(ActorAddress to, Message *message)
 static void
 append(SqlActor *actor, Message *first)
 {
+	ActorBody *body = actor->body;
 	Message *last = first;
 	uint32 n = 1;
 
@@ -207,13 +208,13 @@ append(SqlActor *actor, Message *first)
 		last = last->next;
 		n++;
 	}
-	if (actor->first != NULL)
-		actor->last->next = first;
+	if (body->first != NULL)
+		body->last->next = first;
 	else
-		actor->first = first;
-	actor->last = last;
-	if ((uint32) pg_atomic_read_u64(&actor->room) > actor->body->high_water)
-		actor->body->high_water = (uint32) pg_atomic_read_u64(&actor->room);
+		body->first = first;
+	body->last = last;
+	if ((uint32) pg_atomic_read_u64(&actor->room) > body->high_water)
+		body->high_water = (uint32) pg_atomic_read_u64(&actor->room);
 }
 
 void
@@ -237,7 +238,7 @@ sql_actor_peek(SqlActor *actor)
 {
 	for (;;)
 	{
-		Message *message = actor->first;
+		Message *message = actor->body->first;
 
 		if (message == NULL)
 		{
@@ -259,11 +260,12 @@ sql_actor_peek(SqlActor *actor)
 Message *
 sql_actor_take_first(SqlActor *actor)
 {
-	Message *message = actor->first;
+	ActorBody *body = actor->body;
+	Message *message = body->first;
 
-	actor->first = message->next;
-	if (actor->first == NULL)
-		actor->last = NULL;
+	body->first = message->next;
+	if (body->first == NULL)
+		body->last = NULL;
 	message->next = NULL;
 	return message;
 }
@@ -272,12 +274,14 @@ sql_actor_take_first(SqlActor *actor)
 void
 sql_actor_put_back(SqlActor *actor, Message *first, Message *last)
 {
+	ActorBody *body = actor->body;
+
 	if (first == NULL)
 		return;
-	last->next = actor->first;
-	actor->first = first;
-	if (actor->last == NULL)
-		actor->last = last;
+	last->next = body->first;
+	body->first = first;
+	if (body->last == NULL)
+		body->last = last;
 }
 
 /*
@@ -289,16 +293,17 @@ sql_actor_release(SqlActor *actor)
 {
 	uint32 slot = actor->body->self.slot;
 	bool takes_mail = (actor->phase == PHASE_READY || actor->phase == PHASE_NEW) && !actor->is_suspended;
+	bool has_work = actor->body->first != NULL || actor->phase == PHASE_NEW;
 	uint64 control;
 
+	/* Once it is let go, it may be gone, and its body. */
 	actor->body->holder = 0;
 	pg_atomic_write_u32(&actor->run, takes_mail ? RUN_IDLE : RUN_PARKED);
 	pg_memory_barrier();
 	control = pg_atomic_read_u64(&actor->control);
 	if (control != 0 && control != MAIL_CLOSED)
 		(void) try_queue(actor, slot, takes_mail ? RUN_IDLE : RUN_PARKED);
-	else if (takes_mail && (actor->first != NULL || actor->phase == PHASE_NEW ||
-							pg_atomic_read_u64(&actor->mail) != 0))
+	else if (takes_mail && (has_work || pg_atomic_read_u64(&actor->mail) != 0))
 		(void) try_queue(actor, slot, RUN_IDLE);
 }
 
@@ -459,7 +464,6 @@ sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *addr
 	body->self = *address;
 	body->database = database;
 	actor = &table[address->slot];
-	actor->first = actor->last = NULL;
 	actor->state = NULL;
 	actor->body = body;
 	actor->behavior = InvalidOid;
@@ -655,7 +659,7 @@ sql_actor_bury(SqlActor *actor, const char *reason)
 	if (body->failed != NULL)
 		sql_actor_fail_message(body->failed, FAILED_MESSAGE_DEAD_LETTER, reason);
 	refuse_all(body->stash_first, reason);
-	refuse_all(actor->first, reason);
+	refuse_all(body->first, reason);
 	free_all(control);
 
 	/* Children that nobody looks after any more. */
@@ -674,7 +678,6 @@ sql_actor_bury(SqlActor *actor, const char *reason)
 				actor_release(address, FAILED_MESSAGE_DEAD_LETTER);
 			}
 		}
-	actor->first = actor->last = NULL;
 	free_body(actor);
 	hosted_actor_exit(self, reason);
 }

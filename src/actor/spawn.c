@@ -43,13 +43,16 @@ args_create(const ActorSpawn *spawn, Oid init)
 	initStringInfo(&bytes);
 	for (int i = 0; i < spawn->n_args; i++)
 	{
-		ArgHeader header = {0};
+		ValueType type = value_type(types[i]);
 		Size size;
-		Datum flat = value_flatten(spawn->args[i], types[i], spawn->args_null[i], &size,
-								   &header.type_length, &header.is_by_value);
+		Datum flat = value_flatten(spawn->args[i], type, spawn->args_null[i], &size);
+		ArgHeader header = {
+			.size = size,
+			.type_length = type.length,
+			.is_by_value = type.is_by_value,
+			.is_null = spawn->args_null[i],
+		};
 
-		header.size = size;
-		header.is_null = spawn->args_null[i];
 		appendBinaryStringInfo(&bytes, (char *) &header, sizeof(header));
 		if (size > 0)
 			appendBinaryStringInfo(&bytes, header.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
@@ -95,6 +98,8 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 	actor->database = runtime_database(body->database);
 	actor->limit = behavior != NULL && behavior->mailbox_limit > 0 ? behavior->mailbox_limit : dlog_mailbox_limit;
 	actor->phase = spawn->is_held ? PHASE_HELD : PHASE_NEW;
+	actor->is_system = system != NULL;
+	body->role = spawn->owner;
 	body->supervisor = spawn->supervisor;
 	body->child = spawn->child;
 	body->system = system;

@@ -16,6 +16,15 @@
 
 #include "actor/actor_internal.h"
 
+ValueType
+value_type(Oid oid)
+{
+	ValueType type = {.oid = oid};
+
+	get_typlenbyval(oid, &type.length, &type.is_by_value);
+	return type;
+}
+
 /*
  * value_flatten
  *		The datum as flat bytes, and how many.
@@ -23,18 +32,17 @@
  * One that is flat already is returned as it is.
  */
 Datum
-value_flatten(Datum datum, Oid type, bool is_null, Size *size, int16 *type_length, bool *is_by_value)
+value_flatten(Datum datum, ValueType type, bool is_null, Size *size)
 {
-	get_typlenbyval(type, type_length, is_by_value);
 	*size = 0;
 	if (is_null)
 		return (Datum) 0;
-	if (*is_by_value)
+	if (type.is_by_value)
 	{
 		*size = sizeof(Datum);
 		return datum;
 	}
-	if (*type_length == -1)
+	if (type.length == -1)
 	{
 		struct varlena *varlena = (struct varlena *) DatumGetPointer(datum);
 
@@ -52,7 +60,7 @@ value_flatten(Datum datum, Oid type, bool is_null, Size *size, int16 *type_lengt
 		*size = VARSIZE_ANY(varlena);
 		return PointerGetDatum(varlena);
 	}
-	*size = datumGetSize(datum, false, *type_length);
+	*size = datumGetSize(datum, false, type.length);
 	return datum;
 }
 
@@ -129,16 +137,14 @@ value_of_bytes(const char *bytes, Size size)
  *		A copy of the datum.  ERROR 53400 when the arena is full.
  */
 Value *
-value_create(Datum datum, Oid type, bool is_null)
+value_create(Datum datum, ValueType type, bool is_null)
 {
 	Size size;
-	int16 type_length;
-	bool is_by_value;
-	Datum flat = value_flatten(datum, type, is_null, &size, &type_length, &is_by_value);
-	Value *value = value_of_bytes(is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
+	Datum flat = value_flatten(datum, type, is_null, &size);
+	Value *value = value_of_bytes(type.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
 
-	value->type_length = type_length;
-	value->is_by_value = is_by_value;
+	value->type_length = type.length;
+	value->is_by_value = type.is_by_value;
 	value->is_null = is_null;
 	return value;
 }

@@ -68,7 +68,9 @@ typedef struct BehaviorHandler
 	Oid message_type;
 	Oid function;
 	Oid checked_role; /* the caller's: who was last found to have EXECUTE */
-	FmgrInfo flinfo;  /* looked up by behavior_handler(); lives as long as the Behavior */
+	/* Volatile and in a language that takes a snapshot for each query, not C. */
+	bool takes_snapshots;
+	FmgrInfo flinfo; /* looked up by behavior_handler(); lives as long as the Behavior */
 } BehaviorHandler;
 
 /*
@@ -81,6 +83,8 @@ typedef struct Behavior
 	NameData name;
 	Oid owner; /* of the domain; its handlers run as who spawned the actor */
 	Oid state_type;
+	int16 state_length; /* of that type, as in pg_type */
+	bool state_is_by_value;
 	Oid init;			  /* function of the arguments of spawn, or InvalidOid: NULL state */
 	FmgrInfo init_flinfo; /* behavior_init_function() */
 	int n_handlers;

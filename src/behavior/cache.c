@@ -10,7 +10,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
@@ -34,6 +36,7 @@ typedef struct CachedBehavior
 	Behavior behavior; /* first, so that one is the other */
 	MemoryContext context;
 	bool is_stale;
+	bool is_current; /* in the table; else gone with its last reference */
 	int n_watches;
 	Watch *watches;
 } CachedBehavior;
@@ -45,6 +48,9 @@ typedef struct Entry
 } Entry;
 
 static HTAB *entries;
+
+/* That was looked up last; NULL: it is not in the table any more. */
+static CachedBehavior *latest;
 
 /* dlog.behavior, once one was read from it. */
 static Oid catalog;
@@ -161,6 +167,23 @@ put_domain(CachedBehavior *cached, Oid id)
 	ReleaseSysCache(tuple);
 }
 
+/* See BehaviorHandler.takes_snapshots. */
+static bool
+takes_snapshots(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+	bool result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	result = form->provolatile == PROVOLATILE_VOLATILE &&
+			 form->prolang != INTERNALlanguageId && form->prolang != ClanguageId;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static CachedBehavior *
 make(const BehaviorSpec *spec, MemoryContext context)
 {
@@ -172,6 +195,7 @@ make(const BehaviorSpec *spec, MemoryContext context)
 	cached->watches = palloc(sizeof(Watch) * (4 + 2 * n));
 	put_domain(cached, spec->behavior);
 	behavior->state_type = spec->state;
+	get_typlenbyval(spec->state, &behavior->state_length, &behavior->state_is_by_value);
 	behavior->init = spec->init;
 	behavior->mailbox_limit = spec->mailbox_limit;
 	behavior->handler_timeout = spec->handler_timeout;
@@ -183,6 +207,7 @@ make(const BehaviorSpec *spec, MemoryContext context)
 
 		behavior->handlers[i].function = function;
 		behavior->handlers[i].message_type = handler_message_type(function);
+		behavior->handlers[i].takes_snapshots = takes_snapshots(function);
 		watch(cached, PROCOID, function);
 		watch(cached, TYPEOID, behavior->handlers[i].message_type);
 	}
@@ -234,10 +259,12 @@ look_up(Oid id)
 	Entry *entry;
 	CachedBehavior *cached;
 
+	if (latest != NULL && latest->behavior.id == id && !latest->is_stale)
+		return latest;
 	create_cache();
 	entry = hash_search(entries, &id, HASH_FIND, NULL);
 	if (entry != NULL && !entry->cached->is_stale)
-		return entry->cached;
+		return latest = entry->cached;
 
 	cached = load(id);
 
@@ -248,12 +275,17 @@ look_up(Oid id)
 		CachedBehavior *old = entry->cached;
 
 		hash_search(entries, &id, HASH_REMOVE, NULL);
+		old->is_current = false;
+		if (old == latest)
+			latest = NULL;
 		forget(old);
 	}
 	if (cached != NULL)
 	{
 		entry = hash_search(entries, &id, HASH_ENTER, NULL);
 		entry->cached = cached;
+		cached->is_current = true;
+		latest = cached;
 	}
 	return cached;
 }
@@ -292,13 +324,9 @@ void
 behavior_release(Behavior *behavior)
 {
 	CachedBehavior *cached = (CachedBehavior *) behavior;
-	Entry *entry;
 
 	Assert(behavior->references > 0);
-	if (--behavior->references > 0)
-		return;
-	entry = hash_search(entries, &behavior->id, HASH_FIND, NULL);
-	if (entry == NULL || entry->cached != cached)
+	if (--behavior->references == 0 && !cached->is_current)
 		forget(cached);
 }
 
