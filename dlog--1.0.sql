@@ -1843,39 +1843,74 @@ COMMENT ON FUNCTION dlog.deploy_map(text, text, anyelement, interval, int, boole
 
 CREATE FUNCTION dlog.deploy_reduce(flock text, map text, reduce text, init anyelement,
                                    timeout interval DEFAULT '30 s', retries int DEFAULT 0,
-                                   on_error text DEFAULT 'fail', args record DEFAULT NULL)
+                                   on_error text DEFAULT 'fail', args record DEFAULT NULL,
+                                   check_init boolean DEFAULT false)
     RETURNS anyelement
     AS 'MODULE_PATHNAME', 'dlog_deploy_reduce'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record) IS
-    'runs a query on every node of a flock and merges the values by an operator, a function or an aggregate';
+COMMENT ON FUNCTION dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record, boolean) IS
+    'runs a query on every node of a flock and merges the values, in a tree through the nodes, by an operator, a function or an aggregate';
 
 CREATE FUNCTION dlog.deploy_reduce(flock text, map text, reduce regprocedure, init anyelement,
                                    timeout interval DEFAULT '30 s', retries int DEFAULT 0,
-                                   on_error text DEFAULT 'fail', args record DEFAULT NULL)
+                                   on_error text DEFAULT 'fail', args record DEFAULT NULL,
+                                   check_init boolean DEFAULT false)
     RETURNS anyelement
     AS 'MODULE_PATHNAME', 'dlog_deploy_reduce_function'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record) IS
+COMMENT ON FUNCTION dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record, boolean) IS
     'runs a query on every node of a flock and merges the values by a function';
+
+-- What the head of a branch answers to the node above it.
+CREATE FUNCTION dlog.deploy_merge(query text, as_type anyelement, reduce text, is_partial boolean,
+                                  behind text[], budget int, fanin int, timeout bigint, retries int, fail boolean,
+                                  OUT result anyelement, OUT has_value boolean, OUT node text, OUT sqlstate int,
+                                  OUT message text, OUT detail text, OUT hint text, OUT context text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dlog_deploy_merge'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_merge(text, anyelement, text, boolean, text[], int, int, bigint, int, boolean) IS
+    'what a node answers to another one that deploys a reduce: its value merged with those of the nodes behind it';
+
+CREATE FUNCTION dlog.deploy_merge(query text, as_type anyelement, reduce text, is_partial boolean,
+                                  behind text[], budget int, fanin int, timeout bigint, retries int, fail boolean,
+                                  VARIADIC args "any",
+                                  OUT result anyelement, OUT has_value boolean, OUT node text, OUT sqlstate int,
+                                  OUT message text, OUT detail text, OUT hint text, OUT context text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dlog_deploy_merge'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_merge(text, anyelement, text, boolean, text[], int, int, bigint, int, boolean, "any") IS
+    'what a node answers to another one that deploys a reduce with arguments';
+
+CREATE FUNCTION dlog.set_union(anyarray, anyarray)
+    RETURNS anyarray
+    AS 'MODULE_PATHNAME', 'dlog_set_union'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION dlog.set_union(anyarray, anyarray) IS
+    'the elements of both arrays, sorted, each once; a reduce for sets';
 
 REVOKE ALL ON FUNCTION
     dlog.deploy_answer(text, anyelement, text, boolean),
     dlog.deploy_answer(text, anyelement, text, boolean, "any"),
+    dlog.deploy_merge(text, anyelement, text, boolean, text[], int, int, bigint, int, boolean),
+    dlog.deploy_merge(text, anyelement, text, boolean, text[], int, int, bigint, int, boolean, "any"),
     dlog.deploy_map(text, text, interval, int, boolean, text, record),
     dlog.deploy_map(text, text, text, int, boolean, text, record),
     dlog.deploy_map(text, text, anyelement, interval, int, boolean, text, record),
-    dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record),
-    dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record)
+    dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record, boolean),
+    dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record, boolean)
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     dlog.deploy_answer(text, anyelement, text, boolean),
     dlog.deploy_answer(text, anyelement, text, boolean, "any"),
+    dlog.deploy_merge(text, anyelement, text, boolean, text[], int, int, bigint, int, boolean),
+    dlog.deploy_merge(text, anyelement, text, boolean, text[], int, int, bigint, int, boolean, "any"),
     dlog.deploy_map(text, text, interval, int, boolean, text, record),
     dlog.deploy_map(text, text, text, int, boolean, text, record),
     dlog.deploy_map(text, text, anyelement, interval, int, boolean, text, record),
-    dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record),
-    dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record)
+    dlog.deploy_reduce(text, text, text, anyelement, interval, int, text, record, boolean),
+    dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record, boolean)
     TO dlog_deployer;
 
 -- ----------------------------------------------------------------- query

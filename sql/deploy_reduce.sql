@@ -67,6 +67,39 @@ SELECT dlog.deploy_reduce('all', 'SELECT 1', 'power', 0);
 SELECT dlog.deploy_reduce('all', 'SELECT 1', 'test.say', 0);
 SELECT dlog.deploy_reduce('all', 'SELECT 1', 0::regprocedure, 0);
 
+-- an aggregate that is named with its types stands for itself, over all rows
+SELECT dlog.deploy_reduce('all', 'SELECT generate_series(1, 4)', 'avg(numeric)', NULL::numeric);
+SELECT dlog.deploy_reduce('all', 'SELECT a FROM generate_series(1, 4) a WHERE a > $1; -- the end', 'pg_catalog.avg(bigint)', NULL::numeric, args => ROW(2));
+SELECT round(dlog.deploy_reduce('all', 'SELECT a::float8 FROM generate_series(1, 4) a', 'stddev(float8)', NULL::float8)::numeric, 6);
+SELECT dlog.deploy_reduce('all', 'SELECT a, 2 * a FROM generate_series(1, 4) a', 'regr_slope(float8, float8)', NULL::float8);
+SELECT dlog.deploy_reduce('all', 'SELECT 1 WHERE false', 'avg(int)', NULL::numeric);
+SELECT dlog.deploy_reduce('all', 'SELECT generate_series(1, 4)', 'sum(bigint)'::regprocedure, NULL::numeric);
+SELECT dlog.deploy_reduce('all', 'SELECT 1', 'avg(int)', 0::numeric);
+SELECT dlog.deploy_reduce('all', 'SELECT 1', 'avg(int)', NULL::int);
+SELECT dlog.deploy_reduce('all', 'SELECT 1', 'string_agg(text, text)', NULL::text);
+SELECT dlog.deploy_reduce('all', 'SELECT 1, 2', 'avg(int)', NULL::numeric);
+SELECT dlog.deploy_reduce('all', 'SHOW work_mem', 'avg(int)', NULL::numeric);
+
+-- init, checked to be neutral
+SELECT dlog.deploy_reduce('all', 'SELECT 5', '+', 0, check_init => true);
+SELECT dlog.deploy_reduce('all', 'SELECT 5', 'max', NULL::int, check_init => true);
+SELECT dlog.deploy_reduce('all', 'SELECT ''b''', '||', ''::text, check_init => true);
+\set VERBOSITY default
+SELECT dlog.deploy_reduce('all', 'SELECT 5', '+', 1, check_init => true);
+\set VERBOSITY terse
+SELECT dlog.deploy_reduce('all', 'SELECT 5', '+', 1, check_init => NULL);
+
+-- numbers of distinct values do not add up
+\set VERBOSITY default
+SELECT dlog.deploy_reduce('all', 'SELECT count(DISTINCT user_id) FROM visits', '+', 0::bigint);
+\set VERBOSITY terse
+SELECT dlog.deploy_reduce('all', 'SELECT 1 + count(DISTINCT lower(name)) FROM visits', 'sum', 0::numeric);
+SELECT dlog.deploy_reduce('all', 'SELECT count(DISTINCT a) FROM generate_series(1, 3) a', 'max', 0::bigint);
+SELECT dlog.deploy_reduce('all', 'SELECT n FROM (SELECT count(DISTINCT a) AS n FROM generate_series(1, 3) a) s', '+', 0::bigint);
+SELECT cardinality(dlog.deploy_reduce('all', 'SELECT array_agg(DISTINCT a % 3) FROM generate_series(1, 9) a', 'dlog.set_union', ARRAY[7, 0]));
+SELECT dlog.set_union(ARRAY['b', NULL, 'a', 'b'], '{c,a}'), dlog.set_union('{}'::int[], '{}'), dlog.set_union(ARRAY[3, 1], '{2}');
+SELECT dlog.set_union(ARRAY['{}'::json], ARRAY['{}'::json]);
+
 -- maps that do not give one value of that type
 SELECT dlog.deploy_reduce('all', 'SELECT 1, 2', '+', 0);
 SELECT dlog.deploy_reduce('all', 'SELECT generate_series(1, 2)', '+', 0);

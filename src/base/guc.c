@@ -19,6 +19,7 @@ int dlog_batch_messages;
 int dlog_batch_time;
 int dlog_connect_timeout;
 int dlog_ddl_lock_timeout;
+int dlog_deploy_fanin;
 bool dlog_enable_fanout_scan;
 bool dlog_enable_partial_aggregate;
 bool dlog_enable_raw_rows;
@@ -103,6 +104,14 @@ guc_init(void)
 		"here, which neither node can see.  Lower: a change gives up sooner "
 		"when the table is in use.  0: it waits for ever.",
 		&dlog_ddl_lock_timeout, 10000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.deploy_fanin",
+		"Answers that a node merges at most in deploy_reduce.",
+		"Beyond that many nodes, the answers are merged in a tree through "
+		"the nodes.  Lower: less to merge for each, over more steps.",
+		&dlog_deploy_fanin, 32, 2, 10000, PGC_USERSET, 0,
 		NULL, NULL, NULL);
 
 	DefineCustomBoolVariable(

@@ -16,6 +16,7 @@ extern int dlog_batch_messages;
 extern int dlog_batch_time;
 extern int dlog_connect_timeout;  /* ms */
 extern int dlog_ddl_lock_timeout; /* ms */
+extern int dlog_deploy_fanin;
 extern bool dlog_enable_fanout_scan;
 extern bool dlog_enable_partial_aggregate;
 extern bool dlog_enable_raw_rows;

@@ -159,6 +159,7 @@ typedef int ProcNumber;
 /* 18 no longer asks whether it is called once. */
 #define portal_run(portal, count, is_top_level, dest, completion) \
 	PortalRun(portal, count, is_top_level, true, dest, None_Receiver, completion)
+#define executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0, true)
 
 /* 18 keeps what prunes partitions in a list of the whole plan. */
 #define partition_prune_info(root, rel, paths, quals) \
@@ -177,6 +178,7 @@ typedef int ProcNumber;
 #define analyze_delay_point() vacuum_delay_point(true)
 #define portal_run(portal, count, is_top_level, dest, completion) \
 	PortalRun(portal, count, is_top_level, dest, None_Receiver, completion)
+#define executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0)
 
 static inline PartitionPruneInfo *
 partition_prune_info(PlannerInfo *root, RelOptInfo *rel, List *paths, List *quals)

@@ -43,6 +43,7 @@ static const char *const form_names[] = {
 	[ANSWER_JSON] = "json",
 	[ANSWER_ROWS] = "rows",
 	[ANSWER_VALUE] = "value",
+	[ANSWER_PARTIAL] = "partial",
 };
 
 const char *
@@ -82,6 +83,19 @@ answer_query(const Question *question, Answer *answer)
 
 	/* The end of the caller's subtransaction resets it, should this fail. */
 	XactReadOnly = XactReadOnly || !question->writes;
+	if (form == ANSWER_PARTIAL)
+	{
+		bool is_null;
+		Datum state;
+
+		MemoryContextSwitchTo(context);
+		state = aggregate_own_state(question->aggregate, question, type, &is_null);
+		answer_add(answer, state, is_null);
+		SPI_finish();
+		AtEOXact_GUC(false, nest_level);
+		XactReadOnly = was_read_only;
+		return;
+	}
 	run(question);
 	answer->row_count = SPI_processed;
 

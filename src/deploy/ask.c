@@ -344,9 +344,43 @@ request_make(Asking *asking)
 	request->result_desc = desc;
 }
 
+/*
+ * node_unreachable
+ *		Why there is no use in asking a node: it is unknown, or has been found
+ *		dead by the others and nobody has reached it since.  NULL if there is.
+ */
+ErrorData *
+node_unreachable(uint32 node, const char *name)
+{
+	MemberView view;
+	ErrorData *error;
+
+	if (node == THIS_NODE)
+		return NULL;
+	if (node != NODE_NOT_FOUND &&
+		((link_state(node) != LINK_DOWN && link_state(node) != LINK_REFUSED) ||
+		 !transport_member(node, &view) || view.state != MEMBER_DEAD || view.incarnation == 0))
+		return NULL;
+
+	error = palloc0(sizeof(ErrorData));
+	error->elevel = ERROR;
+	error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
+	error->assoc_context = CurrentMemoryContext;
+	if (node == NODE_NOT_FOUND)
+	{
+		error->message = psprintf("node \"%s\" is not known to node \"%s\"", name, node_this_name());
+		return error;
+	}
+	error->message = psprintf("node \"%s\" is dead", name);
+	error->detail = psprintf("Since %s: %s.", timestamptz_to_str(view.since), view.why);
+	return error;
+}
+
 static void
 attempt_begin(Asking *asking, Asked *asked)
 {
+	ErrorData *error;
+
 	if (asking->deadline != DT_NOEND)
 		asking->request.timeout_ms =
 			Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), asking->deadline));
@@ -354,6 +388,12 @@ attempt_begin(Asking *asking, Asked *asked)
 	MemoryContextReset(asked->context);
 	memset(&asked->answer.answer, 0, sizeof(Answer));
 	asked->answer.attempts++;
+	error = node_unreachable(asked->node, asked->answer.node);
+	if (error != NULL)
+	{
+		attempt_failed(asking, asked, error);
+		return;
+	}
 	asked->state = ASK_RUNNING;
 	asked->slot = MakeSingleTupleTableSlot(asking->request.result_desc, &TTSOpsMinimalTuple);
 	asked->stream = remote_open(asked->node, &asking->request);

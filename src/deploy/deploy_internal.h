@@ -34,10 +34,13 @@ extern Datum expression_evaluate(Expression *expression, const Datum *values,
  */
 typedef enum AnswerForm
 {
-	ANSWER_JSON, /* all rows in one jsonb */
-	ANSWER_ROWS, /* each row as a value of the type asked for */
-	ANSWER_VALUE /* the same, and two rows are an error */
+	ANSWER_JSON,   /* all rows in one jsonb */
+	ANSWER_ROWS,   /* each row as a value of the type asked for */
+	ANSWER_VALUE,  /* the same, and two rows are an error */
+	ANSWER_PARTIAL /* the state of an aggregate over the rows */
 } AnswerForm;
+
+typedef struct Aggregate Aggregate;
 
 /* Values for $1 to $n. */
 typedef struct Arguments
@@ -59,6 +62,7 @@ typedef struct Question
 	bool own_apart;	  /* this node's part need not be made by the session */
 	int64 timeout_ms; /* 0: none */
 	int retries;
+	Aggregate *aggregate; /* ANSWER_PARTIAL */
 } Question;
 
 /*
@@ -66,6 +70,7 @@ typedef struct Question
  */
 extern const char *question_text(const char *query, const Arguments *arguments);
 extern void question_check(const char *query);
+extern void question_check_sum(const char *query, const char *reduce);
 extern void arguments_of_row(Datum row, Arguments *arguments);
 extern void arguments_of_call(FunctionCallInfo fcinfo, int first, Arguments *arguments);
 
@@ -119,6 +124,7 @@ extern void question_ask(const Question *question, List *nodes,
 extern char *error_text(const ErrorData *error);
 extern ErrorData *timeout_error(const Question *question, const char *node);
 extern bool is_connection_failure(const ErrorData *error);
+extern ErrorData *node_unreachable(uint32 node, const char *name);
 
 /*
  * deployfuncs.c, scan.c: deploy_map as a scan whose rows come as they arrive.
@@ -131,20 +137,75 @@ extern void map_row(const NodeAnswer *answer, int number, Datum *values, bool *n
 extern void scan_init(void);
 
 /*
+ * aggregate.c: aggregates whose states are merged.  States are given as they
+ * travel: as "wire_type", bytea for one of type internal.
+ */
+extern Aggregate *aggregate_find(Oid function, Oid collation, Oid *wire_type, Oid *result_type,
+								 const char **why);
+extern Datum aggregate_merge(Aggregate *aggregate, Oid wire_type, int n, const Datum *values,
+							 const bool *nulls, bool *is_null);
+extern Datum aggregate_finish(Aggregate *aggregate, Oid wire_type, Datum value, bool *is_null);
+extern Datum aggregate_own_state(const Aggregate *aggregate, const Question *question,
+								 Oid wire_type, bool *is_null);
+
+/*
  * reducer.c: how two values become one.
  */
 typedef struct Reducer
 {
-	Oid type;
+	const char *name; /* by which other nodes find it */
+	Oid type;		  /* of what is merged */
 	int16 type_length;
 	bool type_by_value;
 	bool is_strict;
-	Expression *merge;
+	bool is_sum;
+	Expression *merge;	  /* or */
+	Aggregate *aggregate; /* of its states; "type" is theirs as they travel */
 } Reducer;
 
 extern Reducer *reducer_by_name(const char *name, Oid type, Oid collation);
 extern Reducer *reducer_by_function(Oid function, Oid type, Oid collation);
+extern Reducer *reducer_of_aggregate(const char *name, Oid collation);
 extern void reducer_merge(Reducer *reducer, Datum *state, bool *state_is_null,
 						  Datum value, bool is_null);
+extern Datum reducer_fold(Reducer *reducer, int n, const Datum *values, const bool *nulls,
+						  bool *is_null);
+extern void reducer_check_neutral(Reducer *reducer, Datum init, bool init_is_null, Datum value,
+								  bool is_null, Oid collation);
+
+/*
+ * tree.c: a reduction through a tree of nodes.
+ */
+typedef struct Reduction
+{
+	Question question;	   /* its type is that of what is merged */
+	const char *reduce;	   /* the reducer's name */
+	const char *collation; /* NULL, or quoted */
+	int fanin;
+} Reduction;
+
+typedef struct ReductionFailure
+{
+	const char *node; /* NULL: of merging */
+	int sqlerrcode;
+	const char *message;
+	const char *detail;
+	const char *hint;
+	const char *context;
+} ReductionFailure;
+
+typedef struct ReductionResult
+{
+	int n_values; /* to be merged, in this order */
+	Datum *values;
+	bool *nulls;
+	const char **sources; /* the first node in each */
+	List *failures;		  /* of ReductionFailure */
+} ReductionResult;
+
+#define MERGE_COLUMNS 8
+
+extern void reduction_run(const Reduction *reduction, char **names, int n_names, bool with_own,
+						  TimestampTz deadline, ReductionResult *result);
 
 #endif

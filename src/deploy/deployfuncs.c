@@ -10,16 +10,23 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/ruleutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "base/function.h"
+#include "base/guc.h"
+#include "base/pg_compat.h"
 #include "deploy/deploy.h"
 #include "deploy/deploy_internal.h"
 #include "flock/flock.h"
+#include "remote/remote.h"
 #include "transport/transport.h"
 
 DLOG_FUNCTION(dlog_deploy_map);
@@ -27,6 +34,7 @@ DLOG_FUNCTION(dlog_deploy_map_as);
 DLOG_FUNCTION(dlog_deploy_reduce);
 DLOG_FUNCTION(dlog_deploy_reduce_function);
 DLOG_FUNCTION(dlog_deploy_answer);
+DLOG_FUNCTION(dlog_deploy_merge);
 
 /* What becomes of a node's error. */
 typedef enum OnError
@@ -312,119 +320,161 @@ dlog_deploy_map_as(PG_FUNCTION_ARGS)
 
 /* --- deploy_reduce ------------------------------------------------------- */
 
-/*
- * The answers are merged in the order of the flock, not in that of arrival,
- * so that a reducer for which the order matters gives the same each time.
- */
-typedef struct ReduceState
-{
-	Oid type;
-	int16 type_length;
-	bool type_by_value;
-	MemoryContext context;
-	NodeAnswer *answers;
-	int n_skipped;
-	StringInfoData skipped;
-} ReduceState;
-
 static void
-reduce_receive(void *state, const NodeAnswer *from)
-{
-	ReduceState *reduce = state;
-	NodeAnswer *kept = &reduce->answers[from->place];
-	MemoryContext context = MemoryContextSwitchTo(reduce->context);
-
-	kept->node = from->node;
-	if (from->error)
-	{
-		reduce->n_skipped++;
-		appendStringInfo(&reduce->skipped, "%s%s: %s",
-						 reduce->skipped.len ? "\n" : "", from->node,
-						 from->error->message);
-	}
-	else if (from->answer.n_values > 0)
-	{
-		bool is_null = from->answer.nulls[0];
-
-		answer_add(&kept->answer,
-				   is_null ? (Datum) 0 : datumCopy(from->answer.values[0], reduce->type_by_value, reduce->type_length),
-				   is_null);
-	}
-	MemoryContextSwitchTo(context);
-}
-
-static void
-reduce_error_callback(void *arg)
+merge_error_callback(void *arg)
 {
 	errcontext("merging the answer of node \"%s\"", *(const char **) arg);
+}
+
+/* Raise the failure of a node, or of the merging. */
+static pg_noreturn void
+failure_raise(const ReductionFailure *failure)
+{
+	ErrorData error = {0};
+	const char *where = failure->node ? psprintf("deployed query on node \"%s\"", failure->node) : NULL;
+
+	error.elevel = ERROR;
+	error.sqlerrcode = failure->sqlerrcode;
+	error.message = unconstify(char *, failure->message);
+	error.detail = unconstify(char *, failure->detail);
+	error.hint = unconstify(char *, failure->hint);
+	error.context = unconstify(char *, failure->context);
+	if (where != NULL)
+		error.context = error.context ? psprintf("%s\n%s", error.context, where) : unconstify(char *, where);
+	error.assoc_context = CurrentMemoryContext;
+	ThrowErrorData(&error);
+	pg_unreachable();
+}
+
+/* Raise what must be raised, and warn of the nodes that were left out. */
+static void
+failures_tell(const ReductionResult *result, bool fail, int n_nodes)
+{
+	StringInfoData skipped;
+	ListCell *cell;
+
+	initStringInfo(&skipped);
+	foreach(cell, result->failures)
+	{
+		ReductionFailure *failure = lfirst(cell);
+
+		if (fail || failure->node == NULL)
+			failure_raise(failure);
+		appendStringInfo(&skipped, "%s%s: %s", skipped.len ? "\n" : "", failure->node, failure->message);
+	}
+	if (result->failures != NIL)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("skipped %d of %d nodes", list_length(result->failures), n_nodes),
+				 errdetail_internal("%s", skipped.data)));
+}
+
+/* Merge what the branches have come to with "init". */
+static Datum
+result_merge(Reducer *reducer, const ReductionResult *result, Datum init, bool *is_null)
+{
+	const char *node = NULL;
+	ErrorContextCallback callback = {error_context_stack, merge_error_callback, &node};
+	Datum state = *is_null ? (Datum) 0 : datumCopy(init, reducer->type_by_value, reducer->type_length);
+
+	error_context_stack = &callback;
+	for (int i = 0; i < result->n_values; i++)
+	{
+		node = result->sources[i];
+		reducer_merge(reducer, &state, is_null, result->values[i], result->nulls[i]);
+	}
+	error_context_stack = callback.previous;
+	return state;
+}
+
+/* The same for states of an aggregate, and its result. */
+static Datum
+result_finish(Reducer *reducer, const ReductionResult *result, bool *is_null)
+{
+	Datum state = (Datum) 0;
+
+	*is_null = true;
+	if (result->n_values > 0)
+		state = reducer_fold(reducer, result->n_values, result->values, result->nulls, is_null);
+	return aggregate_finish(reducer->aggregate, reducer->type, state, is_null);
+}
+
+/* The names of these nodes but this one; whether that is among them. */
+static char **
+names_of(List *nodes, int *n_names, bool *with_own)
+{
+	char **names = palloc(sizeof(char *) * (list_length(nodes) + 1));
+	ListCell *cell;
+
+	*n_names = 0;
+	*with_own = false;
+	foreach(cell, nodes)
+	{
+		if (lfirst_int(cell) == THIS_NODE)
+			*with_own = true;
+		else
+			names[(*n_names)++] = pstrdup(node_name(lfirst_int(cell)));
+	}
+	return names;
 }
 
 static Datum
 reduce(FunctionCallInfo fcinfo, bool by_function)
 {
 	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 3);
-	ReduceState state = {0};
-	Question question = {0};
-	char *flock = argument_text(fcinfo, 0, "flock");
+	Oid collation = PG_GET_COLLATION();
+	Reduction reduction = {0};
+	Question *question = &reduction.question;
+	ReductionResult merged;
 	Reducer *reducer;
-	List *nodes;
+	char **names;
+	int n_names;
+	bool with_own;
+	bool is_null = PG_ARGISNULL(3);
 	Datum result;
-	bool is_null;
-	const char *node = NULL;
-	ErrorContextCallback callback;
 
 	runtime_require();
-	argument_args(fcinfo, 7, &question.arguments);
-	question.query = question_text(argument_text(fcinfo, 1, "map"), &question.arguments);
-	question.type = type;
-	question.form = ANSWER_VALUE;
+	argument_check(fcinfo, 0, "flock");
+	argument_args(fcinfo, 7, &question->arguments);
+	question->query = question_text(argument_text(fcinfo, 1, "map"), &question->arguments);
 	argument_check(fcinfo, 2, "reduce");
-	question.timeout_ms = argument_timeout(fcinfo, 4);
-	question.retries = argument_retries(fcinfo, 5);
-	question.fail = argument_on_error(fcinfo, 6, ON_ERROR_SKIP, ON_ERROR_FAIL) == ON_ERROR_FAIL;
-	question_check(question.query);
+	question->timeout_ms = argument_timeout(fcinfo, 4);
+	question->retries = argument_retries(fcinfo, 5);
+	question->fail = argument_on_error(fcinfo, 6, ON_ERROR_SKIP, ON_ERROR_FAIL) == ON_ERROR_FAIL;
+	argument_check(fcinfo, 8, "check_init");
+	question_check(question->query);
 
 	if (!OidIsValid(type))
 		elog(ERROR, "could not determine the type of \"init\"");
-	if (by_function)
-		reducer = reducer_by_function(PG_GETARG_OID(2), type, PG_GET_COLLATION());
-	else
-		reducer = reducer_by_name(argument_text(fcinfo, 2, "reduce"), type,
-								  PG_GET_COLLATION());
+	reducer = by_function ? reducer_by_function(PG_GETARG_OID(2), type, collation) :
+							reducer_by_name(argument_text(fcinfo, 2, "reduce"), type, collation);
+	if (reducer->is_sum)
+		question_check_sum(question->query, reducer->name);
+	if (reducer->aggregate != NULL && !is_null)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"init\" must be null for aggregate %s", reducer->name),
+				 errdetail("It merges states of its own, which \"init\" is none of.")));
+	question->form = reducer->aggregate != NULL ? ANSWER_PARTIAL : ANSWER_VALUE;
+	question->aggregate = reducer->aggregate;
+	question->type = reducer->type;
+	reduction.reduce = reducer->name;
+	if (OidIsValid(collation) && collation != get_typcollation(reducer->type) &&
+		type_is_collatable(reducer->type))
+		reduction.collation = generate_collation_name(collation);
 
-	nodes = flock_nodes(flock);
-	state.type = type;
-	state.type_length = reducer->type_length;
-	state.type_by_value = reducer->type_by_value;
-	state.context = CurrentMemoryContext;
-	state.answers = palloc0(sizeof(NodeAnswer) * (list_length(nodes) + 1));
-	initStringInfo(&state.skipped);
-	question_ask(&question, nodes, reduce_receive, &state);
+	names = names_of(flock_nodes(text_to_cstring(PG_GETARG_TEXT_PP(0))), &n_names, &with_own);
 
-	is_null = PG_ARGISNULL(3);
-	result = is_null ? (Datum) 0 : datumCopy(PG_GETARG_DATUM(3), state.type_by_value, state.type_length);
-	callback.callback = reduce_error_callback;
-	callback.arg = &node;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	for (int i = 0; i < list_length(nodes); i++)
-	{
-		const Answer *answer = &state.answers[i].answer;
-
-		node = state.answers[i].node;
-		if (answer->n_values > 0)
-			reducer_merge(reducer, &result, &is_null, answer->values[0],
-						  answer->nulls[0]);
-	}
-	error_context_stack = callback.previous;
-
-	if (state.n_skipped > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("skipped %d of %d nodes", state.n_skipped,
-						list_length(nodes)),
-				 errdetail_internal("%s", state.skipped.data)));
-
+	/* In a transaction that is open on nodes, only they can see what it did. */
+	reduction.fanin = remote_is_in_transaction() ? Max(n_names, 1) : dlog_deploy_fanin;
+	reduction_run(&reduction, names, n_names, with_own,
+				  question->timeout_ms == 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), question->timeout_ms),
+				  &merged);
+	failures_tell(&merged, question->fail, n_names + with_own);
+	for (int i = 0; i < merged.n_values && PG_GETARG_BOOL(8) && reducer->aggregate == NULL; i++)
+		reducer_check_neutral(reducer, PG_GETARG_DATUM(3), is_null, merged.values[i], merged.nulls[i], collation);
+	result = reducer->aggregate != NULL ? result_finish(reducer, &merged, &is_null) :
+										  result_merge(reducer, &merged, PG_GETARG_DATUM(3), &is_null);
 	if (is_null)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
@@ -482,5 +532,159 @@ dlog_deploy_answer(PG_FUNCTION_ARGS)
 		values[0] = nulls[0] ? (Datum) 0 : answer.values[i];
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	return (Datum) 0;
+}
+
+/* --- deploy_merge -------------------------------------------------------- */
+
+/*
+ * Merge in a subtransaction: what goes wrong is told like other failures, and
+ * undoes nothing of the asking transaction, if this runs in one.
+ */
+static bool
+merge_or_failure(Reducer *reducer, ReductionResult *result, Datum *value, bool *is_null)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*value = reducer_fold(reducer, result->n_values, result->values, result->nulls, is_null);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+	{
+		ReductionFailure *failure = palloc0(sizeof(ReductionFailure));
+		const char *where = psprintf("merging answers on node \"%s\"", node_this_name());
+
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		failure->sqlerrcode = error->sqlerrcode;
+		failure->message = error->message;
+		failure->detail = error->detail;
+		failure->hint = error->hint;
+		failure->context = error->context ? psprintf("%s\n%s", error->context, where) : where;
+		result->failures = list_make1(failure);
+	}
+	return error == NULL;
+}
+
+static void
+put_text(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column] = text == NULL;
+	values[column] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static void
+put_failures(ReturnSetInfo *result, List *failures)
+{
+	ListCell *cell;
+
+	foreach(cell, failures)
+	{
+		ReductionFailure *failure = lfirst(cell);
+		Datum values[MERGE_COLUMNS] = {(Datum) 0};
+		bool nulls[MERGE_COLUMNS] = {false};
+
+		nulls[0] = true;
+		values[1] = BoolGetDatum(false);
+		put_text(values, nulls, 2, failure->node);
+		values[3] = Int32GetDatum(failure->sqlerrcode);
+		put_text(values, nulls, 4, failure->message);
+		put_text(values, nulls, 5, failure->detail);
+		put_text(values, nulls, 6, failure->hint);
+		put_text(values, nulls, 7, failure->context);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* The names in an array of text. */
+static char **
+names_of_array(ArrayType *array, int *n_names)
+{
+	Datum *elements;
+	char **names;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, n_names);
+	names = palloc(sizeof(char *) * Max(*n_names, 1));
+	for (int i = 0; i < *n_names; i++)
+		names[i] = TextDatumGetCString(elements[i]);
+	return names;
+}
+
+/*
+ * dlog.deploy_merge(query, as_type, reduce, is_partial, behind, budget, fanin, timeout, retries, fail, ...)
+ *		What the head of a branch answers (tree.c): its own answer, merged with
+ *		those of the nodes behind it; before that, a row for each failure.
+ */
+Datum
+dlog_deploy_merge(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Reduction reduction = {0};
+	Question *question = &reduction.question;
+	ReductionResult merged;
+	Reducer *reducer = NULL;
+	char **names;
+	int n_names;
+	int budget_ms = PG_GETARG_INT32(5);
+	Datum values[MERGE_COLUMNS] = {(Datum) 0};
+	bool nulls[MERGE_COLUMNS] = {false, false, true, true, true, true, true, true};
+
+	runtime_require();
+	for (int i = 0; i < 10; i++)
+	{
+		if (i != 1)
+			argument_check(fcinfo, i, "every argument but as_type");
+	}
+	question->query = argument_text(fcinfo, 0, "query");
+	question->type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	reduction.reduce = argument_text(fcinfo, 2, "reduce");
+	question->form = PG_GETARG_BOOL(3) ? ANSWER_PARTIAL : ANSWER_VALUE;
+	names = names_of_array(PG_GETARG_ARRAYTYPE_P(4), &n_names);
+	reduction.fanin = Max(PG_GETARG_INT32(6), 1);
+	question->timeout_ms = PG_GETARG_INT64(7);
+	question->retries = PG_GETARG_INT32(8);
+	question->fail = PG_GETARG_BOOL(9);
+	arguments_of_call(fcinfo, 10, &question->arguments);
+	if (PG_GET_COLLATION() != get_typcollation(question->type) && type_is_collatable(question->type))
+		reduction.collation = generate_collation_name(PG_GET_COLLATION());
+
+	if (question->form == ANSWER_PARTIAL)
+		reducer = reducer_of_aggregate(reduction.reduce, PG_GET_COLLATION());
+	else if (n_names > 0)
+		reducer = reducer_by_name(reduction.reduce, question->type, PG_GET_COLLATION());
+	question->aggregate = reducer ? reducer->aggregate : NULL;
+	reduction_run(&reduction, names, n_names, true,
+				  budget_ms <= 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), budget_ms),
+				  &merged);
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (merged.n_values > 1 && !merge_or_failure(reducer, &merged, &values[0], &nulls[0]))
+		merged.n_values = 0;
+	put_failures(result, merged.failures);
+	values[1] = BoolGetDatum(merged.n_values > 0);
+	if (merged.n_values == 1)
+	{
+		values[0] = merged.values[0];
+		nulls[0] = merged.nulls[0];
+	}
+	else if (merged.n_values == 0)
+		nulls[0] = true;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	return (Datum) 0;
 }

@@ -13,6 +13,7 @@
 #include "common/keywords.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parser.h"
 #include "parser/scansup.h"
 #include "utils/builtins.h"
@@ -192,6 +193,66 @@ question_check(const char *query)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query is empty")));
+}
+
+/* --- sums of what cannot be summed --------------------------------------------- */
+
+/* Is there a count(DISTINCT ...) in this expression?  Subqueries are others'. */
+static bool
+find_distinct_count(Node *node, void *argument)
+{
+	if (node == NULL || IsA(node, SubLink))
+		return false;
+	if (IsA(node, FuncCall))
+	{
+		FuncCall *call = (FuncCall *) node;
+
+		if (call->agg_distinct && strcmp(strVal(llast(call->funcname)), "count") == 0)
+		{
+			*(FuncCall **) argument = call;
+			return true;
+		}
+	}
+	return raw_expression_tree_walker(node, find_distinct_count, argument);
+}
+
+/* "user_id" of count(DISTINCT user_id), or something that stands for it. */
+static const char *
+counted_column(FuncCall *call)
+{
+	Node *what = linitial(call->args);
+
+	if (list_length(call->args) == 1 && IsA(what, ColumnRef) && IsA(llast(((ColumnRef *) what)->fields), String))
+		return quote_identifier(strVal(llast(((ColumnRef *) what)->fields)));
+	return "x";
+}
+
+/*
+ * question_check_sum
+ *		Refuse to add the numbers of distinct values, which are too many when
+ *		a value is on several nodes.
+ *
+ * That goes for what the query selects itself.  Nobody can tell from it where
+ * values are; who knows that none is on two nodes says so by a subquery.
+ */
+void
+question_check_sum(const char *query, const char *reduce)
+{
+	SelectStmt *select = (SelectStmt *) llast_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT))->stmt;
+	FuncCall *call = NULL;
+	const char *column;
+
+	if (!IsA(select, SelectStmt) || select->op != SETOP_NONE ||
+		!find_distinct_count((Node *) select->targetList, &call))
+		return;
+	column = counted_column(call);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("adding up count(DISTINCT %s) would count a value once for each node that has it", column),
+			 errdetail("\"%s\" adds the nodes' numbers, and nothing says that a value is on one node only.", reduce),
+			 errhint("Merge the values, and count them then: map 'SELECT array_agg(DISTINCT %s) FROM ...', reduce 'dlog.set_union', and cardinality() of the result.  "
+					 "A distributed table counts right in an ordinary query.  If no value is on two nodes, select the number from a subquery.",
+					 column)));
 }
 
 /* --- arguments ---------------------------------------------------------------- */

@@ -6,13 +6,14 @@
  *
  *		an operator			+, ||, myschema.#
  *		a function			int8larger, myschema.merge(point, point)
- *		an aggregate		sum, max, bool_and
+ *		an aggregate		sum, max, bool_and; avg(numeric)
  *
  * and resolved as the parser would resolve it in "$1 + $2" or "f($1, $2)".
  * An aggregate stands for the way it merges partial results, its combine
  * function: count therefore adds.  That is a value of A only where the state
- * of the aggregate is one and is its result as well, so avg is refused,
- * which could not merge its own results.
+ * of the aggregate is one and is its result as well.  Others, avg among them,
+ * cannot merge their results; named with the types of their arguments they
+ * stand for themselves, over the rows of all nodes (aggregate.c).
  *
  * As with aggregates, a strict reducer is not called for nulls: a null is
  * left out, and a null state gives way to the first value that is not.
@@ -21,6 +22,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
@@ -37,6 +39,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 #include "base/pg_compat.h"
@@ -48,6 +51,7 @@ static Node *function_call(List *name, Oid type, Oid collation);
 static Node *aggregate_call(List *name, Oid type, Oid collation);
 static Node *procedure_call(Oid function, Oid type, Oid collation);
 static Oid combine_function(Oid aggregate, Oid type);
+static Reducer *aggregate_reducer(Oid function, Oid result, Oid collation);
 static Reducer *reducer_make(const char *name, Node *call, Oid type);
 static pg_noreturn void reducer_refuse(const char *name, Oid type, int code, const char *reason);
 
@@ -98,24 +102,110 @@ reducer_by_name(const char *name, Oid type, Oid collation)
 Reducer *
 reducer_by_function(Oid function, Oid type, Oid collation)
 {
-	char *name;
+	Oid called = function;
+	Reducer *reducer;
 
 	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(function)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function with OID %u does not exist", function)));
 
-	name = format_procedure(function);
 	if (get_func_prokind(function) == PROKIND_AGGREGATE)
 	{
 		Oid combine = combine_function(function, type);
 
 		if (!OidIsValid(combine))
-			reducer_refuse(name, type, ERRCODE_DATATYPE_MISMATCH,
-						   "It is an aggregate whose results cannot be merged, or are of another type.");
+			return aggregate_reducer(function, type, collation);
 		function = combine;
 	}
-	return reducer_make(name, procedure_call(function, type, collation), type);
+	reducer = reducer_make(format_procedure(called), procedure_call(function, type, collation), type);
+	reducer->name = format_procedure_qualified(called);
+	return reducer;
+}
+
+/* A reducer of states; results are of type "result", unless that is invalid. */
+static Reducer *
+aggregate_reducer(Oid function, Oid result, Oid collation)
+{
+	Reducer *reducer = palloc0(sizeof(Reducer));
+	Oid found = InvalidOid;
+	const char *why;
+
+	reducer->name = format_procedure_qualified(function);
+	reducer->aggregate = aggregate_find(function, collation, &reducer->type, &found, &why);
+	if (reducer->aggregate == NULL)
+		reducer_refuse(format_procedure(function), result, ERRCODE_DATATYPE_MISMATCH, why);
+	if (OidIsValid(result) && found != result)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("aggregate %s returns %s, and \"init\" is of type %s",
+						format_procedure(function), format_type_be(found), format_type_be(result)),
+				 errhint("Pass NULL::%s as \"init\".", format_type_be(found))));
+	get_typlenbyval(reducer->type, &reducer->type_length, &reducer->type_by_value);
+	return reducer;
+}
+
+/*
+ * reducer_of_aggregate
+ *		The reducer of states that another node has named.
+ */
+Reducer *
+reducer_of_aggregate(const char *name, Oid collation)
+{
+	Oid function = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
+
+	return aggregate_reducer(function, InvalidOid, collation);
+}
+
+/*
+ * reducer_fold
+ *		Merge values, in their order, into one.
+ */
+Datum
+reducer_fold(Reducer *reducer, int n, const Datum *values, const bool *nulls, bool *is_null)
+{
+	Datum state;
+
+	Assert(n > 0);
+	if (reducer->aggregate != NULL)
+		return aggregate_merge(reducer->aggregate, reducer->type, n, values, nulls, is_null);
+	*is_null = nulls[0];
+	state = nulls[0] ? (Datum) 0 : datumCopy(values[0], reducer->type_by_value, reducer->type_length);
+	for (int i = 1; i < n; i++)
+		reducer_merge(reducer, &state, is_null, values[i], nulls[i]);
+	return state;
+}
+
+/*
+ * reducer_check_neutral
+ *		Does merging "init" with this value leave the value as it is?
+ */
+void
+reducer_check_neutral(Reducer *reducer, Datum init, bool init_is_null, Datum value, bool is_null,
+					  Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(reducer->type, TYPECACHE_EQ_OPR_FINFO);
+
+	if (!OidIsValid(entry->eq_opr))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("whether \"init\" is neutral cannot be checked"),
+				 errdetail("Type %s has no equality operator.", format_type_be(reducer->type))));
+	for (int i = 0; i < 2; i++)
+	{
+		Datum pair[2] = {i == 0 ? init : value, i == 0 ? value : init};
+		bool nulls[2] = {i == 0 ? init_is_null : is_null, i == 0 ? is_null : init_is_null};
+		bool merged_is_null;
+		Datum merged = reducer_fold(reducer, 2, pair, nulls, &merged_is_null);
+
+		if (merged_is_null != is_null ||
+			(!is_null && !DatumGetBool(FunctionCall2Coll(&entry->eq_opr_finfo, collation, merged, value))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"init\" is not neutral"),
+					 errdetail("Merged %s a node's value it gives another value.", i == 0 ? "with" : "into"),
+					 errhint("A neutral \"init\" is 0 for sums, 1 for products, an empty array for concatenations, or null where the reduce is strict.")));
+	}
 }
 
 /*
@@ -333,6 +423,21 @@ combine_function(Oid aggregate, Oid type)
 	return combine;
 }
 
+/* Is this one of the server's own ways to add two numbers of a kind? */
+static bool
+is_addition(Oid function)
+{
+	static const char *const names[] = {"int2pl", "int4pl", "int8pl", "float4pl", "float8pl", "numeric_add"};
+	char *name = get_func_name(function);
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(name, names[i]) == 0 && get_func_namespace(function) == PG_CATALOG_NAMESPACE)
+			return true;
+	}
+	return false;
+}
+
 static Reducer *
 reducer_make(const char *name, Node *call, Oid type)
 {
@@ -350,7 +455,9 @@ reducer_make(const char *name, Node *call, Oid type)
 	else
 		function = castNode(FuncExpr, call)->funcid;
 
+	reducer->name = name;
 	reducer->type = type;
+	reducer->is_sum = is_addition(function);
 	get_typlenbyval(type, &reducer->type_length, &reducer->type_by_value);
 	reducer->is_strict = func_strict(function);
 
@@ -365,6 +472,8 @@ reducer_refuse(const char *name, Oid type, int code, const char *reason)
 {
 	const char *type_name = format_type_be(type);
 
+	if (!OidIsValid(type))
+		ereport(ERROR, (errcode(code), errmsg("\"%s\" does not merge", name), errdetail("%s", reason)));
 	ereport(ERROR,
 			(errcode(code),
 			 errmsg("\"%s\" does not merge two values of type %s into one",

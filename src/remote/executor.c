@@ -377,7 +377,7 @@ open_portal(Execution *execution, ParamListInfo params)
 	{
 		MemoryContext old = MemoryContextSwitchTo(portal->portalContext);
 
-		portal->stmts = list_make1(partial_plan(linitial_node(PlannedStmt, stmts)));
+		portal->stmts = list_make1(remote_partial_plan(linitial_node(PlannedStmt, stmts)));
 		MemoryContextSwitchTo(old);
 	}
 	PortalStart(portal, params, 0, InvalidSnapshot);

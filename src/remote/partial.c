@@ -156,11 +156,11 @@ leave_unfinished(Plan *plan)
 }
 
 /*
- * partial_plan
+ * remote_partial_plan
  *		A copy of the plan that returns transition states.
  */
 PlannedStmt *
-partial_plan(PlannedStmt *stmt)
+remote_partial_plan(PlannedStmt *stmt)
 {
 	PlannedStmt *copy = copyObject(stmt);
 

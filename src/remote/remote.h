@@ -122,6 +122,10 @@ extern uint64 remote_finish(RemoteStream *stream);
 extern uint64 remote_run(uint32 node, const RemoteRequest *request);
 extern char *remote_run_text(uint32 node, const RemoteRequest *request);
 
+/* partial.c: a copy of a plan that returns its aggregates' states */
+struct PlannedStmt;
+extern struct PlannedStmt *remote_partial_plan(struct PlannedStmt *stmt);
+
 /* rows.c: do this type's values hold no oids of objects? */
 extern bool type_is_raw_safe(Oid type);
 

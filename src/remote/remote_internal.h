@@ -287,10 +287,6 @@ extern bool cached_statement_lists(CachedStatement *cached, Oid partition);
 extern bool cached_statement_has_table(CachedStatement *cached, Oid table);
 extern void plans_init(void);
 
-/* --- partial.c ------------------------------------------------------------ */
-
-extern PlannedStmt *partial_plan(PlannedStmt *stmt);
-
 /* --- executor.c: one statement at work ------------------------------------ */
 
 struct CopyInput;
