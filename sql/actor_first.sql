@@ -2,12 +2,12 @@
 CREATE SCHEMA first;
 SET search_path = first;
 CREATE TYPE counter_state AS (n int);
-CREATE TYPE increment AS (by int);
+CREATE TYPE increment AS (amount int);
 CREATE TYPE get_count AS ();
 CREATE FUNCTION counter_init(n int) RETURNS counter_state LANGUAGE sql
 RETURN ROW(n)::counter_state;
 CREATE FUNCTION increment(state counter_state, message increment) RETURNS counter_state LANGUAGE sql
-RETURN ROW(state.n + message.by)::counter_state;
+RETURN ROW(state.n + message.amount)::counter_state;
 CREATE FUNCTION get_count(state counter_state, message get_count) RETURNS counter_state LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM dlog.reply('Count: ' || state.n);

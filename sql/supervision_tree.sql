@@ -3,11 +3,11 @@
 SET client_min_messages = warning;
 CREATE SCHEMA sv;
 SET search_path = sv;
-CREATE TYPE increment AS (by integer);
-CREATE TYPE divide AS (by integer);
+CREATE TYPE increment AS (amount integer);
+CREATE TYPE divide AS (amount integer);
 CREATE FUNCTION counter_init(start integer) RETURNS integer LANGUAGE sql AS 'SELECT start';
-CREATE FUNCTION counter_increment(state integer, m increment) RETURNS integer LANGUAGE sql AS 'SELECT state + m.by';
-CREATE FUNCTION counter_divide(state integer, m divide) RETURNS integer LANGUAGE sql AS 'SELECT state / m.by';
+CREATE FUNCTION counter_increment(state integer, m increment) RETURNS integer LANGUAGE sql AS 'SELECT state + m.amount';
+CREATE FUNCTION counter_divide(state integer, m divide) RETURNS integer LANGUAGE sql AS 'SELECT state / m.amount';
 SELECT dlog.create_behavior('counter', 'integer', 'counter_init', '{counter_increment, counter_divide}');
 
 -- the child of this name, and its state

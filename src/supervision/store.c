@@ -600,7 +600,11 @@ store_insert_child(const ChildRow *row)
 	nulls[3] = OidIsValid(row->behavior) ? ' ' : 'n';
 	nulls[4] = row->args != NULL ? ' ' : 'n';
 	nulls[11] = row->job != 0 ? ' ' : 'n';
-	store_lock_supervisor(row->supervisor);
+	if (!store_lock_supervisor(row->supervisor))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the supervisor of child \"%s\" does not exist", row->name),
+				 errdetail("It has just been dropped.")));
 	store_open(&scope);
 	if (store_run(sql, 12, types, values, nulls) > 0)
 		id = column_int64(0, 1, 0);
