@@ -671,7 +671,7 @@ sql_actor_bury(SqlActor *actor, const char *reason)
 
 			if (!hosted_actor_in_slot(i, &address))
 				continue;
-			other = *(ActorBody *volatile *) &table[i].body;
+			other = *(ActorBody *volatile *) &table[address.slot].body;
 			if (other != NULL && actor_address_equal(other->supervisor, self))
 			{
 				actor_stop(address, EXIT_KILLED, "its supervisor is gone");
@@ -977,9 +977,12 @@ host_database_is_gone(int database)
 	for (uint32 i = 1; i < hosted_actor_slots(); i++)
 	{
 		ActorAddress address;
-		SqlActor *actor = &table[i];
+		SqlActor *actor;
 
-		if (hosted_actor_in_slot(i, &address) && actor->database == database)
+		if (!hosted_actor_in_slot(i, &address))
+			continue;
+		actor = &table[address.slot];
+		if (actor->database == database)
 		{
 			pg_atomic_write_u32(&actor->run, RUN_RUNNING);
 			actor->body->system = NULL;
@@ -1003,7 +1006,7 @@ const ActorHost sql_actor_host = {
 Size
 slot_shmem_size(void)
 {
-	return mul_size((Size) dlog_max_actors + 1, sizeof(SqlActor));
+	return mul_size(hosted_actor_numbers(), sizeof(SqlActor));
 }
 
 void

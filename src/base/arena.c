@@ -29,11 +29,8 @@
  */
 #include "postgres.h"
 
-#include <sys/mman.h>
-
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/pg_shmem.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
@@ -46,7 +43,6 @@
 #endif
 
 #define PAGE_BYTES (64 * 1024)
-#define LARGE_PAGE (2 * 1024 * 1024) /* of the processor */
 #define SMALLEST_SHIFT 6
 #define BATCH_BYTES 4096
 
@@ -1028,27 +1024,6 @@ arena_bytes_free(void)
 
 /* --------------------------------------------------------- shared memory */
 
-/*
- * memory_prefers_large_pages
- *		Ask the kernel for pages of 2 MB in a part of shared memory that is
- *		read and written all over: with a million actors hardly any
- *		access would find its 4 kB page in the TLB.
- *
- * It is advice: what is never touched still costs nothing, and without large
- * pages all works as well.  Not where huge_pages is off.
- */
-void
-memory_prefers_large_pages(void *start, Size size)
-{
-#ifdef MADV_HUGEPAGE
-	char *first = (char *) TYPEALIGN(LARGE_PAGE, start);
-	char *end = (char *) TYPEALIGN_DOWN(LARGE_PAGE, (char *) start + size);
-
-	if (huge_pages != HUGE_PAGES_OFF && first < end)
-		(void) madvise(first, end - first, MADV_HUGEPAGE);
-#endif
-}
-
 static uint32
 page_count(void)
 {
@@ -1072,7 +1047,7 @@ arena_shmem_size(void)
 	size = add_size(size, CACHELINEALIGN(mul_size(page_count(), sizeof(pg_atomic_uint32))));
 	size = add_size(size, CACHELINEALIGN(mul_size(page_count(), sizeof(uint16))));
 	size = add_size(size, mul_size(page_count(), PAGE_BYTES));
-	return add_size(size, 2 * PG_CACHE_LINE_SIZE);
+	return add_size(size, PG_CACHE_LINE_SIZE + BATCH_BYTES);
 }
 
 void
@@ -1100,8 +1075,7 @@ arena_shmem_init(void)
 	at += CACHELINEALIGN(arena->n_pages * sizeof(pg_atomic_uint32));
 	arena->page_free = (uint16 *) at;
 	at += CACHELINEALIGN(arena->n_pages * sizeof(uint16));
-	arena->pages = at;
-	memory_prefers_large_pages(at, (Size) arena->n_pages * PAGE_BYTES);
+	arena->pages = (char *) TYPEALIGN(BATCH_BYTES, at); /* a queue's block is one page of memory */
 	memset(arena->page_free, 0, arena->n_pages * sizeof(uint16));
 	for (i = 0; i < arena->n_pages; i++)
 		pg_atomic_init_u32(&arena->page_table[i], PAGE_UNUSED);

@@ -78,7 +78,6 @@ extern Size arena_bytes_free(void);
 extern int64 arena_lost(void); /* for tests: free blocks in no list */
 #endif
 
-extern void memory_prefers_large_pages(void *start, Size size);
 extern Size arena_shmem_size(void);
 extern void arena_shmem_init(void);
 

@@ -30,7 +30,8 @@ typedef struct ActorTable
 	pg_atomic_uint32 used; /* slots that were ever in use, and slot 0 */
 	pg_atomic_uint32 alive;
 	uint32 first_incarnation; /* never changes after start */
-	uint32 n_slots;			  /* same */
+	uint32 n_slots;			  /* same; numbers are below this */
+	uint32 region;			  /* same; slots of a shard */
 	ActorCold *cold;		  /* same */
 	pg_attribute_aligned(64) ActorSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } ActorTable;
@@ -90,10 +91,27 @@ actor_behavior(uint32 number)
 uint32
 actor_slots_used(void)
 {
-	return Min(pg_atomic_read_u32(&actors->used), actors->n_slots);
+	return Min(pg_atomic_read_u32(&actors->used), (uint32) dlog_max_actors + 1);
 }
 
-/* Slots that there can be, slot 0 included. */
+/*
+ * The number of the i'th slot that was ever used.  Each shard has a part of
+ * the table for itself, so that what a scheduler touches in a turn lies
+ * together; and they fill up in turns.
+ */
+uint32
+actor_slot_number(uint32 i)
+{
+	return i % SHARDS * actors->region + i / SHARDS;
+}
+
+uint32
+actor_slots_per_shard(void)
+{
+	return actors->region;
+}
+
+/* All numbers of slots are below this. */
 uint32
 actor_slots_limit(void)
 {
@@ -107,6 +125,13 @@ actor_count(void)
 }
 
 /* --------------------------------------------------------- life of a slot */
+
+/* Slot 0 is nobody's. */
+static uint32
+slots_per_shard(void)
+{
+	return ((uint32) dlog_max_actors + SHARDS) / SHARDS;
+}
 
 static uint32
 slot_pop(void)
@@ -122,9 +147,10 @@ slot_pop(void)
 			return (uint32) top;
 	}
 	fresh = pg_atomic_read_u32(&actors->used);
-	while (fresh < actors->n_slots)
+	while (fresh < (uint32) dlog_max_actors + 1)
 		if (pg_atomic_compare_exchange_u32(&actors->used, &fresh, fresh + 1))
 		{
+			fresh = actor_slot_number(fresh);
 			pg_atomic_init_u64(&actors->cold[fresh].monitors, MONITORS_CLOSED);
 			pg_atomic_write_u64(&actors->slot[fresh].identity,
 								IDENTITY(actors->first_incarnation, ACTOR_FREE));
@@ -630,8 +656,9 @@ hosted_actor_is_starting(ActorAddress address)
 
 /* Who lives in a slot, for looking at all of them. */
 bool
-hosted_actor_in_slot(uint32 number, ActorAddress *address)
+hosted_actor_in_slot(uint32 i, ActorAddress *address)
 {
+	uint32 number = actor_slot_number(i);
 	ActorSlot *slot = number == 0 ? NULL : actor_slot(number);
 
 	if (slot == NULL)
@@ -656,6 +683,12 @@ uint32
 hosted_actor_slots(void)
 {
 	return actor_slots_used();
+}
+
+uint32
+hosted_actor_numbers(void)
+{
+	return slots_per_shard() * SHARDS;
 }
 
 ActorAddress
@@ -755,14 +788,14 @@ actor_demonitor(ActorAddress watcher, ActorAddress other)
 static Size
 slots_size(void)
 {
-	return MAXALIGN(offsetof(ActorTable, slot) + mul_size((Size) dlog_max_actors + 1, sizeof(ActorSlot)));
+	return MAXALIGN(offsetof(ActorTable, slot) + mul_size(hosted_actor_numbers(), sizeof(ActorSlot)));
 }
 
 Size
 actor_shmem_size(void)
 {
 	return add_size(slots_size() + PG_CACHE_LINE_SIZE,
-					mul_size((Size) dlog_max_actors + 1, sizeof(ActorCold)));
+					mul_size(hosted_actor_numbers(), sizeof(ActorCold)));
 }
 
 /* The slots themselves are zero, as all shared memory is at first. */
@@ -777,9 +810,9 @@ actor_shmem_init(void)
 	pg_atomic_init_u64(&actors->free, 0);
 	pg_atomic_init_u32(&actors->used, 1);
 	pg_atomic_init_u32(&actors->alive, 0);
-	actors->n_slots = dlog_max_actors + 1;
+	actors->region = slots_per_shard();
+	actors->n_slots = hosted_actor_numbers();
 	actors->cold = (ActorCold *) ((char *) actors + slots_size());
-	memory_prefers_large_pages(actors, actor_shmem_size());
 
 	/* Addresses of before a restart must not be good by accident. */
 	if (!pg_strong_random(&actors->first_incarnation, sizeof(uint32)))

@@ -333,8 +333,9 @@ extern void hosted_actor_exit(ActorAddress address, const char *reason);
 
 extern bool hosted_actor_exists(ActorAddress address);
 extern bool hosted_actor_is_starting(ActorAddress address);
-extern bool hosted_actor_in_slot(uint32 slot, ActorAddress *address);
-extern uint32 hosted_actor_slots(void); /* such slots are below this */
+extern bool hosted_actor_in_slot(uint32 i, ActorAddress *address); /* the i'th one */
+extern uint32 hosted_actor_slots(void);							   /* i is below this */
+extern uint32 hosted_actor_numbers(void);						   /* and their slots below this */
 extern Oid hosted_actor_role(ActorAddress address);
 extern const char *hosted_actor_behavior(ActorAddress address);
 

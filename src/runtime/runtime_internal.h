@@ -70,6 +70,9 @@ typedef enum ActorState
 
 #define HOSTED_ACTOR PG_UINT16_MAX
 
+/* Parts of the table of actors that are run by one scheduler each; see shard.c. */
+#define SHARDS 16
+
 /* Flags of a living actor; written by whoever runs it. */
 #define ACTOR_TRAPS_EXITS 1
 #define ACTOR_IS_DEFERRED 2 /* a native one that has a mailbox of its own now */
@@ -148,6 +151,8 @@ extern ActorSlot *actor_slot(uint32 slot);
 extern ActorCold *actor_cold(uint32 slot);
 extern const char *actor_behavior(uint32 slot);
 extern uint32 actor_slots_used(void);
+extern uint32 actor_slot_number(uint32 i); /* of the i'th of them, from 1 */
+extern uint32 actor_slots_per_shard(void);
 extern uint32 actor_slots_limit(void);
 extern uint32 actor_count(void);
 

@@ -76,12 +76,11 @@ actor_pid(uint32 number, const ActorSlot *slot)
 Datum
 dlog_actors(PG_FUNCTION_ARGS)
 {
-	uint32 i;
-
 	runtime_require();
 	InitMaterializedSRF(fcinfo, 0);
-	for (i = 1; i < actor_slots_used(); i++)
+	for (uint32 n = 1; n < actor_slots_used(); n++)
 	{
+		uint32 i = actor_slot_number(n);
 		ActorSlot *slot = actor_slot(i);
 		uint64 identity = pg_atomic_read_u64(&slot->identity);
 		ActorSlot copy;
@@ -322,7 +321,7 @@ count_living(uint64 *handled, uint32 *living)
 
 	for (i = 1; i < actor_slots_used(); i++)
 	{
-		ActorSlot *slot = actor_slot(i);
+		ActorSlot *slot = actor_slot(actor_slot_number(i));
 		int behavior = slot->behavior_number;
 
 		if ((uint32) pg_atomic_read_u64(&slot->identity) != ACTOR_ALIVE || behavior > MAX_BEHAVIORS)

@@ -2,9 +2,11 @@
  * shard.c
  *		Native actors: C handlers that run without a transaction, in shards.
  *
- * Words.  A native actor belongs to a *shard* by its slot's number.  A shard
- * is *held* by one scheduler at a time, which alone runs its actors and
- * appends to its *queue*, blocks of messages that lie inline; others push
+ * Words.  A native actor belongs to a *shard* by its slot's number: each
+ * shard has a part of the table of actors for itself, so that what is touched
+ * in a turn lies together and few pages of it have to be found.  A shard is
+ * *held* by one scheduler at a time, which alone runs its actors and appends
+ * to its *queue*, blocks of messages that lie inline; others push
  * blocks onto what has *arrived*.  A scheduler gathers what its actors send
  * to shards that it does not hold in an *outbox* block per shard.
  *
@@ -50,8 +52,7 @@
 #include "base/guc.h"
 #include "runtime/runtime_internal.h"
 
-#define SHARDS 16
-#define SHARD_OF(slot) ((int) ((slot) % SHARDS))
+#define SHARD_OF(slot) ((int) ((uint64) (slot) *shards_per_slot >> SHARD_SHIFT))
 #define BIT(shard) (UINT64CONST(1) << (shard))
 
 #define NOBODY 0
@@ -163,6 +164,13 @@ typedef struct Shards
 } Shards;
 
 static Shards *shards;
+
+/*
+ * What divides a slot's number by the slots of a shard: it is multiplied by
+ * this fraction.  Right for all numbers below 2^24, of which more there are not.
+ */
+#define SHARD_SHIFT 48
+static uint64 shards_per_slot;
 
 /* Behaviors, registered in the postmaster. */
 static struct
@@ -396,11 +404,23 @@ native_actor_address(NativeActor *self)
 
 /* ----------------------------------------------------------------- blocks */
 
+/*
+ * Large blocks that this scheduler has run, the last one first, to be filled
+ * again while they are in its cache.
+ */
+#define SPARE_BLOCKS 64
+static MailBlock *spare[SPARE_BLOCKS];
+static int n_spare = 0;
+
 static MailBlock *
 block_create(uint32 capacity)
 {
-	MailBlock *block = arena_try_alloc(offsetof(MailBlock, mail) + capacity * sizeof(Mail));
+	MailBlock *block;
 
+	if (capacity == BLOCK_CAPACITY && n_spare > 0)
+		block = spare[--n_spare];
+	else
+		block = arena_try_alloc(offsetof(MailBlock, mail) + capacity * sizeof(Mail));
 	if (block != NULL)
 	{
 		block->next = NULL;
@@ -408,6 +428,23 @@ block_create(uint32 capacity)
 		block->capacity = capacity;
 	}
 	return block;
+}
+
+static void
+block_free(MailBlock *block)
+{
+	if (block->capacity == BLOCK_CAPACITY && n_spare < SPARE_BLOCKS && is_running)
+		spare[n_spare++] = block;
+	else
+		arena_free(block);
+}
+
+/* Others may need them. */
+static void
+spare_blocks_free(void)
+{
+	while (n_spare > 0)
+		arena_free(spare[--n_spare]);
 }
 
 static inline bool
@@ -1068,7 +1105,7 @@ blocks_discard(MailBlock *block)
 
 		while (block->read < block->count)
 			mail_undelivered(&block->mail[block->read++], SEND_NO_ACTOR);
-		arena_free(block);
+		block_free(block);
 		block = next;
 	}
 }
@@ -1482,7 +1519,7 @@ run_queue(Shard *shard, uint64 until)
 			block->read = block->count = 0;
 			return;
 		}
-		arena_free(queue_shift(shard));
+		block_free(queue_shift(shard));
 	}
 }
 
@@ -1509,7 +1546,7 @@ run_deferred(Shard *shard)
 				return;
 			}
 			mailbox->first = block->next;
-			arena_free(block);
+			block_free(block);
 			continue;
 		}
 		cold->depth--;
@@ -1676,6 +1713,7 @@ find_work(void)
 		return true;
 	for (left = held; left != 0; left &= left - 1)
 		release(pg_rightmost_one_pos64(left));
+	spare_blocks_free();
 	return shards_have_work();
 }
 
@@ -1770,6 +1808,7 @@ shards_run(bool (*is_interrupted)(void))
 		PG_END_TRY();
 	}
 	count();
+	spare_blocks_free();
 	end_running();
 }
 
@@ -1807,6 +1846,7 @@ shards_leave(void)
 	end_mail("process exited");
 	pg_atomic_exchange_u32(&shards->runner[me].accepts, 0);
 	flush();
+	spare_blocks_free();
 	for (number = 0; number < SHARDS; number++)
 	{
 		uint32 given = HOLDER(me) | IN_TRANSIT;
@@ -1862,6 +1902,7 @@ shards_shmem_init(void)
 	int i;
 
 	shards = (Shards *) CACHELINEALIGN(ShmemInitStruct("dlog shards", shards_shmem_size(), &found));
+	shards_per_slot = (UINT64CONST(1) << SHARD_SHIFT) / actor_slots_per_shard() + 1;
 	if (found)
 		return;
 	memset(shards, 0, sizeof(Shards));

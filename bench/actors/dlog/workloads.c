@@ -622,12 +622,12 @@ set_up_pairs(DlogSession *session, uint32 actors)
 
 /*
  * Two actors of one shard, or of two.  The runtime says which one an actor
- * belongs to, by its slot; so more are spawned than play.
+ * belongs to: those whose slots are neighbors share one.  So more are spawned
+ * than play.
  */
 static void
 set_up_pair_of_shards(DlogSession *session, bool is_same)
 {
-	uint32 shards = is_same ? 64 : 2; /* a multiple of their number, or a divisor */
 	Player_ref other = dlog_spawn(session, Player);
 	Player_ref one;
 
@@ -637,7 +637,7 @@ set_up_pair_of_shards(DlogSession *session, bool is_same)
 	{
 		one = dlog_spawn(session, Player, .other = other);
 		add_peer(one.address);
-	} while ((one.address.slot % shards == other.address.slot % shards) != is_same);
+	} while ((Max(one.address.slot, other.address.slot) - Min(one.address.slot, other.address.slot) < 16) != is_same);
 	bench->peer[0] = bench->peer[--bench->n_peers];
 	bench->n_starts = 1;
 	pg_atomic_write_u32(&bench->unfinished, bench->n_starts);
