@@ -1,7 +1,7 @@
 # dlog: an actor system inside PostgreSQL.  `make help` lists what can be asked.
 
 # A folder may include itself and the folders before it in this list.
-LAYERS = base wire runtime membership transport remote behavior actor supervision partition flock deploy query
+LAYERS = base wire runtime membership transport remote behavior actor journal supervision partition flock deploy query
 
 EXTENSION = dlog
 DATA = dlog--1.0.sql

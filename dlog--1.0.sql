@@ -547,7 +547,14 @@ CREATE TABLE dlog.behavior
     state regtype NOT NULL,
     functions text[] NOT NULL,
     mailbox_limit integer NOT NULL DEFAULT 0,
-    handler_timeout integer NOT NULL DEFAULT -1
+    handler_timeout integer NOT NULL DEFAULT -1,
+    journal regclass,
+    replay text[] NOT NULL DEFAULT '{}',
+    snapshot_every integer NOT NULL DEFAULT 0,
+    snapshot_bytes bigint NOT NULL DEFAULT 0,
+    retention text NOT NULL DEFAULT 'forever',
+    audit boolean NOT NULL DEFAULT false,
+    max_failures integer NOT NULL DEFAULT 3
 );
 COMMENT ON TABLE dlog.behavior IS
     'what behaviors are made of; use the functions dlog.create_behavior, alter_behavior, drop_behavior';
@@ -555,6 +562,13 @@ COMMENT ON COLUMN dlog.behavior.behavior IS 'the domain: the type of references 
 COMMENT ON COLUMN dlog.behavior.functions IS 'init and handlers, with their schemas';
 COMMENT ON COLUMN dlog.behavior.mailbox_limit IS 'messages; 0: what dlog.mailbox_limit says';
 COMMENT ON COLUMN dlog.behavior.handler_timeout IS 'ms; 0: no limit; -1: what dlog.handler_timeout says';
+COMMENT ON COLUMN dlog.behavior.journal IS 'where entries of its actors are kept; null: they are not durable';
+COMMENT ON COLUMN dlog.behavior.replay IS 'functions apply and upcast, with their schemas';
+COMMENT ON COLUMN dlog.behavior.snapshot_every IS 'entries between two snapshots; 0: none';
+COMMENT ON COLUMN dlog.behavior.snapshot_bytes IS 'bytes of messages between two snapshots; 0: none';
+COMMENT ON COLUMN dlog.behavior.retention IS 'forever, snapshot, or an interval';
+COMMENT ON COLUMN dlog.behavior.audit IS 'whether each entry has a hash that covers those before it';
+COMMENT ON COLUMN dlog.behavior.max_failures IS 'so often a message fails before it is put into quarantine';
 GRANT SELECT ON dlog.behavior TO PUBLIC;
 
 -- An extension that creates behaviors creates them anew where it is restored.
@@ -579,11 +593,19 @@ CREATE FUNCTION dlog.create_behavior(
     handlers text[] DEFAULT NULL,
     messages regtype[] DEFAULT NULL,
     mailbox_limit integer DEFAULT NULL,
-    handler_timeout interval DEFAULT NULL
+    handler_timeout interval DEFAULT NULL,
+    durable boolean DEFAULT false,
+    apply text[] DEFAULT NULL,
+    upcast text[] DEFAULT NULL,
+    snapshot_every integer DEFAULT NULL,
+    snapshot_bytes bigint DEFAULT NULL,
+    retention text DEFAULT NULL,
+    max_failures integer DEFAULT NULL,
+    audit boolean DEFAULT false
 ) RETURNS regtype
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_create_behavior';
-COMMENT ON FUNCTION dlog.create_behavior(text, regtype, text, text[], regtype[], integer, interval) IS
-'makes a behavior, and the type of references to its actors; handlers are functions (state, message) RETURNS state';
+COMMENT ON FUNCTION dlog.create_behavior(text, regtype, text, text[], regtype[], integer, interval, boolean, text[], text[], integer, bigint, text, integer, boolean) IS
+'makes a behavior, and the type of references to its actors; handlers are functions (state, message) RETURNS state; durable: its actors survive the server';
 
 CREATE FUNCTION dlog.alter_behavior(
     name text,
@@ -591,10 +613,16 @@ CREATE FUNCTION dlog.alter_behavior(
     drop_messages regtype[] DEFAULT NULL,
     init text DEFAULT NULL,
     mailbox_limit integer DEFAULT NULL,
-    handler_timeout interval DEFAULT NULL
+    handler_timeout interval DEFAULT NULL,
+    apply text[] DEFAULT NULL,
+    upcast text[] DEFAULT NULL,
+    snapshot_every integer DEFAULT NULL,
+    snapshot_bytes bigint DEFAULT NULL,
+    retention text DEFAULT NULL,
+    max_failures integer DEFAULT NULL
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_alter_behavior';
-COMMENT ON FUNCTION dlog.alter_behavior(text, text[], regtype[], text, integer, interval) IS
+COMMENT ON FUNCTION dlog.alter_behavior(text, text[], regtype[], text, integer, interval, text[], text[], integer, bigint, text, integer) IS
 'adds handlers, or puts them in place of those for the same messages; changes what else is not null';
 
 CREATE FUNCTION dlog.drop_behavior(name text, if_exists boolean DEFAULT false, cascade boolean DEFAULT false)
@@ -617,6 +645,7 @@ CREATE VIEW dlog.behaviors AS
         f.messages, f.handlers, b.mailbox_limit,
         CASE WHEN b.handler_timeout >= 0
              THEN b.handler_timeout * interval '1 ms' END AS handler_timeout,
+        b.journal, b.snapshot_every, b.snapshot_bytes, b.retention, b.audit, b.max_failures,
         t.typacl AS privileges,
         pg_catalog.obj_description(t.oid, 'pg_type') AS description
     FROM dlog.behavior b
@@ -768,6 +797,249 @@ CREATE FUNCTION dlog.demonitor(actor dlog.actor_ref) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_demonitor';
 COMMENT ON FUNCTION dlog.demonitor(dlog.actor_ref) IS
 'in a handler: have none come';
+
+
+-- -------------------------------------------------------------- journal
+
+CREATE TYPE dlog.payload;
+
+CREATE FUNCTION dlog.payload_in(cstring) RETURNS dlog.payload
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_payload_in';
+COMMENT ON FUNCTION dlog.payload_in(cstring) IS 'text of a payload';
+
+CREATE FUNCTION dlog.payload_out(dlog.payload) RETURNS cstring
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_payload_out';
+COMMENT ON FUNCTION dlog.payload_out(dlog.payload) IS 'text of a payload';
+
+CREATE TYPE dlog.payload
+(
+    INPUT = dlog.payload_in,
+    OUTPUT = dlog.payload_out,
+    INTERNALLENGTH = VARIABLE,
+    ALIGNMENT = double,
+    STORAGE = extended
+);
+COMMENT ON TYPE dlog.payload IS
+    'a value of any type, which its text names: ''(7,x)''::public.deposit';
+
+CREATE FUNCTION dlog.payload_type(payload dlog.payload) RETURNS regtype
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_payload_type';
+COMMENT ON FUNCTION dlog.payload_type(dlog.payload) IS
+'the type of a value; null if it is gone';
+
+CREATE FUNCTION dlog.payload_text(payload dlog.payload) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_payload_text';
+COMMENT ON FUNCTION dlog.payload_text(dlog.payload) IS
+'a value as text, without its type';
+
+CREATE FUNCTION dlog.payload_as(payload dlog.payload, as_type anyelement) RETURNS anyelement
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_payload_as';
+COMMENT ON FUNCTION dlog.payload_as(dlog.payload, anyelement) IS
+'a value, of the type of a null';
+
+CREATE SEQUENCE dlog.durable_actor_id;
+
+CREATE TABLE dlog.durable_actor
+(
+    id bigint PRIMARY KEY,
+    behavior regtype NOT NULL,
+    name text COLLATE "C" UNIQUE,
+    owner regrole NOT NULL,
+    args bytea,
+    spawned_at timestamptz NOT NULL,
+    stopped_at timestamptz,
+    stop_reason text,
+    former_name text
+);
+COMMENT ON TABLE dlog.durable_actor IS
+    'actors that survive the server; use dlog.spawn, dlog.stop and the view dlog.durable_actors';
+COMMENT ON COLUMN dlog.durable_actor.args IS 'of init, until it has run';
+
+CREATE TABLE dlog.mailbox
+(
+    id bigint NOT NULL,
+    actor bigint NOT NULL,
+    sent_at timestamptz NOT NULL,
+    sender dlog.actor_ref,
+    role regrole NOT NULL,
+    payload dlog.payload NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
+COMMENT ON TABLE dlog.mailbox IS
+    'what has been sent to durable actors and not been handled; rows must not be moved while the server runs';
+
+CREATE TABLE dlog.journal_entry
+(
+    behavior regtype NOT NULL,
+    actor bigint NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    sent_at timestamptz NOT NULL,
+    sender dlog.actor_ref,
+    role text NOT NULL,
+    payload dlog.payload NOT NULL,
+    becomes regtype,
+    hash bytea
+) PARTITION BY LIST (behavior);
+COMMENT ON TABLE dlog.journal_entry IS
+    'what durable actors have handled; a partition for each behavior, that has partitions by time';
+
+CREATE FUNCTION dlog.journal_is_append_only() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_journal_is_append_only';
+COMMENT ON FUNCTION dlog.journal_is_append_only() IS
+'refuses UPDATE, DELETE and TRUNCATE of journals, for their owner as well';
+REVOKE ALL ON FUNCTION dlog.journal_is_append_only() FROM PUBLIC;
+
+CREATE TABLE dlog.journal_snapshot
+(
+    actor bigint NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    behavior regtype NOT NULL,
+    state dlog.payload NOT NULL,
+    hash bytea
+);
+CREATE INDEX journal_snapshot_actor_seq ON dlog.journal_snapshot (actor, seq);
+COMMENT ON TABLE dlog.journal_snapshot IS
+    'states of durable actors after some entry, which replay starts from; seq 0: what init made';
+
+CREATE TABLE dlog.journal_head
+(
+    actor bigint PRIMARY KEY,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE dlog.journal_head IS
+    'the last entry of each audited durable actor, so that none can be cut off unseen';
+
+CREATE TABLE dlog.quarantine
+(
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    actor bigint NOT NULL,
+    sent_at timestamptz NOT NULL,
+    sender dlog.actor_ref,
+    role regrole NOT NULL,
+    payload dlog.payload NOT NULL,
+    failures integer NOT NULL,
+    sqlstate text NOT NULL,
+    error text NOT NULL,
+    detail text,
+    context text
+);
+COMMENT ON TABLE dlog.quarantine IS
+    'messages to durable actors that could not be handled; see the view dlog.quarantined';
+
+SELECT pg_catalog.pg_extension_config_dump('dlog.durable_actor_id', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.durable_actor', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.mailbox', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.journal_snapshot', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.journal_head', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.quarantine_id_seq', '');
+
+CREATE FUNCTION dlog.durable_ref(id bigint) RETURNS dlog.actor_ref
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_durable_ref';
+COMMENT ON FUNCTION dlog.durable_ref(bigint) IS
+'the reference of a durable actor by its number in dlog''s tables';
+
+CREATE VIEW dlog.durable_actors WITH (security_barrier) AS
+    SELECT dlog.durable_ref(a.id) AS actor, a.name, a.behavior, a.owner, a.spawned_at,
+        a.stopped_at, a.stop_reason, s.seq AS snapshot_seq, s.at AS snapshot_at
+    FROM dlog.durable_actor a
+        LEFT JOIN LATERAL (SELECT s.seq, s.at FROM dlog.journal_snapshot s
+            WHERE s.actor = a.id ORDER BY s.seq DESC LIMIT 1) s ON true
+    WHERE pg_catalog.pg_has_role(a.owner, 'USAGE');
+COMMENT ON VIEW dlog.durable_actors IS
+    'durable actors of whose owner the user is a member: since when they live, and their last snapshots';
+GRANT SELECT ON dlog.durable_actors TO PUBLIC;
+
+CREATE VIEW dlog.journal WITH (security_barrier) AS
+    SELECT dlog.durable_ref(e.actor) AS actor, COALESCE(a.name, a.former_name) AS name, e.behavior, e.seq,
+        e.at, e.sent_at, e.sender, e.role, dlog.payload_type(e.payload) AS message,
+        dlog.payload_text(e.payload) AS payload, e.becomes
+    FROM dlog.journal_entry e
+        JOIN dlog.durable_actor a ON a.id = e.actor
+        JOIN dlog.behavior b ON b.behavior = e.behavior
+    WHERE pg_catalog.pg_has_role(a.owner, 'USAGE')
+        OR pg_catalog.has_table_privilege(b.journal, 'SELECT');
+COMMENT ON VIEW dlog.journal IS
+    'what durable actors have handled: who sent what when; of own actors, and where the user has SELECT on the journal of a behavior';
+GRANT SELECT ON dlog.journal TO PUBLIC;
+
+CREATE VIEW dlog.quarantined WITH (security_barrier) AS
+    SELECT q.id, q.at, dlog.durable_ref(q.actor) AS actor, COALESCE(a.name, a.former_name) AS name, a.behavior,
+        q.sent_at, q.sender, q.role, dlog.payload_type(q.payload) AS message,
+        dlog.payload_text(q.payload) AS payload, q.failures, q.sqlstate, q.error, q.detail, q.context
+    FROM dlog.quarantine q
+        JOIN dlog.durable_actor a ON a.id = q.actor
+    WHERE pg_catalog.pg_has_role(a.owner, 'USAGE');
+COMMENT ON VIEW dlog.quarantined IS
+    'messages to own durable actors that could not be handled, and why; dlog.redeliver() sends one again';
+GRANT SELECT ON dlog.quarantined TO PUBLIC;
+
+CREATE FUNCTION dlog.redeliver(id bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_redeliver';
+COMMENT ON FUNCTION dlog.redeliver(bigint) IS
+'sends a message of dlog.quarantined again when this transaction commits';
+
+CREATE FUNCTION dlog.state_at(actor dlog.actor_ref, as_type anyelement, seq bigint) RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_state_at_seq';
+COMMENT ON FUNCTION dlog.state_at(dlog.actor_ref, anyelement, bigint) IS
+'the state of a durable actor after an entry of its journal, of the type of a null';
+
+CREATE FUNCTION dlog.state_at(actor dlog.actor_ref, as_type anyelement, at timestamptz) RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_state_at_time';
+COMMENT ON FUNCTION dlog.state_at(dlog.actor_ref, anyelement, timestamptz) IS
+'the state that a durable actor had at some time, of the type of a null';
+
+CREATE FUNCTION dlog.state_at(actor dlog.actor_ref, seq bigint) RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_state_at_seq_text';
+COMMENT ON FUNCTION dlog.state_at(dlog.actor_ref, bigint) IS
+'the state of a durable actor after an entry of its journal, as text';
+
+CREATE FUNCTION dlog.state_at(actor dlog.actor_ref, at timestamptz) RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_state_at_time_text';
+COMMENT ON FUNCTION dlog.state_at(dlog.actor_ref, timestamptz) IS
+'the state that a durable actor had at some time, as text';
+
+CREATE FUNCTION dlog.history(
+    actor dlog.actor_ref,
+    from_seq bigint DEFAULT 1,
+    to_seq bigint DEFAULT NULL,
+    OUT seq bigint,
+    OUT at timestamptz,
+    OUT message regtype,
+    OUT payload text,
+    OUT state text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_history';
+COMMENT ON FUNCTION dlog.history(dlog.actor_ref, bigint, bigint) IS
+'what a durable actor has handled, and its state after each message';
+
+CREATE FUNCTION dlog.snapshot(actor dlog.actor_ref) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_snapshot';
+COMMENT ON FUNCTION dlog.snapshot(dlog.actor_ref) IS
+'keeps the state of a durable actor, so that replay starts there; the entry that it is after';
+
+CREATE FUNCTION dlog.expire_journal() RETURNS integer
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_expire_journal';
+COMMENT ON FUNCTION dlog.expire_journal() IS
+'drops the partitions of journals that need not be kept; how many.  Schedulers do so when they make a new one';
+REVOKE ALL ON FUNCTION dlog.expire_journal() FROM PUBLIC;
+
+CREATE FUNCTION dlog.verify_journal(
+    actor dlog.actor_ref,
+    OUT entries bigint,
+    OUT first_seq bigint,
+    OUT last_seq bigint,
+    OUT head bytea,
+    OUT is_intact boolean,
+    OUT problem text
+) RETURNS record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_verify_journal';
+COMMENT ON FUNCTION dlog.verify_journal(dlog.actor_ref) IS
+'whether the entries of an audited actor are as they were written; head: the hash of the last one, to be kept elsewhere';
 
 
 -- ----------------------------------------------------------- supervision

@@ -17,6 +17,7 @@
 #include "behavior/behavior.h"
 #include "deploy/deploy.h"
 #include "flock/flock.h"
+#include "journal/journal.h"
 #include "partition/partition.h"
 #include "query/query.h"
 #include "remote/remote.h"
@@ -45,6 +46,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(transport_shmem_size());
 	RequestAddinShmemSpace(remote_shmem_size());
 	RequestAddinShmemSpace(sql_actor_shmem_size());
+	RequestAddinShmemSpace(journal_shmem_size());
 	RequestAddinShmemSpace(supervision_shmem_size());
 }
 
@@ -61,6 +63,7 @@ initialize_shared_memory(void)
 	transport_shmem_init();
 	remote_shmem_init();
 	sql_actor_shmem_init();
+	journal_shmem_init();
 	supervision_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -84,6 +87,7 @@ _PG_init(void)
 	remote_init();
 	behavior_init();
 	sql_actor_init();
+	journal_init();
 	supervision_init();
 	partition_init();
 	flock_init();

@@ -15,6 +15,8 @@
 #ifndef DLOG_ACTOR_H
 #define DLOG_ACTOR_H
 
+#include "storage/itemptr.h"
+
 #include "behavior/behavior.h"
 #include "runtime/runtime.h"
 
@@ -62,6 +64,10 @@ typedef struct ActorSpawn
 	uint64 child;			 /* what the supervisor knows it by */
 	const char *name;		 /* or NULL */
 	bool is_held;			 /* mail waits, and init too, until actor_restart() */
+	int64 durable;			 /* its number in dlog's tables; 0: it is not durable */
+	const char *arg_bytes;	 /* of a durable one that is loaded: actor_args() */
+	Size arg_size;
+	bool is_loaded; /* it is durable and comes to life at once */
 } ActorSpawn;
 
 /*
@@ -154,6 +160,157 @@ extern void actor_timer_cancel(ActorAddress self, uint64 number);
 /* Between the address that C knows and the reference that SQL knows. */
 extern ActorRef actor_ref_of(ActorAddress address);
 extern bool actor_address_of(const ActorRef *ref, ActorAddress *address); /* false: unknown node */
+
+/*
+ * Durable actors.  A higher layer, the journal, keeps them and what is sent
+ * to them in tables; it fills in actor_journal.  Such an actor is known by a
+ * number; its reference has slot 0 and that number as incarnation, so it is
+ * the same after a restart of the server.
+ */
+
+/* What a message to a durable actor carries besides its datum. */
+typedef struct DurableMail
+{
+	int64 actor;
+	ActorRef sender; /* actor_ref_is_none(): a session, or a timer */
+	Oid role;		 /* that sent it */
+	Oid becomes;	 /* the behavior that its handler turned the actor to; or invalid */
+	TimestampTz sent_at;
+	ItemPointerData tid; /* of its row in the mailbox; invalid: it has none */
+} DurableMail;
+
+#define MAIL_ASK 1			/* its sender waits for an answer, and for nothing else */
+#define MAIL_TIMER 2		/* an actor's timer sent it to its own mailbox */
+#define MAIL_STASHED 4		/* its handler put it aside; the holder's */
+#define MAIL_DURABLE 8		/* it has a DurableMail */
+#define MAIL_QUARANTINED 16 /* it is given up; the holder's */
+
+extern DurableMail *mail_durable(const Message *message); /* NULL: it has none */
+extern int mail_flags(const Message *message);
+extern Datum message_read(const Message *message, Oid *type, bool *is_null);
+
+/* A type, and how its datums lie in memory. */
+typedef struct ValueType
+{
+	Oid oid;
+	int16 length; /* as in pg_type */
+	bool is_by_value;
+} ValueType;
+
+#define ROW_TYPE(oid) ((ValueType){(oid), -1, false})
+
+extern ValueType value_type(Oid oid);
+extern Message *mail_create(Datum datum, ValueType type, bool is_null, int flags);
+
+/*
+ * The datum as flat bytes, and how many; one that is flat already is returned
+ * as it is.
+ */
+extern Datum value_flatten(Datum datum, ValueType type, bool is_null, Size *size);
+
+/* Where a durable actor's journal stands. */
+typedef struct JournalPosition
+{
+	uint64 seq;			 /* of its last entry */
+	uint64 snapshot_seq; /* that its last snapshot is of */
+	int64 bytes;		 /* of messages since */
+	TimestampTz at;		 /* of its last entry */
+	uint8 hash[32];		 /* same, if the behavior is audited */
+} JournalPosition;
+
+/* What a durable actor has done in its turn of a batch. */
+typedef struct JournalTurn
+{
+	int64 actor;
+	ActorRef self;
+	Oid owner;
+	Oid home;				   /* the behavior that it was spawned with, whose journal is its */
+	Behavior *behavior;		   /* that it has now */
+	JournalPosition *position; /* read and written */
+	Message *handled;		   /* those that it is done with, linked */
+	Datum state;
+	bool state_is_null;
+	bool exits;
+	const char *exit_reason;
+} JournalTurn;
+
+/* Why a message was given up. */
+typedef struct MessageFailure
+{
+	int failures;
+	int sqlerrcode;
+	const char *message;
+	const char *detail;	 /* or NULL */
+	const char *context; /* or NULL */
+} MessageFailure;
+
+/*
+ * All but leave(), serve() and has_work() are called in a transaction.
+ */
+typedef struct ActorJournal
+{
+	/* Its address, once it is loaded; false: there is none, or it has stopped. */
+	bool (*find)(int64 id, ActorAddress *address);
+	bool (*find_name)(const char *name, int64 *id); /* that need not be loaded */
+	/* A new one's number; and whether it is entered as the one that is loaded. */
+	int64 (*create)(const ActorSpawn *spawn, const char *args, Size args_size);
+	bool (*enter)(int64 id, ActorAddress address, bool is_alive);
+	void (*leave)(Oid database, int64 id, ActorAddress address);
+	void (*stop)(int64 id, const char *reason);
+	/* Before the commit: keep these, and fill in their tids. */
+	void (*send)(Message **messages, int n);
+	/* The state that its journal makes now. */
+	Datum (*state)(int64 id, Oid *type, bool *is_null);
+	/* What it was when the server stopped; false: its init has not run yet. */
+	bool (*load)(JournalTurn *turn, Oid *behavior);
+	void (*begin)(JournalTurn *turn); /* its init has run */
+	void (*append)(JournalTurn *turn);
+	void (*quarantine)(JournalTurn *turn, Message *message, const MessageFailure *failure);
+	void (*flush)(void);  /* before the commit of a batch */
+	void (*forget)(void); /* the batch was rolled back */
+	/* In a scheduler, outside of a transaction: what there is to do beside batches. */
+	bool (*has_work)(int database);
+	void (*serve)(int database);
+	void (*sweep)(int database); /* a message was for one that has stopped; any process */
+	void (*database_is_gone)(int database);
+} ActorJournal;
+
+extern const ActorJournal *actor_journal;
+
+/* Spawn's, under the journal's lock: it lives from now on. */
+extern void actor_is_loaded(ActorAddress address);
+
+/* The number of a durable actor of this node and database; 0: it is not one. */
+extern int64 actor_ref_durable(const ActorRef *ref);
+extern ActorRef actor_ref_of_durable(int64 id);
+extern bool actor_ref_is_none(const ActorRef *ref);
+
+/*
+ * In a transaction: a message to a durable actor, checked, with its place
+ * reserved, for actor_send_at_commit().  ERROR as dlog.send() says.
+ */
+extern Message *actor_durable_message(ActorAddress to, Datum datum, Oid type, bool is_null,
+									  Oid role, const ActorRef *sender);
+
+/* Put mail that has a DurableMail with a tid into its actor's mailbox, now.  False: it is the caller's. */
+extern bool actor_deliver_mail(ActorAddress to, Message *message);
+
+/*
+ * While this is on, functions are called that stand in for what an actor has
+ * done long ago: what they send, set or stop has no effect.
+ */
+typedef struct ActorReplay
+{
+	bool is_on;
+	ActorRef self;
+	ActorRef sender; /* or none */
+} ActorReplay;
+
+extern ActorReplay actor_replay;
+
+/* Be the owner, and have the search path, that handlers have; the result undoes it at the end. */
+extern int actor_role_enter(Oid role, const Behavior *behavior, Oid *user, int *security_context);
+extern void actor_role_leave(int level, Oid user, int security_context);
 
 /* dlog.c's table of contents */
 extern Size sql_actor_shmem_size(void);

@@ -37,18 +37,6 @@ typedef struct Value
 
 #define VALUE_BLOCK_DATA (ARENA_MAX_SIZE - offsetof(Value, data))
 
-/* A type, and how its datums lie in memory. */
-typedef struct ValueType
-{
-	Oid oid;
-	int16 length; /* as in pg_type */
-	bool is_by_value;
-} ValueType;
-
-#define ROW_TYPE(oid) ((ValueType){(oid), -1, false})
-
-extern ValueType value_type(Oid oid);
-extern Datum value_flatten(Datum datum, ValueType type, bool is_null, Size *size);
 extern Value *value_create(Datum datum, ValueType type, bool is_null);
 extern Value *value_of_bytes(const char *bytes, Size size);
 extern void value_fill(Value *value, Size offset, const char *bytes, Size size);
@@ -84,10 +72,6 @@ typedef enum LocalMessage
 	LOCAL_END
 } LocalMessage;
 
-#define MAIL_ASK 1	   /* its sender waits for an answer, and for nothing else */
-#define MAIL_TIMER 2   /* an actor's timer sent it to its own mailbox */
-#define MAIL_STASHED 4 /* its handler put it aside; the holder's */
-
 /* The payload of LOCAL_MAIL. */
 typedef struct Mail
 {
@@ -104,13 +88,11 @@ typedef struct Mail
 } Mail;
 
 #define MAIL_HEADER MAXALIGN(offsetof(Mail, data))
-#define MAIL_MAX_INLINE (MESSAGE_MAX_PAYLOAD - MAIL_HEADER)
+#define MAIL_DURABLE_HEADER MAXALIGN(sizeof(DurableMail)) /* before the datum, of some */
 #define message_mail(message) ((Mail *) (message)->payload)
 
-extern Message *mail_create(Datum datum, ValueType type, bool is_null, int flags);
 extern Datum mail_datum(const Message *message, bool *is_null);
 extern bool message_is_local(const Message *message);
-extern Datum message_read(const Message *message, Oid *type, bool *is_null);
 extern char *mail_text(const Message *message);
 extern void refuse_message(Message *message);
 extern void mail_deliver(ActorAddress to, Message *message);
@@ -189,9 +171,18 @@ typedef struct ActorBody
 	uint32 restarts;
 	bool restarts_later; /* a timer to start it runs */
 	struct Revoked *revoked;
-	struct SystemTimer *timers; /* of a system actor */
-	uint64 last_token;			/* of its timers */
+	struct SystemTimer *timers;	 /* of a system actor */
+	struct DurableBody *durable; /* NULL: it is not */
+	uint64 last_token;			 /* of its timers */
 } ActorBody;
+
+/* The holder's, but for the number. */
+typedef struct DurableBody
+{
+	int64 id;
+	JournalPosition position; /* committed */
+	Value *failure;			  /* of the message in front: a PackedFailure */
+} DurableBody;
 
 typedef struct SystemTimer
 {
@@ -229,6 +220,7 @@ extern bool sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const
 extern void sql_actor_bury(SqlActor *actor, const char *reason);
 extern void sql_actor_set_state(SqlActor *actor, Value *state);
 extern void sql_actor_fail_message(Message *message, FailedMessage what, const char *reason);
+extern bool sql_actor_wait_for_room(SqlActor *actor, ActorAddress address);
 extern void sql_actor_spawned(ActorAddress address);
 extern void sql_actor_unspawned(ActorAddress address);
 extern Datum sql_actor_read_state(ActorAddress address, bool *is_null, Oid *behavior, bool *is_alive);
@@ -253,6 +245,7 @@ typedef struct ChildExited
 typedef struct StopControl
 {
 	ExitKind kind;
+	bool is_final; /* of a durable actor: not only until it is started again */
 	char reason[FLEXIBLE_ARRAY_MEMBER];
 } StopControl;
 
@@ -301,6 +294,7 @@ typedef struct PendingAction
 } PendingAction;
 
 extern void pending_add(ActorAddress to, Message *message);
+extern int pending_count(ActorAddress to);
 extern void pending_commit(void);
 extern void pending_abort(void);
 extern void pending_init(void);
@@ -322,7 +316,8 @@ typedef struct Turn
 	Value *state;
 	Oid behavior; /* what it becomes; or invalid */
 	bool unstashes;
-	Message *started; /* tells its supervisor that init has run */
+	Message *started;		  /* tells its supervisor that init has run */
+	JournalPosition position; /* of a durable actor: as it will be */
 	/* what the batch that was rolled back had done */
 	uint32 planned;
 	bool plans_init;
@@ -362,6 +357,17 @@ extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode
 
 extern Datum *args_read(const Value *value, int n_args, bool **nulls);
 extern bool actor_of_ref(const ActorRef *ref, ActorAddress *address);
+
+/* --- durable.c ------------------------------------------------------------ */
+
+extern bool durable_load(Turn *turn, Behavior *behavior, Datum *state, bool *is_null);
+extern void durable_begin(Turn *turn, Behavior *behavior, Datum state, bool is_null);
+extern void durable_append(Turn *turn, Behavior *behavior, Datum state, bool is_null);
+extern void durable_check_apply(Behavior *behavior, BehaviorReplay *apply, const ActorReplay *as,
+								NullableDatum before, NullableDatum message, NullableDatum after);
+extern void durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error);
+extern bool durable_gives_up(Turn *turn, Behavior *behavior, Message *message);
+extern void durable_tell_asker(SqlActor *actor, Message *message);
 
 /* --- sqlactor.c ----------------------------------------------------------- */
 

@@ -73,6 +73,17 @@ actor_argument(FunctionCallInfo fcinfo, int n)
 	return PG_GETARG_ACTOR_REF_P(n);
 }
 
+/* What it returns is new each time, so the state would be another one. */
+static void
+refuse_in_replay(const char *function)
+{
+	if (actor_replay.is_on)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot call %s again to make a state of a journal", function),
+				 errhint("Declare the handler VOLATILE and give the behavior an apply function for its messages.")));
+}
+
 /* As an interval, or as its text, which a bare literal is. */
 static int64
 interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
@@ -147,12 +158,44 @@ controlled_actor(const ActorRef *ref)
 
 /* ---------------------------------------------------------------- messages */
 
+/* Room in its mailbox; senders of durable messages may wait for it. */
+static bool
+reserve_room(SqlActor *actor, ActorAddress to, Message *message)
+{
+	bool has_room = false;
+
+	if (mail_durable(message) == NULL || current_turn != NULL || dlog_full_mailbox == FULL_MAILBOX_ERROR)
+		return sql_actor_reserve(actor, to);
+	PG_TRY();
+	{
+		has_room = sql_actor_wait_for_room(actor, to);
+	}
+	PG_CATCH();
+	{
+		message_free(message);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return has_room;
+}
+
+/* Who sends what, for the journal. */
+static void
+sign_mail(DurableMail *durable, int64 actor, int flags, Oid role)
+{
+	durable->actor = actor;
+	durable->role = role;
+	durable->sent_at = GetCurrentTimestamp();
+	if (current_turn != NULL && (flags & MAIL_TIMER) == 0)
+		durable->sender = actor_ref_of(current_turn->self);
+}
+
 /* A message for an actor of this node, checked, with its place reserved. */
 static Message *
-message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
+message_for(ActorAddress to, Datum datum, Oid type, bool is_null, int flags, Oid role)
 {
 	SqlActor *actor = sql_actor_at(to.slot);
-	Oid type = get_fn_expr_argtype(fcinfo->flinfo, n);
+	int64 durable = actor->body->durable ? actor->body->durable->id : 0;
 	Behavior *behavior;
 	Message *message;
 
@@ -164,7 +207,7 @@ message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
 	behavior = behavior_acquire(actor->behavior);
 	PG_TRY();
 	{
-		behavior_check_send(behavior, hosted_actor_role(to), GetUserId());
+		behavior_check_send(behavior, hosted_actor_role(to), role);
 		if (behavior_handler(behavior, type) == NULL)
 			behavior_refuse_message(behavior, type);
 	}
@@ -174,8 +217,8 @@ message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
 	}
 	PG_END_TRY();
 
-	message = mail_create(PG_ARGISNULL(n) ? (Datum) 0 : PG_GETARG_DATUM(n), ROW_TYPE(type), PG_ARGISNULL(n), flags);
-	if (!sql_actor_reserve(actor, to))
+	message = mail_create(datum, ROW_TYPE(type), is_null, flags | (durable != 0 ? MAIL_DURABLE : 0));
+	if (!reserve_room(actor, to, message))
 	{
 		message_free(message);
 		ereport(ERROR,
@@ -187,6 +230,24 @@ message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
 	message->flags |= MESSAGE_RESERVED;
 	if (current_turn != NULL)
 		message->from = current_turn->self;
+	if (durable != 0)
+		sign_mail(mail_durable(message), durable, flags, role);
+	return message;
+}
+
+static Message *
+message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags)
+{
+	return message_for(to, PG_ARGISNULL(n) ? (Datum) 0 : PG_GETARG_DATUM(n),
+					   get_fn_expr_argtype(fcinfo->flinfo, n), PG_ARGISNULL(n), flags, GetUserId());
+}
+
+Message *
+actor_durable_message(ActorAddress to, Datum datum, Oid type, bool is_null, Oid role, const ActorRef *sender)
+{
+	Message *message = message_for(to, datum, type, is_null, 0, role);
+
+	mail_durable(message)->sender = *sender;
 	return message;
 }
 
@@ -221,6 +282,8 @@ dlog_send(PG_FUNCTION_ARGS)
 	ActorAddress to;
 
 	runtime_require();
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
 	if (!actor_address_of(ref, &to))
 		refuse_unknown_node(ref);
 	if (to.node != THIS_NODE)
@@ -238,7 +301,7 @@ ask(FunctionCallInfo fcinfo, int timeout_argument)
 	int64 timeout_ms = interval_argument(fcinfo, timeout_argument, "timeout");
 	ActorAddress to = local_actor(actor_argument(fcinfo, 0));
 
-	if (current_turn != NULL)
+	if (current_turn != NULL || actor_replay.is_on)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a handler cannot wait for an answer"),
@@ -450,6 +513,7 @@ dlog_spawn(PG_FUNCTION_ARGS)
 	uint32 node = THIS_NODE;
 
 	runtime_require();
+	refuse_in_replay("dlog.spawn()");
 	require(fcinfo, 0, "behavior");
 	if (PG_NARGS() > 4 && !PG_ARGISNULL(4))
 		node = node_find(text_to_cstring(PG_GETARG_TEXT_PP(4)), false);
@@ -472,9 +536,14 @@ find_here(FunctionCallInfo fcinfo, const char *name)
 	ActorAddress address;
 	ActorRef ref;
 
-	if (!name_lookup(MyDatabaseId, name, &address))
+	int64 durable;
+
+	if (name_lookup(MyDatabaseId, name, &address))
+		ref = actor_ref_of(address);
+	else if (actor_journal != NULL && actor_journal->find_name(name, &durable))
+		ref = actor_ref_of_durable(durable);
+	else
 		PG_RETURN_NULL();
-	ref = actor_ref_of(address);
 	return actor_ref_datum(&ref);
 }
 
@@ -544,6 +613,11 @@ dlog_register(PG_FUNCTION_ARGS)
 	PendingAction *action;
 
 	require(fcinfo, 0, "name");
+	if (sql_actor_at(address.slot)->body->durable != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a durable actor has the name that it was spawned with"),
+				 errhint("Give the name to dlog.spawn().")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	message = message_create(LOCAL_NAME, offsetof(PendingAction, name) + strlen(name) + 1);
 	action = (PendingAction *) message->payload;
@@ -587,8 +661,12 @@ dlog_unregister(PG_FUNCTION_ARGS)
 	ActorAddress address;
 
 	runtime_require();
-	if (!name_lookup(MyDatabaseId, name, &address))
+	if (actor_replay.is_on || !name_lookup(MyDatabaseId, name, &address))
 		PG_RETURN_BOOL(false);
+	if (sql_actor_at(address.slot)->body->durable != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a durable actor keeps the name that it was spawned with")));
 	if (!has_privs_of_role(GetUserId(), hosted_actor_role(address)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -599,6 +677,32 @@ dlog_unregister(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------------------------ control */
 
+/* A durable actor stops with this transaction, and for good. */
+static void
+stop_actor(ActorAddress address, const char *reason)
+{
+	ActorBody *body = sql_actor_at(address.slot)->body;
+	Size size = strlen(reason) + 1;
+	Message *message;
+	StopControl *stop;
+
+	if (actor_replay.is_on)
+		return;
+	if (body->durable == NULL)
+	{
+		actor_stop(address, EXIT_SHUTDOWN, reason);
+		return;
+	}
+	actor_journal->stop(body->durable->id, reason);
+	message = message_create(LOCAL_STOP, offsetof(StopControl, reason) + size);
+	stop = (StopControl *) message->payload;
+	stop->kind = EXIT_SHUTDOWN;
+	stop->is_final = true;
+	memcpy(stop->reason, reason, size);
+	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	pending_add(address, message);
+}
+
 /*
  * dlog.stop(actor, reason) -> void
  */
@@ -608,28 +712,31 @@ dlog_stop_actor(PG_FUNCTION_ARGS)
 	ActorAddress address = controlled_actor(actor_argument(fcinfo, 0));
 
 	require(fcinfo, 1, "reason");
-	actor_stop(address, EXIT_SHUTDOWN, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	stop_actor(address, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	PG_RETURN_VOID();
 }
 
 Datum
 dlog_kill(PG_FUNCTION_ARGS)
 {
-	actor_stop(controlled_actor(actor_argument(fcinfo, 0)), EXIT_KILLED, "killed");
+	if (!actor_replay.is_on)
+		actor_stop(controlled_actor(actor_argument(fcinfo, 0)), EXIT_KILLED, "killed");
 	PG_RETURN_VOID();
 }
 
 Datum
 dlog_suspend(PG_FUNCTION_ARGS)
 {
-	actor_suspend(controlled_actor(actor_argument(fcinfo, 0)));
+	if (!actor_replay.is_on)
+		actor_suspend(controlled_actor(actor_argument(fcinfo, 0)));
 	PG_RETURN_VOID();
 }
 
 Datum
 dlog_resume(PG_FUNCTION_ARGS)
 {
-	actor_resume(controlled_actor(actor_argument(fcinfo, 0)));
+	if (!actor_replay.is_on)
+		actor_resume(controlled_actor(actor_argument(fcinfo, 0)));
 	PG_RETURN_VOID();
 }
 
@@ -638,11 +745,15 @@ static Datum
 state_of(FunctionCallInfo fcinfo, Oid *type, bool *is_null)
 {
 	ActorAddress address = controlled_actor(actor_argument(fcinfo, 0));
+	SqlActor *actor = sql_actor_at(address.slot);
 	Oid id = InvalidOid;
 	bool is_alive;
-	Datum state = sql_actor_read_state(address, is_null, &id, &is_alive);
+	Datum state;
 	Behavior *behavior;
 
+	if (actor->body->durable != NULL && actor->phase != PHASE_READY)
+		return actor_journal->state(actor->body->durable->id, type, is_null);
+	state = sql_actor_read_state(address, is_null, &id, &is_alive);
 	*type = InvalidOid;
 	if (!OidIsValid(id))
 	{
@@ -706,6 +817,8 @@ reference(ActorAddress address)
 Datum
 dlog_self(PG_FUNCTION_ARGS)
 {
+	if (actor_replay.is_on)
+		return actor_ref_datum(&actor_replay.self);
 	return reference(turn_require("dlog.self()")->self);
 }
 
@@ -716,11 +829,41 @@ dlog_self(PG_FUNCTION_ARGS)
 Datum
 dlog_sender(PG_FUNCTION_ARGS)
 {
+	DurableMail *durable;
+
+	if (actor_replay.is_on)
+	{
+		if (actor_ref_is_none(&actor_replay.sender))
+			PG_RETURN_NULL();
+		return actor_ref_datum(&actor_replay.sender);
+	}
 	(void) turn_require("dlog.sender()");
+	durable = current_message == NULL ? NULL : mail_durable(current_message);
+	if (durable != NULL)
+	{
+		if (actor_ref_is_none(&durable->sender))
+			PG_RETURN_NULL();
+		return actor_ref_datum(&durable->sender);
+	}
 	if (current_message == NULL || current_message->from.slot == 0 ||
 		(current_message->type == LOCAL_MAIL && (message_mail(current_message)->flags & MAIL_ASK)))
 		PG_RETURN_NULL();
 	return reference(current_message->from);
+}
+
+/* To a durable actor, or an actor that sent to one; false: neither. */
+static bool
+reply_to_durable(FunctionCallInfo fcinfo)
+{
+	DurableMail *durable = mail_durable(current_message);
+	ActorAddress to;
+
+	if (durable == NULL || actor_ref_is_none(&durable->sender) ||
+		(message_mail(current_message)->flags & MAIL_ASK))
+		return false;
+	if (actor_of_ref(&durable->sender, &to))
+		pending_add(to, message_argument(fcinfo, 0, to, 0));
+	return true;
 }
 
 /*
@@ -730,12 +873,17 @@ dlog_sender(PG_FUNCTION_ARGS)
 Datum
 dlog_reply(PG_FUNCTION_ARGS)
 {
-	Turn *turn = turn_require("dlog.reply()");
+	Turn *turn;
 	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	ActorAddress to;
 	Message *message;
 
-	if (current_message == NULL || current_message->type != LOCAL_MAIL || current_message->from.slot == 0)
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
+	turn = turn_require("dlog.reply()");
+	if (current_message == NULL || current_message->type != LOCAL_MAIL)
+		PG_RETURN_VOID();
+	if (reply_to_durable(fcinfo) || current_message->from.slot == 0)
 		PG_RETURN_VOID();
 	to = current_message->from;
 	if ((message_mail(current_message)->flags & MAIL_ASK) == 0)
@@ -766,10 +914,14 @@ dlog_reply(PG_FUNCTION_ARGS)
 Datum
 dlog_become(PG_FUNCTION_ARGS)
 {
-	Turn *turn = turn_require("dlog.become()");
-	Behavior *present = behavior_acquire(OidIsValid(turn->behavior) ? turn->behavior : turn->actor->behavior);
-	Behavior *next = NULL;
+	Turn *turn;
+	Behavior *present;
+	Behavior *volatile next = NULL;
 
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
+	turn = turn_require("dlog.become()");
+	present = behavior_acquire(OidIsValid(turn->behavior) ? turn->behavior : turn->actor->behavior);
 	PG_TRY();
 	{
 		require(fcinfo, 0, "behavior");
@@ -782,7 +934,15 @@ dlog_become(PG_FUNCTION_ARGS)
 							NameStr(next->name)),
 					 errdetail("Their states are of types %s and %s.", format_type_be(present->state_type),
 							   format_type_be(next->state_type))));
+		if (OidIsValid(present->journal) != OidIsValid(next->journal))
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("an actor of behavior \"%s\" cannot become \"%s\"", NameStr(present->name),
+							NameStr(next->name)),
+					 errdetail("One of them is durable.")));
 		turn->behavior = next->id;
+		if (current_message != NULL && mail_durable(current_message) != NULL)
+			mail_durable(current_message)->becomes = next->id;
 	}
 	PG_FINALLY();
 	{
@@ -801,6 +961,8 @@ dlog_become(PG_FUNCTION_ARGS)
 Datum
 dlog_stash(PG_FUNCTION_ARGS)
 {
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
 	(void) turn_require("dlog.stash()");
 	if (current_message == NULL || current_message->type != LOCAL_MAIL)
 		ereport(ERROR,
@@ -814,7 +976,8 @@ dlog_stash(PG_FUNCTION_ARGS)
 Datum
 dlog_unstash(PG_FUNCTION_ARGS)
 {
-	turn_require("dlog.unstash()")->unstashes = true;
+	if (!actor_replay.is_on)
+		turn_require("dlog.unstash()")->unstashes = true;
 	PG_RETURN_VOID();
 }
 
@@ -832,25 +995,44 @@ dlog_stop(PG_FUNCTION_ARGS)
 	require(fcinfo, 0, "reason");
 	if (actor_ref_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parsed) && !parsed.is_name)
 	{
-		actor_stop(controlled_actor(&parsed.ref), EXIT_SHUTDOWN, REASON_SHUTDOWN);
+		stop_actor(controlled_actor(&parsed.ref), REASON_SHUTDOWN);
 		PG_RETURN_VOID();
 	}
-	turn_exit(turn_require("dlog.stop()"), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (!actor_replay.is_on)
+		turn_exit(turn_require("dlog.stop()"), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
 
 /* ------------------------------------------------------------------- timers */
 
+/* It would not be there after a restart. */
+static void
+refuse_durable(Turn *turn, const char *function)
+{
+	if (turn->actor->body->durable != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s cannot be called by a durable actor", function),
+				 errdetail("What it sets would be lost when the server stops."),
+				 errhint("An actor that is not durable, or a job, can send to it at times.")));
+}
+
 static Datum
 set_timer(FunctionCallInfo fcinfo, const char *name, bool repeats)
 {
 	static uint64 last_token = 0;
-	Turn *turn = turn_require(name);
+	Turn *turn;
 	int64 ms = interval_argument(fcinfo, 0, repeats ? "period" : "delay");
-	Message *pending = message_create(LOCAL_TIMER_START, offsetof(PendingAction, name));
-	PendingAction *action = (PendingAction *) pending->payload;
+	Message *pending;
+	PendingAction *action;
 	Message *message;
 
+	if (actor_replay.is_on)
+		PG_RETURN_INT64(0);
+	turn = turn_require(name);
+	refuse_durable(turn, name);
+	pending = message_create(LOCAL_TIMER_START, offsetof(PendingAction, name));
+	action = (PendingAction *) pending->payload;
 	memset(action, 0, offsetof(PendingAction, name));
 	if (repeats && ms == 0)
 		ereport(ERROR,
@@ -888,10 +1070,15 @@ dlog_send_every(PG_FUNCTION_ARGS)
 Datum
 dlog_cancel_timer(PG_FUNCTION_ARGS)
 {
-	Turn *turn = turn_require("dlog.cancel_timer()");
-	Message *pending = message_create(LOCAL_TIMER_CANCEL, offsetof(PendingAction, name));
-	PendingAction *action = (PendingAction *) pending->payload;
+	Turn *turn;
+	Message *pending;
+	PendingAction *action;
 
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
+	turn = turn_require("dlog.cancel_timer()");
+	pending = message_create(LOCAL_TIMER_CANCEL, offsetof(PendingAction, name));
+	action = (PendingAction *) pending->payload;
 	memset(action, 0, offsetof(PendingAction, name));
 	action->timer = (TimerId) PG_GETARG_INT64(0);
 	pending_add(turn->self, pending);
@@ -903,12 +1090,16 @@ dlog_cancel_timer(PG_FUNCTION_ARGS)
 static void
 monitor(FunctionCallInfo fcinfo, const char *name, uint16 type)
 {
-	Turn *turn = turn_require(name);
+	Turn *turn;
 	ActorRef *ref = actor_argument(fcinfo, 0);
 	Message *pending;
 	PendingAction *action;
 	ActorAddress other;
 
+	if (actor_replay.is_on)
+		return;
+	turn = turn_require(name);
+	refuse_durable(turn, name);
 	if (!actor_address_of(ref, &other))
 		refuse_unknown_node(ref);
 	if (other.node != THIS_NODE)

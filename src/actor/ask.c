@@ -71,7 +71,12 @@ refuse_message(Message *message)
 void
 mail_deliver(ActorAddress to, Message *message)
 {
-	(void) actor_send(to, message);
+	bool is_durable = mail_durable(message) != NULL;
+	uint16 database = is_durable ? sql_actor_at(to.slot)->database : 0;
+
+	/* It is in a table, and goes to where what cannot be handled goes. */
+	if (actor_send(to, message) != SEND_OK && is_durable)
+		actor_journal->sweep(database);
 }
 
 void

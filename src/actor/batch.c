@@ -255,6 +255,17 @@ turn_add(SqlActor *actor)
 	return turn;
 }
 
+static void
+message_rewind(Message *message)
+{
+	DurableMail *durable = mail_durable(message);
+
+	if (message->type == LOCAL_MAIL)
+		message_mail(message)->flags &= ~(MAIL_STASHED | MAIL_QUARANTINED);
+	if (durable != NULL)
+		durable->becomes = InvalidOid;
+}
+
 /* What it did in this batch is undone. */
 static void
 turn_rewind(Turn *turn)
@@ -262,10 +273,9 @@ turn_rewind(Turn *turn)
 	if (!turn->is_in_batch)
 		return;
 	for (Message *message = turn->done_first; message != NULL; message = message->next)
-		if (message->type == LOCAL_MAIL)
-			message_mail(message)->flags &= ~MAIL_STASHED;
-	if (turn->actor->body->first != NULL && turn->actor->body->first->type == LOCAL_MAIL)
-		message_mail(turn->actor->body->first)->flags &= ~MAIL_STASHED;
+		message_rewind(message);
+	if (turn->actor->body->first != NULL)
+		message_rewind(turn->actor->body->first);
 	sql_actor_put_back(turn->actor, turn->done_first, turn->done_last);
 	turn->done_first = turn->done_last = NULL;
 	turn->planned = turn->n_done;
@@ -308,11 +318,15 @@ turn_commit(Turn *turn)
 		}
 		else
 		{
+			if (mail_flags(message) & MAIL_QUARANTINED)
+				durable_tell_asker(actor, message);
 			sql_actor_count_out(actor, message);
 			message_free(message);
 		}
 		message = next;
 	}
+	if (body->durable != NULL)
+		body->durable->position = turn->position;
 	if (turn->unstashes)
 	{
 		sql_actor_put_back(actor, body->stash_first, body->stash_last);
@@ -382,6 +396,8 @@ release_all(void)
 void
 batch_at_commit(void)
 {
+	if (n_turns > 0)
+		STOP_POINT("journal-committed");
 	for (int i = 0; i < n_turns; i++)
 		if (turns[i].is_in_batch)
 			turn_commit(&turns[i]);
@@ -450,6 +466,23 @@ check_execute(BehaviorHandler *handler)
 }
 
 static void
+check_apply(Behavior *behavior, BehaviorHandler *handler, NullableDatum before, NullableDatum message,
+			NullableDatum after)
+{
+	BehaviorReplay *apply = behavior_apply_function(behavior, handler->message_type);
+	ActorReplay as = {.self = actor_ref_of(current_turn->self)};
+	DurableMail *durable = mail_durable(current_message);
+
+	if (apply == NULL)
+		return;
+	if (durable != NULL)
+		as.sender = durable->sender;
+	handler_begins(handler_timeout(behavior));
+	durable_check_apply(behavior, apply, &as, before, message, after);
+	handler_is_over();
+}
+
+static void
 run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 			Datum message, bool message_is_null)
 {
@@ -480,6 +513,9 @@ run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 		handler_is_over();
 		AtEOXact_GUC(false, guc_level);
 	}
+	if (behavior->n_replay > 0 && !current_is_stashed)
+		check_apply(behavior, handler, (NullableDatum){argument, state->is_null},
+					(NullableDatum){message, message_is_null}, (NullableDatum){result, is_null});
 	MemoryContextSwitchTo(old);
 	if (!current_is_stashed && (is_null != state->is_null || result != argument))
 	{
@@ -530,6 +566,28 @@ run_init(Turn *turn, Behavior *behavior, RunningState *state)
 	}
 	state->is_changed = true;
 	MemoryContextSwitchTo(old);
+}
+
+/* Its init, or, of a durable actor that has had it, its journal makes the state. */
+static void
+begin(Turn *turn, Behavior *behavior, RunningState *state)
+{
+	ActorBody *body = turn->actor->body;
+	bool is_loaded = false;
+
+	if (body->durable != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(message_context[state->context]);
+
+		is_loaded = state->is_changed = durable_load(turn, behavior, &state->datum, &state->is_null);
+		MemoryContextSwitchTo(old);
+	}
+	if (!is_loaded)
+	{
+		run_init(turn, behavior, state);
+		if (body->durable != NULL)
+			durable_begin(turn, behavior, state->datum, state->is_null);
+	}
 	turn->ran_init = true;
 	if (body->supervisor.slot != 0)
 	{
@@ -612,6 +670,17 @@ may_go_on(Turn *turn, int limit)
 	return true;
 }
 
+/* It is of another behavior from now on. */
+static Behavior *
+change_behavior(Behavior *behavior, Oid to)
+{
+	if (to == behavior->id)
+		return behavior;
+	current_behavior = NULL;
+	behavior_release(behavior);
+	return current_behavior = behavior_acquire(to);
+}
+
 /*
  * turn_run
  *		Let an actor handle up to so many messages in this transaction.
@@ -631,8 +700,14 @@ turn_run(Turn *turn, int limit)
 	refresh_snapshot(true);
 	enter_role(actor->body->role, behavior);
 	state.datum = value_datum(actor->state, &state.is_null);
+	if (actor->body->durable != NULL)
+		turn->position = actor->body->durable->position;
 	if (actor->phase == PHASE_NEW)
-		run_init(turn, behavior, &state);
+	{
+		begin(turn, behavior, &state);
+		if (OidIsValid(turn->behavior))
+			behavior = change_behavior(behavior, turn->behavior);
+	}
 
 	while (may_go_on(turn, limit) && (message = sql_actor_peek(actor)) != NULL)
 	{
@@ -645,6 +720,12 @@ turn_run(Turn *turn, int limit)
 			continue;
 		current_message = message;
 		current_is_stashed = false;
+		if (actor->body->durable != NULL && durable_gives_up(turn, behavior, message))
+		{
+			current_message = NULL;
+			message_is_done(turn);
+			continue;
+		}
 		datum = message_read(message, &type, &is_null);
 		handler = OidIsValid(type) ? behavior_handler(behavior, type) : NULL;
 		if (handler == NULL)
@@ -657,14 +738,16 @@ turn_run(Turn *turn, int limit)
 		current_message = NULL;
 		message_is_done(turn);
 		if (OidIsValid(turn->behavior) && turn->behavior != behavior->id)
-		{
-			behavior_release(behavior);
-			current_behavior = behavior = behavior_acquire(turn->behavior);
-		}
+			behavior = change_behavior(behavior, turn->behavior);
 	}
 
 	keep_state(turn, behavior, &state);
 	close_cursors();
+	if (actor->body->durable != NULL)
+	{
+		leave_role();
+		durable_append(turn, behavior, state.datum, state.is_null);
+	}
 	current_behavior = NULL;
 	behavior_release(behavior);
 	MemoryContextReset(message_context[0]);
@@ -690,7 +773,10 @@ attempt_failed(MemoryContext context)
 	current_message = NULL;
 	handler_is_over();
 	QueryCancelPending = false;
+	actor_replay.is_on = false;
 	AbortOutOfAnyTransaction();
+	if (actor_journal != NULL)
+		actor_journal->forget();
 	forget_role();
 	if (current_behavior != NULL)
 		behavior_release(current_behavior);
@@ -719,6 +805,8 @@ attempt(void (*work)(void *), void *argument)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		work(argument);
+		if (actor_journal != NULL)
+			actor_journal->flush();
 		leave_role();
 		if (ActiveSnapshotSet())
 			PopActiveSnapshot();
@@ -798,8 +886,19 @@ static void
 actor_failed(Turn *turn, bool in_message, ExitKind kind, ErrorData *error)
 {
 	SqlActor *actor = turn->actor;
-	Message *message = in_message ? sql_actor_take_first(actor) : NULL;
+	Message *message;
 
+	if (actor->body->durable != NULL)
+	{
+		message = in_message ? sql_actor_peek(actor) : NULL;
+		if (error != NULL)
+			report_failure(turn, message, error);
+		durable_has_failed(actor, message, error);
+		turn->actor = NULL;
+		sql_actor_release(actor);
+		return;
+	}
+	message = in_message ? sql_actor_take_first(actor) : NULL;
 	if (message != NULL && message->type == LOCAL_MAIL)
 		message_mail(message)->attempts++;
 	if (error != NULL)
@@ -1023,6 +1122,8 @@ batch_run(int database, bool (*is_wanted_elsewhere)(void))
 	uint64 until_us = clock_now_us() + RUN_US;
 
 	prepare();
+	if (actor_journal != NULL)
+		actor_journal->serve(database);
 	my_database = database;
 	pool_enter(database);
 	is_active = true;

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #include "actor/actor_internal.h"
+#include "base/stop_point.h"
 
 typedef struct Mark
 {
@@ -30,6 +31,7 @@ static Message *last;
 static Mark *marks;
 static int n_marks = 0;
 static int max_marks = 0;
+static bool any_durable = false; /* may be true in vain */
 
 static void
 add_mark(int level)
@@ -59,6 +61,8 @@ pending_add(ActorAddress to, Message *message)
 
 	if (level > 1 && (n_marks == 0 || marks[n_marks - 1].level < level))
 		add_mark(level);
+	if (mail_durable(message) != NULL)
+		any_durable = true;
 	message->to = to;
 	message->next = NULL;
 	if (last != NULL)
@@ -169,6 +173,44 @@ perform(Message *message)
 }
 
 /*
+ * pending_count
+ *		How many entries are for this actor.
+ */
+int
+pending_count(ActorAddress to)
+{
+	int n = 0;
+
+	for (Message *message = first; message != NULL; message = message->next)
+		if (actor_address_equal(message->to, to))
+			n++;
+	return n;
+}
+
+/* What is for durable actors is kept by this transaction. */
+static void
+keep_durable(void)
+{
+	Message **messages;
+	int n = 0;
+
+	if (!any_durable)
+		return;
+	for (Message *message = first; message != NULL; message = message->next)
+		if (mail_durable(message) != NULL)
+			n++;
+	if (n == 0)
+		return;
+	messages = MemoryContextAllocHuge(CurTransactionContext, sizeof(Message *) * n);
+	n = 0;
+	for (Message *message = first; message != NULL; message = message->next)
+		if (mail_durable(message) != NULL)
+			messages[n++] = message;
+	actor_journal->send(messages, n);
+	STOP_POINT("journal-mailbox-written");
+}
+
+/*
  * pending_commit, pending_abort
  *		The transaction is over.
  */
@@ -177,6 +219,9 @@ pending_commit(void)
 {
 	Message *message = first;
 
+	if (any_durable)
+		STOP_POINT("journal-sent");
+	any_durable = false;
 	first = last = NULL;
 	n_marks = 0;
 	while (message != NULL)
@@ -193,6 +238,7 @@ void
 pending_abort(void)
 {
 	n_marks = 0;
+	any_durable = false;
 	undo_after(NULL);
 }
 
@@ -220,6 +266,9 @@ at_transaction_end(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			keep_durable();
+			break;
 		case XACT_EVENT_COMMIT:
 			batch_at_commit();
 			pending_commit();

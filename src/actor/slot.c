@@ -21,6 +21,7 @@
 #include "actor/actor_internal.h"
 #include "base/errcodes.h"
 #include "base/guc.h"
+#include "base/pg_compat.h"
 
 /* What control messages carry. */
 typedef struct RestartControl
@@ -28,6 +29,9 @@ typedef struct RestartControl
 	int64 delay_ms;
 	FailedMessage failed;
 } RestartControl;
+
+/* Who waits for room looks again this often. */
+#define ROOM_WAIT_MS 5
 
 #define ROOM(incarnation) ((uint64) (incarnation) << 32)
 
@@ -104,6 +108,26 @@ try_queue(SqlActor *actor, uint32 slot, RunState from)
 		!pg_atomic_compare_exchange_u32(&actor->run, &expected, RUN_QUEUED))
 		return false;
 	pool_push(actor, slot);
+	return true;
+}
+
+/*
+ * sql_actor_wait_for_room
+ *		The same, once there is room; false: there will be none, for this
+ *		transaction itself has filled the mailbox.  In a session.
+ */
+bool
+sql_actor_wait_for_room(SqlActor *actor, ActorAddress address)
+{
+	while (!sql_actor_reserve(actor, address))
+	{
+		if (pending_count(address) >= (int) actor->limit || !hosted_actor_exists(address))
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ROOM_WAIT_MS,
+						 WaitEventExtensionNew("DlogMailboxRoom"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 	return true;
 }
 
@@ -537,6 +561,12 @@ free_body(SqlActor *actor)
 	}
 	if (body->system_state != NULL)
 		arena_free(body->system_state);
+	if (body->durable != NULL)
+	{
+		actor_journal->leave(body->database, body->durable->id, body->self);
+		value_free(body->durable->failure);
+		arena_free(body->durable);
+	}
 	actor->body = NULL;
 	arena_free(body);
 }
@@ -807,8 +837,31 @@ release(SqlActor *actor, Message *message)
 		body->failed = NULL;
 		sql_actor_fail_message(failed, control->failed, "the handler failed");
 	}
+	if (body->durable != NULL)
+	{
+		/* It lives on without a supervisor; dlog.resume() lets it go on. */
+		body->supervisor = (ActorAddress){0};
+		begin_anew(actor, FAILED_MESSAGE_RETRY);
+		actor->is_suspended = true;
+		return false;
+	}
 	sql_actor_bury(actor, "shutdown");
 	return true;
+}
+
+/*
+ * A durable actor that is killed, or that its supervisor stops, is not gone:
+ * what its handler did is undone, and it is loaded again.
+ */
+static bool
+stop_durable(SqlActor *actor, StopControl *stop)
+{
+	if (actor->phase != PHASE_NEW && actor->phase != PHASE_READY)
+		return false;
+	if (actor->body->supervisor.slot != 0)
+		return sql_actor_down(actor, stop->kind, 0, stop->reason);
+	begin_anew(actor, FAILED_MESSAGE_RETRY);
+	return false;
 }
 
 /*
@@ -825,6 +878,8 @@ sql_actor_obey_one(SqlActor *actor, Message *message)
 		case LOCAL_STOP:
 			/* A restart that waits is not wanted any more. */
 			actor->body->restarts_later = false;
+			if (actor->body->durable != NULL && !stop->is_final)
+				return stop_durable(actor, stop);
 			if (actor->phase == PHASE_NEW || actor->phase == PHASE_READY)
 				return sql_actor_down(actor, stop->kind, 0, stop->reason);
 			break;
@@ -901,6 +956,7 @@ actor_stop(ActorAddress actor, ExitKind kind, const char *reason)
 	uint16 holder;
 
 	stop->kind = kind;
+	stop->is_final = false;
 	memcpy(stop->reason, reason, size);
 	if (!control_send(actor, message) || kind != EXIT_KILLED)
 		return;
@@ -990,12 +1046,21 @@ host_database_is_gone(int database)
 		}
 	}
 	pool_clear(database);
+	if (actor_journal != NULL)
+		actor_journal->database_is_gone(database);
+}
+
+/* Something waits in the run queue, or in tables. */
+static bool
+host_has_work(int database)
+{
+	return pool_has_work(database) || (actor_journal != NULL && actor_journal->has_work(database));
 }
 
 const ActorHost sql_actor_host = {
 	.send = host_send,
 	.view = host_view,
-	.has_work = pool_has_work,
+	.has_work = host_has_work,
 	.run = batch_run,
 	.leave = batch_leave,
 	.database_is_gone = host_database_is_gone,

@@ -115,18 +115,51 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 		return;
 	}
 	actor->behavior = body->first_behavior = spawn->behavior;
-	body->args = args_create(spawn, behavior->init);
 	body->n_args = spawn->n_args;
+	if (spawn->is_loaded)
+		body->args = spawn->arg_size > 0 ? value_of_bytes(spawn->arg_bytes, spawn->arg_size) : NULL;
+	else
+		body->args = args_create(spawn, behavior->init);
+	if (!OidIsValid(behavior->journal))
+		return;
+	body->durable = arena_alloc(sizeof(DurableBody));
+	memset(body->durable, 0, sizeof(DurableBody));
+	body->durable->id = spawn->durable;
+	if (!spawn->is_loaded)
+		body->durable->id = actor_journal->create(spawn, body->args ? value_bytes(body->args) : NULL,
+												  body->args ? body->args->size : 0);
 }
 
 static void
 take_name(const char *name, ActorAddress address)
 {
-	if (name_register(MyDatabaseId, name, address) == NAME_TAKEN)
+	int64 durable;
+
+	if (name_register(MyDatabaseId, name, address) == NAME_TAKEN ||
+		(actor_journal != NULL && actor_journal->find_name(name, &durable) &&
+		 (sql_actor_at(address.slot)->body->durable == NULL ||
+		  sql_actor_at(address.slot)->body->durable->id != durable)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("there is already an actor named \"%s\"", name),
 				 errhint("dlog.whereis() finds it; dlog.unregister() takes the name away from it.")));
+}
+
+/*
+ * A durable actor that is loaded lives at once, unless somebody has loaded it
+ * meanwhile; then there is no address.
+ */
+static ActorAddress
+come_to_life(const ActorSpawn *spawn, ActorAddress address)
+{
+	if (!actor_journal->enter(spawn->durable, address, true))
+	{
+		sql_actor_unspawned(address);
+		return (ActorAddress){0};
+	}
+	if (spawn->name != NULL)
+		(void) name_register(MyDatabaseId, spawn->name, address);
+	return address;
 }
 
 /*
@@ -139,7 +172,7 @@ actor_spawn(const ActorSpawn *spawn)
 {
 	const SystemBehavior *system = spawn->system_behavior ? system_behavior_find(spawn->system_behavior) : NULL;
 	Behavior *behavior = system == NULL ? behavior_acquire(spawn->behavior) : NULL;
-	bool is_transaction = IsTransactionState();
+	bool is_transaction = IsTransactionState() && !spawn->is_loaded;
 	Message *pending = NULL;
 	ActorAddress address = {0};
 	SqlActor *volatile actor = NULL;
@@ -157,8 +190,10 @@ actor_spawn(const ActorSpawn *spawn)
 		actor = sql_actor_claim(system ? system->name : NameStr(behavior->name), MyDatabaseId, spawn->owner,
 								&address);
 		fill_in(actor, spawn, behavior, system);
-		if (spawn->name != NULL)
+		if (spawn->name != NULL && !spawn->is_loaded)
 			take_name(spawn->name, address);
+		if (actor->body->durable != NULL && !spawn->is_loaded)
+			(void) actor_journal->enter(actor->body->durable->id, address, false);
 	}
 	PG_CATCH();
 	{
@@ -173,6 +208,8 @@ actor_spawn(const ActorSpawn *spawn)
 	PG_END_TRY();
 	if (behavior != NULL)
 		behavior_release(behavior);
+	if (spawn->is_loaded)
+		return come_to_life(spawn, address);
 	if (is_transaction)
 		pending_add(address, pending);
 	else
@@ -186,7 +223,13 @@ ActorRef
 actor_ref_of(ActorAddress address)
 {
 	ActorRef ref;
+	SqlActor *actor = address.node == THIS_NODE ? sql_actor_find(address) : NULL;
+	ActorBody *body = actor == NULL ? NULL : *(ActorBody *volatile *) &actor->body;
 
+	if (actor == NULL && hosted_actor_is_starting(address))
+		body = sql_actor_at(address.slot)->body;
+	if (body != NULL && body->durable != NULL)
+		return actor_ref_of_durable(body->durable->id);
 	ref.node_id = (int64) node_id_of(address.node);
 	ref.incarnation = (uint64) sql_actor_server_start() << 32 | address.incarnation;
 	ref.slot = address.slot;
@@ -213,6 +256,9 @@ actor_of_ref(const ActorRef *ref, ActorAddress *address)
 {
 	if (!actor_address_of(ref, address) || address->node != THIS_NODE)
 		return false;
+	if (ref->slot == 0)
+		return actor_ref_durable(ref) != 0 && actor_journal != NULL &&
+			   actor_journal->find(actor_ref_durable(ref), address);
 	return ref->database == MyDatabaseId &&
 		   (uint32) (ref->incarnation >> 32) == sql_actor_server_start() &&
 		   (hosted_actor_exists(*address) || hosted_actor_is_starting(*address));

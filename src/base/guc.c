@@ -24,11 +24,13 @@ bool dlog_enable_fanout_scan;
 bool dlog_enable_partial_aggregate;
 bool dlog_enable_raw_rows;
 int dlog_encryption;
+int dlog_full_mailbox;
 int dlog_gossip_interval;
 int dlog_gossip_nodes;
 int dlog_indirect_probes;
 int dlog_handler_timeout;
 int dlog_insert_batch_size;
+int dlog_journal_partition;
 char *dlog_listen_address;
 int dlog_mailbox_limit;
 int dlog_max_actors;
@@ -54,6 +56,12 @@ char *dlog_shippable_schemas;
 int dlog_stream_credits;
 int dlog_suspicion_max_mult;
 int dlog_suspicion_mult;
+
+static const struct config_enum_entry full_mailbox_options[] = {
+	{"wait", FULL_MAILBOX_WAIT, false},
+	{"error", FULL_MAILBOX_ERROR, false},
+	{NULL, 0, false},
+};
 
 static const struct config_enum_entry encryption_options[] = {
 	{"curve", ENCRYPTION_CURVE, false},
@@ -143,6 +151,14 @@ guc_init(void)
 		&dlog_encryption, ENCRYPTION_CURVE, encryption_options,
 		PGC_POSTMASTER, 0, NULL, NULL, NULL);
 
+	DefineCustomEnumVariable(
+		"dlog.full_mailbox",
+		"What a session does that sends to a durable actor whose mailbox is full.",
+		"It waits until there is room, or gets an error.  A handler that finds "
+		"one full is always undone, and tried again a little later.",
+		&dlog_full_mailbox, FULL_MAILBOX_WAIT, full_mailbox_options,
+		PGC_USERSET, 0, NULL, NULL, NULL);
+
 	DefineCustomIntVariable(
 		"dlog.gossip_interval",
 		"Time between two rounds in which news of members is passed on.",
@@ -176,6 +192,14 @@ guc_init(void)
 		"Rows that INSERT gathers for a foreign partition before sending.",
 		"Higher: fewer messages, more memory and later errors.",
 		&dlog_insert_batch_size, 1000, 1, 100000, PGC_USERSET, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.journal_partition",
+		"How much time a partition of a journal holds.",
+		"Entries of durable actors are dropped by whole partitions.  Lower: they go "
+		"sooner after their time is over, and there are more tables.",
+		&dlog_journal_partition, 1440, 1, 60 * 24 * 366, PGC_SIGHUP, GUC_UNIT_MIN,
 		NULL, NULL, NULL);
 
 	DefineCustomStringVariable(

@@ -11,6 +11,12 @@ typedef enum Encryption
 	ENCRYPTION_OFF
 } Encryption;
 
+typedef enum FullMailbox
+{
+	FULL_MAILBOX_WAIT,
+	FULL_MAILBOX_ERROR
+} FullMailbox;
+
 extern char *dlog_advertise_address;
 extern int dlog_batch_messages;
 extern int dlog_batch_time;
@@ -21,11 +27,13 @@ extern bool dlog_enable_fanout_scan;
 extern bool dlog_enable_partial_aggregate;
 extern bool dlog_enable_raw_rows;
 extern int dlog_encryption;
+extern int dlog_full_mailbox;
 extern int dlog_gossip_interval; /* ms */
 extern int dlog_gossip_nodes;
 extern int dlog_indirect_probes;
 extern int dlog_handler_timeout;
 extern int dlog_insert_batch_size;
+extern int dlog_journal_partition; /* minutes */
 extern char *dlog_listen_address;
 extern int dlog_mailbox_limit;
 extern int dlog_max_actors;

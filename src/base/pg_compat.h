@@ -108,9 +108,17 @@ object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 
 /* 16 can report mistakes in another way than by an ERROR. */
 #define string_to_qualified_names(string) stringToQualifiedNameList(string)
+#define parse_type_string(string, type, modifier) parseTypeString(string, type, modifier, false)
+
+/* 16 has indexes that only summarize. */
+#define exec_insert_index_tuples(relation, slot, estate) \
+	ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL)
 #else
 #include "utils/regproc.h"
 #define string_to_qualified_names(string) stringToQualifiedNameList(string, NULL)
+#define parse_type_string(string, type, modifier) parseTypeString(string, type, modifier, NULL)
+#define exec_insert_index_tuples(relation, slot, estate) \
+	ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL, false)
 
 /* Before, this was in postgres.h. */
 #include "varatt.h"

@@ -74,6 +74,19 @@ typedef struct BehaviorHandler
 } BehaviorHandler;
 
 /*
+ * What makes states of journals: an apply function stands in for a handler
+ * that cannot be called again, and has its arguments; an upcast makes a value
+ * of today's type of one that was written before, and has one argument.
+ */
+typedef struct BehaviorReplay
+{
+	Oid from; /* message type, or the old type */
+	Oid to;	  /* invalid: an apply function */
+	Oid function;
+	FmgrInfo flinfo;
+} BehaviorReplay;
+
+/*
  * A behavior as the cache knows it.  It is good until behavior_release(),
  * whatever is altered meanwhile.
  */
@@ -91,7 +104,16 @@ typedef struct Behavior
 	BehaviorHandler *handlers; /* ordered by message_type */
 	int mailbox_limit;		   /* messages; 0: dlog.mailbox_limit */
 	int handler_timeout;	   /* ms; 0: none; -1: dlog.handler_timeout */
-	bool is_durable;
+
+	/* Of a durable one, whose messages are kept in a table, its journal. */
+	Oid journal; /* invalid: it is not durable */
+	int n_replay;
+	BehaviorReplay *replay;
+	int snapshot_every;	  /* messages; 0: never */
+	int64 snapshot_bytes; /* 0: never */
+	const char *retention;
+	bool audit;
+	int max_failures;
 	/*
 	 * Of its functions, as a value of search_path: pg_catalog, then the
 	 * behavior's schema, unless everybody may create objects there.  Whoever
@@ -110,6 +132,15 @@ extern FmgrInfo *behavior_init_function(Behavior *behavior);
 
 /* Its handler for a type of message; NULL if it takes none such. */
 extern BehaviorHandler *behavior_handler(Behavior *behavior, Oid message_type);
+
+/* Its apply function for a type of message, and what makes the state of an old one; NULL: none. */
+extern BehaviorReplay *behavior_apply_function(Behavior *behavior, Oid message_type);
+extern BehaviorReplay *behavior_upcast_function(Behavior *behavior, Oid from);
+
+/* Filled in by the layer of journals: makes the table of a new durable behavior. */
+extern Oid (*behavior_create_journal)(Oid behavior);
+/* The same: a behavior, and with it its journal, is dropped. */
+extern void (*behavior_dropped_hook)(Oid behavior);
 
 /* ERROR 42804 that names the types it takes. */
 extern pg_noreturn void behavior_refuse_message(Behavior *behavior, Oid message_type);

@@ -12,12 +12,19 @@
 #include "behavior/behavior.h"
 
 /* dlog.behavior */
-#define Natts_behavior 5
+#define Natts_behavior 12
 #define Anum_behavior_behavior 1
 #define Anum_behavior_state 2
 #define Anum_behavior_functions 3
 #define Anum_behavior_mailbox_limit 4
 #define Anum_behavior_handler_timeout 5
+#define Anum_behavior_journal 6
+#define Anum_behavior_replay 7
+#define Anum_behavior_snapshot_every 8
+#define Anum_behavior_snapshot_bytes 9
+#define Anum_behavior_retention 10
+#define Anum_behavior_audit 11
+#define Anum_behavior_max_failures 12
 
 /* What a behavior is made of. */
 typedef struct BehaviorSpec
@@ -30,6 +37,15 @@ typedef struct BehaviorSpec
 	struct ArrayType *names; /* of the functions, as the row has them */
 	int mailbox_limit;
 	int handler_timeout;
+	/* of durable ones */
+	Oid journal;					/* the table; invalid: not durable */
+	List *replay;					/* oids of the functions apply and upcast */
+	struct ArrayType *replay_names; /* as the row has them */
+	int snapshot_every;
+	int64 snapshot_bytes;
+	const char *retention;
+	bool audit;
+	int max_failures;
 } BehaviorSpec;
 
 /* catalog.c: rows of dlog.behavior, and what they depend on */
@@ -42,6 +58,7 @@ extern void behavior_spec_update(const BehaviorSpec *spec);
 extern void behavior_spec_delete(Oid behavior);
 extern void behavior_spec_record_dependencies(const BehaviorSpec *spec);
 extern List *behavior_spec_functions(Oid behavior);
+extern List *behavior_spec_replay_functions(Oid journal);
 extern bool function_has_shape_of_handler(Oid function, Oid state);
 extern void behavior_spec_resolve_names(BehaviorSpec *spec);
 extern void behavior_spec_refresh_names(const BehaviorSpec *spec);
@@ -50,6 +67,7 @@ extern void behavior_spec_refresh_names(const BehaviorSpec *spec);
 extern void behavior_spec_check_state(const BehaviorSpec *spec);
 extern void behavior_spec_check(const BehaviorSpec *spec);
 extern void behavior_spec_check_cycle(const BehaviorSpec *spec);
+extern void behavior_spec_check_durable(const BehaviorSpec *spec);
 extern void behavior_spec_check_rights(const BehaviorSpec *spec, Oid role);
 extern void behavior_spec_lock(const BehaviorSpec *spec);
 extern Oid handler_message_type(Oid function);
@@ -57,6 +75,7 @@ extern Oid handler_message_type(Oid function);
 /* find.c: functions by what people write */
 extern List *handlers_find(List *specifications, Oid state);
 extern Oid init_find(const char *specification, Oid state);
+extern List *upcasts_find(List *specifications);
 extern Oid behavior_find(const char *name, bool missing_ok);
 
 /* cache.c */

@@ -109,6 +109,19 @@ timeout_argument(FunctionCallInfo fcinfo, int n)
 	return ms > 0 && ms < 1 ? 1 : (int) ms;
 }
 
+/* Of these functions those that have so many arguments. */
+static List *
+replay_of_arguments(List *functions, int n)
+{
+	List *result = NIL;
+	ListCell *cell;
+
+	foreach(cell, functions)
+		if (get_func_nargs(lfirst_oid(cell)) == n)
+			result = lappend_oid(result, lfirst_oid(cell));
+	return result;
+}
+
 /* --------------------------------------------------------------- statements */
 
 static void
@@ -152,6 +165,41 @@ create_domain(Oid schema, const char *name)
 						   ObjectIdGetDatum(schema));
 }
 
+/* ---------------------------------------------------------------- durable */
+
+/* What both create_behavior() and alter_behavior() say of durable ones; "n" is the first of these arguments. */
+static void
+put_durable_arguments(FunctionCallInfo fcinfo, int n, BehaviorSpec *spec)
+{
+	List *applies = names_argument(fcinfo, n);
+	List *upcasts = names_argument(fcinfo, n + 1);
+
+	if (applies != NIL)
+		spec->replay = list_concat(handlers_find(applies, spec->state),
+								   replay_of_arguments(spec->replay, 1));
+	if (upcasts != NIL)
+		spec->replay = list_concat(replay_of_arguments(spec->replay, 2), upcasts_find(upcasts));
+	if (!PG_ARGISNULL(n + 2))
+		spec->snapshot_every = PG_GETARG_INT32(n + 2);
+	if (!PG_ARGISNULL(n + 3))
+		spec->snapshot_bytes = PG_GETARG_INT64(n + 3);
+	if (!PG_ARGISNULL(n + 4))
+		spec->retention = text_argument(fcinfo, n + 4);
+	if (!PG_ARGISNULL(n + 5))
+		spec->max_failures = PG_GETARG_INT32(n + 5);
+}
+
+static void
+refuse_durable_arguments(FunctionCallInfo fcinfo, int n)
+{
+	for (int i = 0; i < 6; i++)
+		if (!PG_ARGISNULL(n + i))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("apply, upcast, snapshots, retention and max_failures are of durable behaviors only"),
+					 errhint("Create the behavior with durable => true.")));
+}
+
 /* --------------------------------------------------------------- create */
 
 /* Of the messages that it is to take, each has its handler. */
@@ -188,10 +236,13 @@ dlog_create_behavior(PG_FUNCTION_ARGS)
 	char *own_name;
 	Oid schema;
 	char *init = text_argument(fcinfo, 2);
+	bool is_durable = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
 
 	runtime_require();
 	require_argument(fcinfo, 0, "name");
 	require_argument(fcinfo, 1, "state");
+	if (!is_durable)
+		refuse_durable_arguments(fcinfo, 8);
 	name = text_argument(fcinfo, 0);
 	spec.name = name;
 	spec.state = PG_GETARG_OID(1);
@@ -211,12 +262,25 @@ dlog_create_behavior(PG_FUNCTION_ARGS)
 	if (init != NULL)
 		spec.init = init_find(init, spec.state);
 	spec.handlers = handlers_find(names_argument(fcinfo, 3), spec.state);
+	spec.retention = "forever";
+	spec.max_failures = 3;
+	if (is_durable)
+	{
+		spec.snapshot_every = 1000;
+		spec.audit = !PG_ARGISNULL(14) && PG_GETARG_BOOL(14);
+		put_durable_arguments(fcinfo, 8, &spec);
+	}
 	behavior_spec_lock(&spec);
 	behavior_spec_check(&spec);
 	check_messages(&spec, types_argument(fcinfo, 4));
 	behavior_spec_check_rights(&spec, GetUserId());
 
 	spec.behavior = create_domain(schema, own_name);
+	if (is_durable)
+	{
+		spec.journal = behavior_create_journal(spec.behavior);
+		behavior_spec_check_durable(&spec);
+	}
 	behavior_spec_insert(&spec);
 	PG_RETURN_OID(spec.behavior);
 }
@@ -298,8 +362,13 @@ dlog_alter_behavior(PG_FUNCTION_ARGS)
 		spec.mailbox_limit = PG_GETARG_INT32(4);
 	if (!PG_ARGISNULL(5))
 		spec.handler_timeout = timeout_argument(fcinfo, 5);
+	if (OidIsValid(spec.journal))
+		put_durable_arguments(fcinfo, 6, &spec);
+	else
+		refuse_durable_arguments(fcinfo, 6);
 	behavior_spec_lock(&spec);
 	behavior_spec_check(&spec);
+	behavior_spec_check_durable(&spec);
 	behavior_spec_check_cycle(&spec);
 	behavior_spec_check_rights(&spec, GetUserId());
 	behavior_spec_update(&spec);
@@ -351,6 +420,7 @@ dlog_behavior_changed(PG_FUNCTION_ARGS)
 				 errmsg("type %s is not a domain over dlog.actor_ref", spec.name)));
 	behavior_spec_lock(&spec);
 	behavior_spec_check(&spec);
+	behavior_spec_check_durable(&spec);
 	behavior_spec_record_dependencies(&spec);
 	CacheInvalidateRelcache(trigger->tg_relation);
 	return PointerGetDatum(NULL);

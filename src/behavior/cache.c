@@ -184,6 +184,28 @@ takes_snapshots(Oid function)
 	return result;
 }
 
+/* Apply functions have two arguments, upcasts one. */
+static void
+put_replay(CachedBehavior *cached, const BehaviorSpec *spec)
+{
+	Behavior *behavior = &cached->behavior;
+	ListCell *cell;
+
+	behavior->replay = palloc0(sizeof(BehaviorReplay) * Max(list_length(spec->replay), 1));
+	foreach(cell, spec->replay)
+	{
+		BehaviorReplay *replay = &behavior->replay[behavior->n_replay++];
+		Oid *types;
+		int n_types;
+		Oid result = get_func_signature(lfirst_oid(cell), &types, &n_types);
+
+		replay->function = lfirst_oid(cell);
+		replay->from = types[n_types - 1];
+		replay->to = n_types == 1 ? result : InvalidOid;
+		watch(cached, PROCOID, replay->function);
+	}
+}
+
 static CachedBehavior *
 make(const BehaviorSpec *spec, MemoryContext context)
 {
@@ -192,13 +214,20 @@ make(const BehaviorSpec *spec, MemoryContext context)
 	int n = list_length(spec->handlers);
 
 	cached->context = context;
-	cached->watches = palloc(sizeof(Watch) * (4 + 2 * n));
+	cached->watches = palloc(sizeof(Watch) * (4 + 2 * n + list_length(spec->replay)));
 	put_domain(cached, spec->behavior);
 	behavior->state_type = spec->state;
 	get_typlenbyval(spec->state, &behavior->state_length, &behavior->state_is_by_value);
 	behavior->init = spec->init;
 	behavior->mailbox_limit = spec->mailbox_limit;
 	behavior->handler_timeout = spec->handler_timeout;
+	behavior->journal = spec->journal;
+	behavior->snapshot_every = spec->snapshot_every;
+	behavior->snapshot_bytes = spec->snapshot_bytes;
+	behavior->retention = pstrdup(spec->retention);
+	behavior->audit = spec->audit;
+	behavior->max_failures = spec->max_failures;
+	put_replay(cached, spec);
 	behavior->n_handlers = n;
 	behavior->handlers = palloc0(sizeof(BehaviorHandler) * n);
 	for (int i = 0; i < n; i++)
@@ -233,6 +262,7 @@ load(Oid id)
 	if (spec.handlers == NIL)
 		behavior_spec_resolve_names(&spec);
 	behavior_spec_check(&spec);
+	behavior_spec_check_durable(&spec);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "dlog behavior", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
@@ -359,6 +389,39 @@ behavior_handler(Behavior *behavior, Oid message_type)
 		}
 	}
 	return NULL;
+}
+
+static BehaviorReplay *
+replay_function(Behavior *behavior, Oid from, bool is_apply)
+{
+	for (int i = 0; i < behavior->n_replay; i++)
+	{
+		BehaviorReplay *replay = &behavior->replay[i];
+
+		if (replay->from != from || OidIsValid(replay->to) == is_apply)
+			continue;
+		if (!OidIsValid(replay->flinfo.fn_oid))
+			fmgr_info_cxt(replay->function, &replay->flinfo, ((CachedBehavior *) behavior)->context);
+		return replay;
+	}
+	return NULL;
+}
+
+/*
+ * behavior_apply_function, behavior_upcast_function
+ *		What replays a message, and what makes a value of today's type of an
+ *		old one; NULL: none.
+ */
+BehaviorReplay *
+behavior_apply_function(Behavior *behavior, Oid message_type)
+{
+	return replay_function(behavior, message_type, true);
+}
+
+BehaviorReplay *
+behavior_upcast_function(Behavior *behavior, Oid from)
+{
+	return replay_function(behavior, from, false);
 }
 
 /*

@@ -40,6 +40,9 @@
 #include "base/pg_compat.h"
 #include "behavior/behavior_internal.h"
 
+Oid (*behavior_create_journal)(Oid behavior);
+void (*behavior_dropped_hook)(Oid behavior);
+
 /*
  * behavior_relation
  *		The oid of dlog.behavior; invalid where the extension is not installed.
@@ -54,12 +57,8 @@ behavior_relation(void)
 
 /* ------------------------------------------------------------ dependencies */
 
-/*
- * behavior_spec_functions
- *		The oids of all functions that a behavior depends on.
- */
-List *
-behavior_spec_functions(Oid behavior)
+static List *
+functions_used_by(Oid class, Oid object)
 {
 	Relation relation = table_open(DependRelationId, AccessShareLock);
 	List *functions = NIL;
@@ -68,9 +67,9 @@ behavior_spec_functions(Oid behavior)
 	HeapTuple tuple;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(TypeRelationId));
+				ObjectIdGetDatum(class));
 	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(get_array_type(behavior)));
+				ObjectIdGetDatum(object));
 	scan = systable_beginscan(relation, DependDependerIndexId, true, NULL, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -83,6 +82,54 @@ behavior_spec_functions(Oid behavior)
 	table_close(relation, AccessShareLock);
 	list_sort(functions, list_oid_cmp);
 	return functions;
+}
+
+/*
+ * behavior_spec_functions
+ *		The oids of all functions that a behavior depends on.
+ */
+List *
+behavior_spec_functions(Oid behavior)
+{
+	return functions_used_by(TypeRelationId, get_array_type(behavior));
+}
+
+/*
+ * behavior_spec_replay_functions
+ *		The oids of all functions that a journal depends on: apply functions
+ *		have two arguments, upcasts one.
+ */
+List *
+behavior_spec_replay_functions(Oid journal)
+{
+	return functions_used_by(RelationRelationId, journal);
+}
+
+/*
+ * A journal goes with its behavior, and cannot be read without what replays
+ * it.
+ */
+static void
+record_journal_dependencies(const BehaviorSpec *spec)
+{
+	ObjectAddress self;
+	ObjectAddresses *used = new_object_addresses();
+	ObjectAddress other;
+	ListCell *cell;
+
+	ObjectAddressSet(self, RelationRelationId, spec->journal);
+	deleteDependencyRecordsForClass(RelationRelationId, spec->journal, ProcedureRelationId, DEPENDENCY_NORMAL);
+	deleteDependencyRecordsForSpecific(RelationRelationId, spec->journal, DEPENDENCY_NORMAL,
+									   TypeRelationId, spec->behavior);
+	ObjectAddressSet(other, TypeRelationId, spec->behavior);
+	add_exact_object_address(&other, used);
+	foreach(cell, spec->replay)
+	{
+		ObjectAddressSet(other, ProcedureRelationId, lfirst_oid(cell));
+		add_exact_object_address(&other, used);
+	}
+	record_object_address_dependencies(&self, used, DEPENDENCY_NORMAL);
+	free_object_addresses(used);
 }
 
 /*
@@ -102,6 +149,8 @@ behavior_spec_record_dependencies(const BehaviorSpec *spec)
 									DEPENDENCY_NORMAL);
 	deleteDependencyRecordsForClass(TypeRelationId, self.objectId, TypeRelationId,
 									DEPENDENCY_NORMAL);
+	deleteDependencyRecordsForClass(TypeRelationId, self.objectId, RelationRelationId,
+									DEPENDENCY_NORMAL);
 
 	ObjectAddressSet(other, TypeRelationId, spec->state);
 	add_exact_object_address(&other, used);
@@ -117,6 +166,12 @@ behavior_spec_record_dependencies(const BehaviorSpec *spec)
 		ObjectAddressSet(other, TypeRelationId, handler_message_type(lfirst_oid(cell)));
 		add_exact_object_address(&other, used);
 	}
+	if (OidIsValid(spec->journal))
+	{
+		ObjectAddressSet(other, RelationRelationId, spec->journal);
+		add_exact_object_address(&other, used);
+		record_journal_dependencies(spec);
+	}
 	record_object_address_dependencies(&self, used, DEPENDENCY_NORMAL);
 	free_object_addresses(used);
 }
@@ -131,19 +186,25 @@ changed(Relation relation)
 	CommandCounterIncrement();
 }
 
+static ArrayType *
+names_of(List *functions)
+{
+	Datum *texts = palloc(sizeof(Datum) * Max(list_length(functions), 1));
+	int n = 0;
+	ListCell *cell;
+
+	foreach(cell, functions)
+		texts[n++] = CStringGetTextDatum(format_procedure_qualified(lfirst_oid(cell)));
+	return construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
 /* the names of a behavior's functions. */
 static ArrayType *
 names_of_functions(const BehaviorSpec *spec)
 {
-	Datum *texts = palloc(sizeof(Datum) * (list_length(spec->handlers) + 1));
-	int n = 0;
-	ListCell *cell;
+	List *functions = OidIsValid(spec->init) ? list_make1_oid(spec->init) : NIL;
 
-	if (OidIsValid(spec->init))
-		texts[n++] = CStringGetTextDatum(format_procedure_qualified(spec->init));
-	foreach(cell, spec->handlers)
-		texts[n++] = CStringGetTextDatum(format_procedure_qualified(lfirst_oid(cell)));
-	return construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT);
+	return names_of(list_concat(functions, spec->handlers));
 }
 
 /* Functions of the state and a message are handlers, another one is init. */
@@ -202,6 +263,16 @@ behavior_spec_of_tuple(Relation relation, HeapTuple tuple, BehaviorSpec *spec)
 	spec->mailbox_limit = DatumGetInt32(values[Anum_behavior_mailbox_limit - 1]);
 	spec->handler_timeout = DatumGetInt32(values[Anum_behavior_handler_timeout - 1]);
 	put_functions(spec, behavior_spec_functions(spec->behavior));
+
+	spec->journal = nulls[Anum_behavior_journal - 1] ? InvalidOid :
+													   DatumGetObjectId(values[Anum_behavior_journal - 1]);
+	spec->replay_names = DatumGetArrayTypePCopy(values[Anum_behavior_replay - 1]);
+	spec->replay = OidIsValid(spec->journal) ? behavior_spec_replay_functions(spec->journal) : NIL;
+	spec->snapshot_every = DatumGetInt32(values[Anum_behavior_snapshot_every - 1]);
+	spec->snapshot_bytes = DatumGetInt64(values[Anum_behavior_snapshot_bytes - 1]);
+	spec->retention = TextDatumGetCString(values[Anum_behavior_retention - 1]);
+	spec->audit = DatumGetBool(values[Anum_behavior_audit - 1]);
+	spec->max_failures = DatumGetInt32(values[Anum_behavior_max_failures - 1]);
 }
 
 /*
@@ -212,6 +283,7 @@ void
 behavior_spec_resolve_names(BehaviorSpec *spec)
 {
 	put_functions(spec, functions_of_names(spec->names));
+	spec->replay = functions_of_names(spec->replay_names);
 }
 
 static SysScanDesc
@@ -291,6 +363,14 @@ form_tuple(Relation relation, const BehaviorSpec *spec)
 	values[Anum_behavior_functions - 1] = PointerGetDatum(names_of_functions(spec));
 	values[Anum_behavior_mailbox_limit - 1] = Int32GetDatum(spec->mailbox_limit);
 	values[Anum_behavior_handler_timeout - 1] = Int32GetDatum(spec->handler_timeout);
+	values[Anum_behavior_journal - 1] = ObjectIdGetDatum(spec->journal);
+	nulls[Anum_behavior_journal - 1] = !OidIsValid(spec->journal);
+	values[Anum_behavior_replay - 1] = PointerGetDatum(names_of(spec->replay));
+	values[Anum_behavior_snapshot_every - 1] = Int32GetDatum(spec->snapshot_every);
+	values[Anum_behavior_snapshot_bytes - 1] = Int64GetDatum(spec->snapshot_bytes);
+	values[Anum_behavior_retention - 1] = CStringGetTextDatum(spec->retention ? spec->retention : "forever");
+	values[Anum_behavior_audit - 1] = BoolGetDatum(spec->audit);
+	values[Anum_behavior_max_failures - 1] = Int32GetDatum(spec->max_failures);
 	return heap_form_tuple(RelationGetDescr(relation), values, nulls);
 }
 
@@ -347,7 +427,9 @@ void
 behavior_spec_refresh_names(const BehaviorSpec *spec)
 {
 	if (!datumIsEqual(PointerGetDatum(spec->names),
-					  PointerGetDatum(names_of_functions(spec)), false, -1))
+					  PointerGetDatum(names_of_functions(spec)), false, -1) ||
+		!datumIsEqual(PointerGetDatum(spec->replay_names),
+					  PointerGetDatum(names_of(spec->replay)), false, -1))
 		update_row(spec);
 }
 
@@ -369,4 +451,6 @@ behavior_spec_delete(Oid behavior)
 	if (HeapTupleIsValid(tuple))
 		changed(relation);
 	table_close(relation, RowExclusiveLock);
+	if (HeapTupleIsValid(tuple) && behavior_dropped_hook != NULL)
+		behavior_dropped_hook(behavior);
 }

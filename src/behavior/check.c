@@ -384,7 +384,7 @@ behavior_spec_check_cycle(const BehaviorSpec *spec)
 void
 behavior_spec_check_rights(const BehaviorSpec *spec, Oid role)
 {
-	List *functions = list_copy(spec->handlers);
+	List *functions = list_concat_copy(spec->handlers, spec->replay);
 	ListCell *cell;
 	AclResult result;
 
@@ -457,4 +457,6 @@ behavior_spec_lock(const BehaviorSpec *spec)
 		lock_function(lfirst_oid(cell));
 		lock_type(handler_message_type(lfirst_oid(cell)));
 	}
+	foreach(cell, spec->replay)
+		lock_function(lfirst_oid(cell));
 }

@@ -1,0 +1,353 @@
+/*
+ * durable.c
+ *		What is special about durable actors here.
+ *
+ * They live in slots as others do.  The layer above, the journal, is told
+ * what they handle and send, and says what they were when the server stopped.
+ * An error in a handler does not end one: its message is tried again, until it
+ * has failed so often that it is put into quarantine and the actor goes on.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "actor/actor_internal.h"
+#include "base/guc.h"
+#include "base/stop_point.h"
+#include "transport/transport.h"
+
+/* A handler that found a full mailbox is tried again after this. */
+#define FULL_DELAY_MS 20
+
+const ActorJournal *actor_journal;
+ActorReplay actor_replay;
+
+/* Texts follow one after the other; the last two may be empty. */
+typedef struct PackedFailure
+{
+	int sqlerrcode;
+	char texts[FLEXIBLE_ARRAY_MEMBER];
+} PackedFailure;
+
+/* --------------------------------------------------------------- references */
+
+int64
+actor_ref_durable(const ActorRef *ref)
+{
+	if (ref->slot != 0 || ref->database != MyDatabaseId ||
+		node_of_id((uint64) ref->node_id) != THIS_NODE)
+		return 0;
+	return (int64) ref->incarnation;
+}
+
+ActorRef
+actor_ref_of_durable(int64 id)
+{
+	ActorRef ref = {
+		.node_id = (int64) node_id_of(THIS_NODE),
+		.incarnation = (uint64) id,
+		.slot = 0,
+		.database = MyDatabaseId,
+	};
+
+	return ref;
+}
+
+bool
+actor_ref_is_none(const ActorRef *ref)
+{
+	return ref->slot == 0 && ref->incarnation == 0;
+}
+
+/* ------------------------------------------------------------------- coming */
+
+void
+actor_is_loaded(ActorAddress address)
+{
+	sql_actor_spawned(address);
+}
+
+/*
+ * actor_deliver_mail
+ *		What waited in a table comes into its mailbox, however full that is.
+ */
+bool
+actor_deliver_mail(ActorAddress to, Message *message)
+{
+	SqlActor *actor = sql_actor_find(to);
+
+	if (actor == NULL)
+		return false;
+	pg_atomic_fetch_add_u64(&actor->room, 1);
+	message->flags |= MESSAGE_RESERVED;
+	return actor_send(to, message) == SEND_OK;
+}
+
+/* -------------------------------------------------------------------- roles */
+
+/*
+ * actor_role_enter, actor_role_leave
+ *		In a transaction: call functions of a behavior as its handlers are
+ *		called.  An error undoes it, too.
+ */
+int
+actor_role_enter(Oid role, const Behavior *behavior, Oid *user, int *security_context)
+{
+	int level = NewGUCNestLevel();
+
+	GetUserIdAndSecContext(user, security_context);
+	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	(void) set_config_option("search_path", behavior->search_path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+void
+actor_role_leave(int level, Oid user, int security_context)
+{
+	AtEOXact_GUC(true, level);
+	SetUserIdAndSecContext(user, security_context);
+}
+
+/* ----------------------------------------------------------------- a turn */
+
+/* What the journal needs to know of a turn. */
+static JournalTurn
+journal_turn(Turn *turn, Behavior *behavior)
+{
+	ActorBody *body = turn->actor->body;
+	JournalTurn result = {
+		.actor = body->durable->id,
+		.self = actor_ref_of_durable(body->durable->id),
+		.owner = hosted_actor_role(turn->self),
+		.home = body->first_behavior,
+		.behavior = behavior,
+		.position = &turn->position,
+		.handled = turn->done_first,
+		.exits = turn->exits,
+		.exit_reason = turn->exit_reason,
+	};
+
+	return result;
+}
+
+/*
+ * durable_load
+ *		The state that the journal makes; false: init has to run first.
+ */
+bool
+durable_load(Turn *turn, Behavior *behavior, Datum *state, bool *is_null)
+{
+	JournalTurn view = journal_turn(turn, behavior);
+	Oid present = behavior->id;
+
+	if (!actor_journal->load(&view, &present))
+		return false;
+	STOP_POINT("journal-loaded");
+	*state = view.state;
+	*is_null = view.state_is_null;
+	if (present != behavior->id)
+		turn->behavior = present;
+	return true;
+}
+
+/* Its init has run. */
+void
+durable_begin(Turn *turn, Behavior *behavior, Datum state, bool is_null)
+{
+	JournalTurn view = journal_turn(turn, behavior);
+
+	view.state = state;
+	view.state_is_null = is_null;
+	actor_journal->begin(&view);
+}
+
+/* At the end of its turn. */
+void
+durable_append(Turn *turn, Behavior *behavior, Datum state, bool is_null)
+{
+	JournalTurn view = journal_turn(turn, behavior);
+
+	if (view.handled == NULL && !view.exits)
+		return;
+	view.state = state;
+	view.state_is_null = is_null;
+	actor_journal->append(&view);
+}
+
+/* ---------------------------------------------------------------- comparing */
+
+static bool
+values_are_equal(Datum one, bool one_is_null, Datum other, bool other_is_null, Oid type)
+{
+	int16 length;
+	bool is_by_value;
+
+	if (one_is_null || other_is_null)
+		return one_is_null && other_is_null;
+	if (type_is_rowtype(type))
+	{
+		static FmgrInfo equals;
+
+		if (!OidIsValid(equals.fn_oid))
+			fmgr_info_cxt(F_RECORD_IMAGE_EQ, &equals, TopMemoryContext);
+		return DatumGetBool(FunctionCall2(&equals, one, other));
+	}
+	get_typlenbyval(type, &length, &is_by_value);
+	return datum_image_eq(one, other, is_by_value, length);
+}
+
+/*
+ * durable_check_apply
+ *		ERROR unless the apply function makes the same state as the handler,
+ *		or the actor would be another one after a restart.
+ */
+void
+durable_check_apply(Behavior *behavior, BehaviorReplay *apply, const ActorReplay *as,
+					NullableDatum before, NullableDatum message, NullableDatum after)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum result;
+
+	InitFunctionCallInfoData(*fcinfo, &apply->flinfo, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0] = before;
+	fcinfo->args[1] = message;
+	actor_replay = *as;
+	actor_replay.is_on = true;
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(fcinfo);
+	}
+	PG_FINALLY();
+	{
+		actor_replay.is_on = false;
+	}
+	PG_END_TRY();
+	if (values_are_equal(result, fcinfo->isnull, after.value, after.isnull, behavior->state_type))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("apply function %s makes another state than the handler of %s",
+					get_func_name(apply->function), format_type_be(apply->from)),
+			 errdetail("After a restart the actor would not be what it was."),
+			 errhint("Let both be computed from nothing but the state and the message.")));
+}
+
+/* ------------------------------------------------------------------ failing */
+
+static void
+remember_failure(DurableBody *durable, const ErrorData *error)
+{
+	const char *texts[3] = {
+		error->message ? error->message : "",
+		error->detail ? error->detail : "",
+		error->context ? error->context : "",
+	};
+	StringInfoData packed;
+
+	initStringInfo(&packed);
+	appendBinaryStringInfo(&packed, (const char *) &error->sqlerrcode, sizeof(int));
+	for (int i = 0; i < 3; i++)
+		appendBinaryStringInfo(&packed, texts[i], strlen(texts[i]) + 1);
+	value_free(durable->failure);
+	durable->failure = NULL;
+	PG_TRY();
+	{
+		durable->failure = value_of_bytes(packed.data, packed.len);
+	}
+	PG_CATCH();
+	{
+		/* Without memory it is unknown later on why. */
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * durable_has_failed
+ *		Its handler has failed at the message in front, or it could not be
+ *		loaded; after the rollback.  It stays where it is.
+ */
+void
+durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error)
+{
+	DurableBody *durable = actor->body->durable;
+	bool is_full = error != NULL && error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+
+	if (message == NULL)
+	{
+		/* dlog.resume() lets it try again. */
+		actor->is_suspended = true;
+		return;
+	}
+	if (is_full)
+	{
+		/* It is not its fault: it waits, too. */
+		Message *resume = message_try_create(LOCAL_RESUME, 0);
+
+		if (resume == NULL)
+			return;
+		resume->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+		actor->is_suspended = true;
+		(void) timer_send_after(actor->body->self, actor->body->self, resume, FULL_DELAY_MS);
+		return;
+	}
+	if (message->type == LOCAL_MAIL && message_mail(message)->attempts < PG_UINT16_MAX)
+		message_mail(message)->attempts++;
+	if (error != NULL)
+		remember_failure(durable, error);
+}
+
+/*
+ * durable_gives_up
+ *		Put the message in front into quarantine, if it has failed too often.
+ */
+bool
+durable_gives_up(Turn *turn, Behavior *behavior, Message *message)
+{
+	JournalTurn view = journal_turn(turn, behavior);
+	DurableBody *durable = turn->actor->body->durable;
+	MessageFailure failure = {.message = "its handler was killed", .sqlerrcode = ERRCODE_ADMIN_SHUTDOWN};
+
+	if (message->type != LOCAL_MAIL || message_mail(message)->attempts < behavior->max_failures)
+		return false;
+	failure.failures = message_mail(message)->attempts;
+	if (durable->failure != NULL)
+	{
+		const PackedFailure *packed = (const PackedFailure *) value_bytes(durable->failure);
+
+		failure.sqlerrcode = packed->sqlerrcode;
+		failure.message = packed->texts;
+		failure.detail = failure.message + strlen(failure.message) + 1;
+		failure.context = failure.detail + strlen(failure.detail) + 1;
+	}
+	actor_journal->quarantine(&view, message, &failure);
+	STOP_POINT("journal-quarantined");
+	message_mail(message)->flags |= MAIL_QUARANTINED;
+	return true;
+}
+
+/* Whoever asked learns that there will be no answer; its quarantine is committed. */
+void
+durable_tell_asker(SqlActor *actor, Message *message)
+{
+	DurableBody *durable = actor->body->durable;
+	const PackedFailure *packed = durable->failure ?
+									  (const PackedFailure *) value_bytes(durable->failure) :
+									  NULL;
+
+	if (message_mail(message)->flags & MAIL_ASK)
+		answer_failure(message->from, message->to, packed ? packed->sqlerrcode : ERRCODE_ADMIN_SHUTDOWN,
+					   packed ? packed->texts : "its handler was killed");
+	value_free(durable->failure);
+	durable->failure = NULL;
+}

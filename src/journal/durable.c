@@ -1,0 +1,254 @@
+/*
+ * durable.c
+ *		Rows of dlog.durable_actor, and how an actor comes out of one.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "base/pg_compat.h"
+#include "journal/journal_internal.h"
+
+#define Natts_actor 9
+#define Anum_actor_id 1
+#define Anum_actor_behavior 2
+#define Anum_actor_name 3
+#define Anum_actor_owner 4
+#define Anum_actor_args 5
+#define Anum_actor_spawned_at 6
+#define Anum_actor_stopped_at 7
+
+/* -------------------------------------------------------------------- rows */
+
+static void
+read_tuple(Relation relation, HeapTuple tuple, DurableActor *actor)
+{
+	Datum values[Natts_actor];
+	bool nulls[Natts_actor];
+
+	heap_deform_tuple(tuple, RelationGetDescr(relation), values, nulls);
+	actor->id = DatumGetInt64(values[Anum_actor_id - 1]);
+	actor->behavior = DatumGetObjectId(values[Anum_actor_behavior - 1]);
+	actor->name = nulls[Anum_actor_name - 1] ? NULL : TextDatumGetCString(values[Anum_actor_name - 1]);
+	actor->owner = DatumGetObjectId(values[Anum_actor_owner - 1]);
+	actor->args = nulls[Anum_actor_args - 1] ? NULL : DatumGetByteaPCopy(values[Anum_actor_args - 1]);
+	actor->has_stopped = !nulls[Anum_actor_stopped_at - 1];
+}
+
+/* The index whose first column is this one. */
+static Oid
+index_of(Relation relation, AttrNumber column)
+{
+	ListCell *cell;
+	Oid result = InvalidOid;
+
+	foreach(cell, RelationGetIndexList(relation))
+	{
+		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indkey.values[0] == column)
+			result = lfirst_oid(cell);
+		index_close(index, AccessShareLock);
+	}
+	return result;
+}
+
+static bool
+read_row(AttrNumber column, RegProcedure equals, Datum value, DurableActor *actor)
+{
+	Relation relation = table_open(journal_table(TABLE_ACTOR), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool is_found;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, equals, value);
+	key.sk_collation = C_COLLATION_OID;
+	scan = systable_beginscan(relation, index_of(relation, column), true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	is_found = HeapTupleIsValid(tuple);
+	if (is_found)
+		read_tuple(relation, tuple, actor);
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return is_found;
+}
+
+bool
+durable_read(int64 id, DurableActor *actor)
+{
+	return read_row(Anum_actor_id, F_INT8EQ, Int64GetDatum(id), actor);
+}
+
+/* Of a name; false: nobody has it. */
+bool
+durable_find_name(const char *name, int64 *id)
+{
+	DurableActor actor;
+
+	if (!read_row(Anum_actor_name, F_TEXTEQ, CStringGetTextDatum(name), &actor))
+		return false;
+	*id = actor.id;
+	return true;
+}
+
+/* The durable actor that SQL means; ERROR if it is none of this database. */
+DurableActor
+durable_require(const ActorRef *ref)
+{
+	int64 id = actor_ref_durable(ref);
+	DurableActor actor;
+
+	if (id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("actor %s is no durable actor of this database", actor_ref_text(ref)),
+				 errhint("The view dlog.durable_actors lists those.")));
+	if (!durable_read(id, &actor))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("actor %s does not exist", actor_ref_text(ref))));
+	return actor;
+}
+
+/* ------------------------------------------------------------------ spawning */
+
+/*
+ * durable_create
+ *		A row for an actor that is being spawned; its number.
+ */
+int64
+durable_create(const ActorSpawn *spawn, const char *args, Size args_size)
+{
+	Relation relation;
+	Datum values[Natts_actor] = {0};
+	bool nulls[Natts_actor];
+	int64 id;
+
+	PreventCommandIfReadOnly("dlog.spawn()");
+	if (spawn->name != NULL && durable_find_name(spawn->name, &id))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("there is already an actor named \"%s\"", spawn->name),
+				 errhint("dlog.whereis() finds it; when it is stopped the name is free.")));
+	id = journal_next("durable_actor_id");
+	relation = table_open(journal_table(TABLE_ACTOR), RowExclusiveLock);
+	memset(nulls, true, sizeof(nulls));
+	values[Anum_actor_id - 1] = Int64GetDatum(id);
+	values[Anum_actor_behavior - 1] = ObjectIdGetDatum(spawn->behavior);
+	values[Anum_actor_owner - 1] = ObjectIdGetDatum(spawn->owner);
+	values[Anum_actor_spawned_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	nulls[Anum_actor_id - 1] = nulls[Anum_actor_behavior - 1] = nulls[Anum_actor_owner - 1] =
+		nulls[Anum_actor_spawned_at - 1] = false;
+	if (spawn->name != NULL)
+	{
+		values[Anum_actor_name - 1] = CStringGetTextDatum(spawn->name);
+		nulls[Anum_actor_name - 1] = false;
+	}
+	if (args_size > 0)
+	{
+		bytea *bytes = palloc0(VARHDRSZ + MAXIMUM_ALIGNOF + args_size);
+
+		SET_VARSIZE(bytes, VARHDRSZ + MAXIMUM_ALIGNOF + args_size);
+		memcpy(VARDATA(bytes), &spawn->n_args, sizeof(int));
+		memcpy(VARDATA(bytes) + MAXIMUM_ALIGNOF, args, args_size);
+		values[Anum_actor_args - 1] = PointerGetDatum(bytes);
+		nulls[Anum_actor_args - 1] = false;
+	}
+	CatalogTupleInsert(relation, heap_form_tuple(RelationGetDescr(relation), values, nulls));
+	table_close(relation, RowExclusiveLock);
+	CommandCounterIncrement();
+	return id;
+}
+
+/* ------------------------------------------------------------------- loading */
+
+/*
+ * durable_find
+ *		Where it lives; it is loaded if it is not.  False: there is none of
+ *		this number, or it has stopped.
+ */
+bool
+durable_find(int64 id, ActorAddress *address)
+{
+	DurableActor row;
+	ActorSpawn spawn = {0};
+
+	mailbox_wait_for_delivery();
+	while (!loaded_find(MyDatabaseId, id, address))
+	{
+		if (!durable_read(id, &row) || row.has_stopped)
+			return false;
+		spawn.behavior = row.behavior;
+		spawn.owner = row.owner;
+		spawn.name = row.name;
+		spawn.durable = id;
+		spawn.is_loaded = true;
+		if (row.args != NULL)
+		{
+			/* how many there are is said first */
+			memcpy(&spawn.n_args, VARDATA_ANY(row.args), sizeof(int));
+			spawn.arg_bytes = VARDATA_ANY(row.args) + MAXIMUM_ALIGNOF;
+			spawn.arg_size = VARSIZE_ANY_EXHDR(row.args) - MAXIMUM_ALIGNOF;
+		}
+		*address = actor_spawn(&spawn);
+		if (address->slot != 0)
+			return true;
+	}
+	return hosted_actor_exists(*address) || hosted_actor_is_starting(*address);
+}
+
+/* --------------------------------------------------------------------- ends */
+
+/*
+ * durable_stop
+ *		It has stopped for good once this transaction commits.
+ */
+void
+durable_stop(int64 id, const char *reason)
+{
+	JournalScope scope;
+	Oid types[2] = {INT8OID, TEXTOID};
+	Datum values[2] = {Int64GetDatum(id), CStringGetTextDatum(reason)};
+
+	journal_open(&scope);
+	(void) journal_run("UPDATE dlog.durable_actor SET stopped_at = pg_catalog.now(), stop_reason = $2,"
+					   " former_name = name, name = NULL WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL",
+					   2, types, values, NULL);
+	journal_close(&scope);
+	/* Mail that waits for it has no receiver any more. */
+	mailbox_sweep(runtime_database(MyDatabaseId));
+}
+
+/*
+ * durable_behavior_dropped
+ *		A behavior, and with it its journal, is dropped: its actors go, too.
+ */
+void
+durable_behavior_dropped(Oid behavior)
+{
+	JournalScope scope;
+	Oid types[1] = {REGTYPEOID};
+	Datum values[1] = {ObjectIdGetDatum(behavior)};
+
+	journal_open(&scope);
+	(void) journal_run("WITH actor AS (DELETE FROM dlog.durable_actor WHERE behavior OPERATOR(pg_catalog.=) $1 RETURNING id),"
+					   " quarantined AS (DELETE FROM dlog.quarantine q USING actor a WHERE q.actor OPERATOR(pg_catalog.=) a.id),"
+					   " head AS (DELETE FROM dlog.journal_head h USING actor a WHERE h.actor OPERATOR(pg_catalog.=) a.id),"
+					   " waiting AS (DELETE FROM dlog.mailbox m USING actor a WHERE m.actor OPERATOR(pg_catalog.=) a.id)"
+					   " DELETE FROM dlog.journal_snapshot s USING actor a WHERE s.actor OPERATOR(pg_catalog.=) a.id",
+					   1, types, values, NULL);
+	journal_close(&scope);
+}

@@ -1,0 +1,113 @@
+/*
+ * journal.c
+ *		The folder's entry.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "journal/journal_internal.h"
+
+void (*durable_send_elsewhere)(uint32 node, const ActorRef *to, Oid type, Datum message, bool is_null);
+
+/* Its state as its journal has it now. */
+static bool
+replay_now(int64 id, Replayed *result)
+{
+	ReplayEnd end = {.seq = PG_INT64_MAX, .at = DT_NOEND};
+	DurableActor actor;
+	bool is_found;
+
+	if (!durable_read(id, &actor))
+		return false;
+
+	/* Whatever the isolation, what another batch has committed counts. */
+	PushActiveSnapshot(GetLatestSnapshot());
+	is_found = replay_run(&actor, &end, PG_UINT64_MAX, NULL, NULL, result);
+	PopActiveSnapshot();
+	return is_found;
+}
+
+static bool
+load(JournalTurn *turn, Oid *behavior)
+{
+	Replayed result;
+
+	if (!replay_now(turn->actor, &result))
+		return false;
+	turn->state = result.state;
+	turn->state_is_null = result.is_null;
+	*turn->position = result.position;
+	*behavior = result.behavior;
+	return true;
+}
+
+static Datum
+state(int64 id, Oid *type, bool *is_null)
+{
+	Replayed result = {.is_null = true};
+	DurableActor actor;
+	Behavior *behavior;
+	Oid user;
+	int security_context;
+	int level;
+
+	*type = InvalidOid;
+	*is_null = true;
+	if (!durable_read(id, &actor))
+		return (Datum) 0;
+	behavior = behavior_acquire(actor.behavior);
+	*type = behavior->state_type;
+	level = actor_role_enter(actor.owner, behavior, &user, &security_context);
+	if (replay_now(id, &result))
+		*type = result.state_type;
+	actor_role_leave(level, user, security_context);
+	behavior_release(behavior);
+	*is_null = result.is_null;
+	return result.state;
+}
+
+static const ActorJournal journal = {
+	.find = durable_find,
+	.find_name = durable_find_name,
+	.create = durable_create,
+	.enter = loaded_enter,
+	.leave = loaded_leave,
+	.stop = durable_stop,
+	.send = mailbox_write,
+	.state = state,
+	.load = load,
+	.begin = append_begin,
+	.append = append_turn,
+	.quarantine = quarantine_message,
+	.flush = append_flush,
+	.forget = append_forget,
+	.has_work = mailbox_has_work,
+	.serve = mailbox_serve,
+	.sweep = mailbox_sweep,
+	.database_is_gone = mailbox_database_is_gone,
+};
+
+Size
+journal_shmem_size(void)
+{
+	return loaded_shmem_size();
+}
+
+void
+journal_shmem_init(void)
+{
+	loaded_shmem_init();
+}
+
+void
+journal_init(void)
+{
+	actor_journal = &journal;
+	behavior_create_journal = journal_create_table;
+	behavior_dropped_hook = durable_behavior_dropped;
+	runtime_register_scheduler_start(mailbox_at_scheduler_start);
+}

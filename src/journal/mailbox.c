@@ -1,0 +1,515 @@
+/*
+ * mailbox.c
+ *		dlog.mailbox: what has been sent to durable actors and not been handled.
+ *
+ * The sender's transaction inserts a row for each message just before it
+ * commits; the message itself, which knows the place of its row, goes into the
+ * actor's mailbox in memory when it has committed.  The batch that handles it
+ * deletes the row by its place.  So the table has no index, and is read only
+ * once: when the server has started, a scheduler delivers what is in it.  Until
+ * then nobody sends, and so nothing is delivered twice.
+ *
+ * Numbers of rows are taken when they are inserted, at the end of a
+ * transaction, so those of one sender grow in the order of its sends.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/errcodes.h"
+#include "base/pg_compat.h"
+#include "journal/journal_internal.h"
+
+#define Natts_mailbox 6
+#define Anum_mailbox_id 1
+#define Anum_mailbox_actor 2
+#define Anum_mailbox_sent_at 3
+#define Anum_mailbox_sender 4
+#define Anum_mailbox_role 5
+#define Anum_mailbox_payload 6
+
+/* Who waits for the delivery looks this often, and is told after so long why. */
+#define DELIVERY_WAIT_MS 10
+#define DELIVERY_PATIENCE_MS 60000
+/* Without memory for all mail it is tried again after this. */
+#define RETRY_MS 50
+#define ERROR_RETRY_MS 5000
+
+/* ------------------------------------------------------------------ writing */
+
+static void
+put_row(RowWriter *writer, Message *message, uint64 id)
+{
+	TupleTableSlot *slot = writer_next(writer);
+	DurableMail *durable = mail_durable(message);
+	MemoryContext old = MemoryContextSwitchTo(writer_context(writer));
+	Oid type;
+	bool is_null;
+	Datum datum = message_read(message, &type, &is_null);
+
+	slot->tts_values[Anum_mailbox_id - 1] = Int64GetDatum((int64) id);
+	slot->tts_values[Anum_mailbox_actor - 1] = Int64GetDatum(durable->actor);
+	slot->tts_values[Anum_mailbox_sent_at - 1] = TimestampTzGetDatum(durable->sent_at);
+	slot->tts_values[Anum_mailbox_sender - 1] = ActorRefPGetDatum(&durable->sender);
+	slot->tts_isnull[Anum_mailbox_sender - 1] = actor_ref_is_none(&durable->sender);
+	slot->tts_values[Anum_mailbox_role - 1] = ObjectIdGetDatum(durable->role);
+	slot->tts_values[Anum_mailbox_payload - 1] = PointerGetDatum(payload_create(datum, type, is_null));
+	MemoryContextSwitchTo(old);
+	writer_put(writer, &durable->tid);
+}
+
+/*
+ * mailbox_write
+ *		Keep messages; they learn the places of their rows.
+ */
+void
+mailbox_write(Message **messages, int n)
+{
+	DatabaseJournal *journal = my_database_journal();
+	RowWriter *writer;
+	uint64 id;
+
+	PreventCommandIfReadOnly("dlog.send()");
+	writer = writer_open(journal_table(TABLE_MAILBOX));
+	id = pg_atomic_fetch_add_u64(&journal->last_id, n);
+	for (int i = 0; i < n; i++)
+		put_row(writer, messages[i], ++id);
+	writer_close(writer);
+}
+
+/* --------------------------------------------------------------- handled ones */
+
+static Relation mailbox; /* while a batch deletes from it */
+
+/*
+ * mailbox_remove
+ *		The message of this row has been handled in this transaction.
+ */
+void
+mailbox_remove(const ItemPointerData *tid)
+{
+	TM_FailureData failure;
+
+	if (mailbox == NULL)
+		mailbox = table_open(journal_table(TABLE_MAILBOX), RowExclusiveLock);
+	if (table_tuple_delete(mailbox, unconstify(ItemPointerData *, tid), GetCurrentCommandId(true),
+						   InvalidSnapshot, InvalidSnapshot, true, &failure, false) != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a message of a durable actor is not in table dlog.mailbox any more"),
+				 errdetail("Its row was deleted or moved by somebody else than dlog."),
+				 errhint("A restart of the server delivers again what is in the table.")));
+}
+
+void
+mailbox_flush(void)
+{
+	if (mailbox != NULL)
+		table_close(mailbox, NoLock);
+	mailbox = NULL;
+}
+
+void
+mailbox_forget(void)
+{
+	mailbox = NULL;
+}
+
+/* ----------------------------------------------------------------- delivery */
+
+/* A row as it waits to be delivered. */
+typedef struct Waiting
+{
+	int64 id;
+	ItemPointerData tid;
+} Waiting;
+
+static int
+compare_waiting(const void *a, const void *b)
+{
+	int64 id_a = ((const Waiting *) a)->id;
+	int64 id_b = ((const Waiting *) b)->id;
+
+	return id_a < id_b ? -1 : id_a > id_b;
+}
+
+/* All rows after this number, in order; how many. */
+static int64
+read_waiting(Relation relation, Snapshot snapshot, int64 after, Waiting **result)
+{
+	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	int64 n = 0;
+	int64 size = 1024;
+
+	*result = palloc(sizeof(Waiting) * size);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool is_null;
+		int64 id = DatumGetInt64(slot_getattr(slot, Anum_mailbox_id, &is_null));
+
+		if (id <= after)
+			continue;
+		if (n == size)
+			*result = repalloc_huge(*result, sizeof(Waiting) * (size *= 2));
+		(*result)[n].id = id;
+		(*result)[n++].tid = slot->tts_tid;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	qsort(*result, n, sizeof(Waiting), compare_waiting);
+	return n;
+}
+
+/* As it was when it was sent; NULL: there is no memory. */
+static Message *
+message_of_row(TupleTableSlot *slot)
+{
+	struct varlena *payload;
+	ActorRef *sender;
+	Datum datum;
+	Oid type;
+	bool is_null;
+	Message *message;
+	DurableMail *durable;
+
+	slot_getallattrs(slot);
+	payload = PG_DETOAST_DATUM(slot->tts_values[Anum_mailbox_payload - 1]);
+	datum = payload_datum(payload, &type, &is_null);
+	message = mail_create(datum, ROW_TYPE(type), is_null, MAIL_DURABLE);
+	durable = mail_durable(message);
+	durable->actor = DatumGetInt64(slot->tts_values[Anum_mailbox_actor - 1]);
+	durable->sent_at = DatumGetTimestampTz(slot->tts_values[Anum_mailbox_sent_at - 1]);
+	durable->role = DatumGetObjectId(slot->tts_values[Anum_mailbox_role - 1]);
+	durable->tid = slot->tts_tid;
+	sender = DatumGetActorRefP(slot->tts_values[Anum_mailbox_sender - 1]);
+	if (!slot->tts_isnull[Anum_mailbox_sender - 1])
+		durable->sender = *sender;
+	return message;
+}
+
+/*
+ * Load the actor; false: it cannot be, and its mail stays where it is.  Slot
+ * 0: there is none any more.
+ */
+static bool
+load(int64 id, ActorAddress *address)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool is_loaded = true;
+
+	if (loaded_find(MyDatabaseId, id, address))
+		return true;
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		if (!durable_find(id, address))
+			*address = (ActorAddress){0};
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED || error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->elevel > ERROR)
+			ReThrowError(error);
+		is_loaded = false;
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("durable actor " INT64_FORMAT " cannot be loaded: %s", id, error->message),
+				 errdetail("Its mail waits.")));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return is_loaded;
+}
+
+/* False: there is no memory for it now. */
+static bool
+deliver_row(TupleTableSlot *slot, DatabaseJournal *journal)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool is_delivered = true;
+	bool is_null;
+	int64 actor = DatumGetInt64(slot_getattr(slot, Anum_mailbox_actor, &is_null));
+
+	PG_TRY();
+	{
+		ActorAddress to;
+
+		if (!load(actor, &to))
+			is_delivered = true;
+		else if (to.slot == 0 || !actor_deliver_mail(to, message_of_row(slot)))
+			pg_atomic_write_u32(&journal->wants_sweep, 1);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		FlushErrorState();
+		is_delivered = false;
+	}
+	PG_END_TRY();
+	return is_delivered;
+}
+
+/* True: it is all in memory now. */
+static bool
+deliver(DatabaseJournal *journal)
+{
+	Relation relation = table_open(journal_table(TABLE_MAILBOX), AccessShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dlog delivery", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = CurrentMemoryContext;
+	Waiting *waiting;
+	int64 n = read_waiting(relation, snapshot, (int64) journal->delivered, &waiting);
+	int64 i;
+
+	if (n > 0 && (uint64) waiting[n - 1].id > pg_atomic_read_u64(&journal->last_id))
+		pg_atomic_write_u64(&journal->last_id, waiting[n - 1].id);
+	for (i = 0; i < n; i++)
+	{
+		bool is_delivered;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!table_tuple_fetch_row_version(relation, &waiting[i].tid, snapshot, slot))
+			elog(ERROR, "a row of dlog.mailbox has vanished");
+		MemoryContextSwitchTo(context);
+		is_delivered = deliver_row(slot, journal);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+		if (!is_delivered)
+			break;
+		journal->delivered = waiting[i].id;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	table_close(relation, NoLock);
+	MemoryContextDelete(context);
+	return i == n;
+}
+
+static bool is_delivering = false; /* this process */
+
+static void
+retry_after(DatabaseJournal *journal, int ms)
+{
+	pg_atomic_write_u64(&journal->retry_at, (uint64) TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
+}
+
+/* In a transaction of a scheduler. */
+static void
+begin_delivery(DatabaseJournal *journal)
+{
+	uint32 expected = pg_atomic_read_u32(&journal->state);
+	volatile bool is_done = false;
+
+	if (expected == DELIVERY_BUSY || expected == DELIVERY_DONE ||
+		!pg_atomic_compare_exchange_u32(&journal->state, &expected, DELIVERY_BUSY))
+		return;
+	is_delivering = true;
+	retry_after(journal, ERROR_RETRY_MS);
+	PG_TRY();
+	{
+		is_done = deliver(journal);
+		retry_after(journal, RETRY_MS);
+	}
+	PG_FINALLY();
+	{
+		is_delivering = false;
+		pg_write_barrier();
+		pg_atomic_write_u32(&journal->state, is_done ? DELIVERY_DONE : DELIVERY_PARTIAL);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * mailbox_wait_for_delivery
+ *		Until mail from before the server's start has been delivered.
+ */
+void
+mailbox_wait_for_delivery(void)
+{
+	DatabaseJournal *journal = my_database_journal();
+	TimestampTz until = 0;
+
+	while (pg_atomic_read_u32(&journal->state) != DELIVERY_DONE && !is_delivering)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		/* A scheduler makes room by handling what is there. */
+		if (MyBackendType == B_BG_WORKER && pg_atomic_read_u32(&journal->state) == DELIVERY_PARTIAL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("there is no memory yet for all mail of durable actors"),
+					 errhint("Raise dlog.shared_memory_size.")));
+		if (until == 0)
+			until = TimestampTzPlusMilliseconds(now, DELIVERY_PATIENCE_MS);
+		if (now > until)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("durable actors of this database cannot be reached yet"),
+					 errdetail("Mail from before the start of the server is still being delivered, or cannot be."),
+					 errhint("Look at dlog.schedulers and at the server's log.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DELIVERY_WAIT_MS,
+						 WaitEventExtensionNew("DlogDelivery"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pg_read_barrier();
+}
+
+/* Called, in a transaction, when schedulers of a database start. */
+void
+mailbox_at_scheduler_start(void)
+{
+	int database = runtime_database(MyDatabaseId);
+
+	if (database >= 0)
+	{
+		begin_delivery(database_journal(database));
+		pg_atomic_write_u32(&database_journal(database)->expires, 1);
+	}
+}
+
+/* -------------------------------------------------- what else there is to do */
+
+static bool
+is_due(DatabaseJournal *journal)
+{
+	uint32 state = pg_atomic_read_u32(&journal->state);
+
+	return (state == DELIVERY_PARTIAL || state == DELIVERY_NOT_BEGUN) &&
+		   GetCurrentTimestamp() >= (TimestampTz) pg_atomic_read_u64(&journal->retry_at);
+}
+
+bool
+mailbox_has_work(int database)
+{
+	DatabaseJournal *journal = database_journal(database);
+
+	return pg_atomic_read_u32(&journal->wants_sweep) != 0 ||
+		   pg_atomic_read_u32(&journal->expires) != 0 || is_due(journal);
+}
+
+/* Mail for actors that have stopped goes where it can be looked at. */
+static void
+sweep(void)
+{
+	JournalScope scope;
+
+	journal_open(&scope);
+	(void) journal_run("WITH swept AS (DELETE FROM dlog.mailbox m USING dlog.durable_actor a"
+					   " WHERE a.id OPERATOR(pg_catalog.=) m.actor AND a.stopped_at IS NOT NULL"
+					   " RETURNING m.*, a.stop_reason)"
+					   " INSERT INTO dlog.quarantine (actor, sent_at, sender, role, payload, failures, sqlstate, error)"
+					   " SELECT actor, sent_at, sender, role, payload, 0, 'LG001',"
+					   " pg_catalog.concat('the actor has stopped: ', stop_reason) FROM swept ORDER BY id",
+					   0, NULL, NULL, NULL);
+	journal_close(&scope);
+}
+
+/*
+ * mailbox_serve
+ *		In a scheduler, outside of a transaction.
+ */
+void
+mailbox_serve(int database)
+{
+	DatabaseJournal *journal = database_journal(database);
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!mailbox_has_work(database))
+		return;
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (is_due(journal))
+			begin_delivery(journal);
+		if (pg_atomic_exchange_u32(&journal->wants_sweep, 0) != 0)
+			sweep();
+		if (pg_atomic_exchange_u32(&journal->expires, 0) != 0)
+			(void) journal_expire_all();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/*
+ * mailbox_sweep
+ *		Have a scheduler look for such mail.  Any process.
+ */
+void
+mailbox_sweep(int database)
+{
+	if (database < 0)
+		return;
+	pg_atomic_write_u32(&database_journal(database)->wants_sweep, 1);
+	(void) runtime_wake_scheduler(database);
+}
+
+/* Another database may get its number. */
+void
+mailbox_database_is_gone(int database)
+{
+	DatabaseJournal *journal = database_journal(database);
+
+	pg_atomic_write_u32(&journal->state, DELIVERY_NOT_BEGUN);
+	pg_atomic_write_u32(&journal->wants_sweep, 0);
+	pg_atomic_write_u64(&journal->last_id, 0);
+	journal->delivered = 0;
+}
+
+/* ------------------------------------------------------- sends from elsewhere */
+
+/*
+ * durable_send
+ *		See journal.h.
+ */
+void
+durable_send(const DurableSend *send)
+{
+	ActorAddress to;
+	ActorRef ref = actor_ref_of_durable(send->actor);
+	Message *message;
+
+	if (!durable_find(send->actor, &to))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("actor %s does not exist", actor_ref_text(&ref)),
+				 errdetail("It has stopped.")));
+	message = actor_durable_message(to, send->message, send->type, send->is_null, send->role, &send->sender);
+	actor_send_at_commit(to, message);
+}

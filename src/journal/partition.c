@@ -1,0 +1,197 @@
+/*
+ * partition.c
+ *		The tables of journals: one for each behavior, partitioned by time.
+ *
+ *		dlog.journal_entry				of all behaviors, by behavior
+ *		  dlog.journal_<behavior>		has the index (actor, seq)
+ *			dlog.journal_<behavior>_<from>
+ *
+ * A partition is made when the first entry of its time is written.  Old ones
+ * are dropped as a behavior's retention says, but none that a state after a
+ * later entry is still made of: its actors get snapshots before.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/guc.h"
+#include "journal/journal_internal.h"
+
+static void
+run(const char *sql)
+{
+	(void) journal_run(sql, 0, NULL, NULL, NULL);
+}
+
+/* A name in schema dlog that is free. */
+static const char *
+free_name(const char *wanted)
+{
+	Oid schema = get_namespace_oid("dlog", false);
+	char name[NAMEDATALEN];
+
+	for (int i = 0;; i++)
+	{
+		char *suffix = i == 0 ? "" : psprintf("_%d", i + 1);
+
+		strlcpy(name, wanted, NAMEDATALEN);
+		name[pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(suffix))] = '\0';
+		strlcat(name, suffix, NAMEDATALEN);
+		if (!OidIsValid(get_relname_relid(name, schema)) &&
+			!SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name), ObjectIdGetDatum(schema)))
+			return pstrdup(name);
+	}
+}
+
+/* ------------------------------------------------------------------ creating */
+
+/*
+ * journal_create_table
+ *		The journal of a behavior that is being created.
+ */
+Oid
+journal_create_table(Oid behavior)
+{
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(behavior));
+	JournalScope scope;
+	const char *name;
+	const char *table;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", behavior);
+
+	/* Partitions add the time that they begin at. */
+	name = pnstrdup(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), NAMEDATALEN - 26);
+	ReleaseSysCache(tuple);
+	journal_open(&scope);
+	name = free_name(psprintf("journal_%s", name));
+	table = quote_qualified_identifier("dlog", name);
+	run(psprintf("CREATE TABLE %s PARTITION OF dlog.journal_entry FOR VALUES IN (%s) PARTITION BY RANGE (at)",
+				 table, quote_literal_cstr(format_type_be_qualified(behavior))));
+	run(psprintf("CREATE INDEX ON %s (actor, seq)", table));
+	run(psprintf("CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON %s"
+				 " FOR EACH ROW EXECUTE FUNCTION dlog.journal_is_append_only()",
+				 table));
+	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only", table));
+	run(psprintf("CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON %s"
+				 " FOR EACH STATEMENT EXECUTE FUNCTION dlog.journal_is_append_only()",
+				 table));
+	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only_truncate", table));
+	journal_close(&scope);
+	return get_relname_relid(name, get_namespace_oid("dlog", false));
+}
+
+static char *
+time_literal(TimestampTz at)
+{
+	return quote_literal_cstr(timestamptz_to_str(at));
+}
+
+/* The partition that a time belongs to; nobody else makes one meanwhile. */
+static void
+create_partition(Oid journal, TimestampTz at)
+{
+	int64 width = (int64) dlog_journal_partition * SECS_PER_MINUTE * USECS_PER_SEC;
+	TimestampTz from = at - ((at % width) + width) % width;
+	const char *parent = quote_qualified_identifier("dlog", get_rel_name(journal));
+	struct pg_tm tm;
+	fsec_t fsec;
+	int zone;
+	JournalScope scope;
+	const char *table;
+
+	if (timestamp2tm(from, &zone, &tm, &fsec, NULL, pg_tzset("GMT")) != 0)
+		elog(ERROR, "time of a journal is out of range");
+	journal_open(&scope);
+	table = quote_qualified_identifier("dlog",
+									   free_name(psprintf("%s_%04d%02d%02d%02d%02d", get_rel_name(journal),
+														  tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min)));
+	run(psprintf("CREATE TABLE %s (LIKE dlog.journal_entry INCLUDING STORAGE)", table));
+	run(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)", parent, table,
+				 time_literal(from), time_literal(from + width)));
+	run(psprintf("CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON %s"
+				 " FOR EACH STATEMENT EXECUTE FUNCTION dlog.journal_is_append_only()",
+				 table));
+	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only_truncate", table));
+	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only", table));
+	journal_close(&scope);
+}
+
+/* ------------------------------------------------------------------- finding */
+
+static Oid
+find_partition(Oid journal, TimestampTz at)
+{
+	Relation relation = table_open(journal, AccessShareLock);
+	PartitionKey key = RelationGetPartitionKey(relation);
+	PartitionDesc descriptor = RelationGetPartitionDesc(relation, true);
+	Oid result = InvalidOid;
+	Datum value = TimestampTzGetDatum(at);
+	bool is_equal;
+
+	if (descriptor->nparts > 0)
+	{
+		int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, descriptor->boundinfo,
+												  1, &value, &is_equal);
+		int index = descriptor->boundinfo->indexes[bound + 1];
+
+		if (index >= 0)
+			result = descriptor->oids[index];
+	}
+	table_close(relation, NoLock);
+	return result;
+}
+
+/*
+ * journal_partition
+ *		The table for entries of this time.
+ */
+Oid
+journal_partition(Oid journal, TimestampTz at)
+{
+	Oid result = find_partition(journal, at);
+
+	if (OidIsValid(result))
+		return result;
+	LockRelationOid(journal, ShareUpdateExclusiveLock);
+	AcceptInvalidationMessages();
+	result = find_partition(journal, at);
+	if (OidIsValid(result))
+		return result;
+	create_partition(journal, at);
+	pg_atomic_write_u32(&my_database_journal()->expires, 1);
+	return find_partition(journal, at);
+}
+
+/*
+ * journal_partitions
+ *		All of a journal, oldest first.
+ */
+List *
+journal_partitions(Oid journal)
+{
+	Relation relation = table_open(journal, AccessShareLock);
+	PartitionDesc descriptor = RelationGetPartitionDesc(relation, true);
+	List *result = NIL;
+
+	for (int i = 0; i < descriptor->nparts; i++)
+		result = lappend_oid(result, descriptor->oids[i]);
+	table_close(relation, NoLock);
+	return result;
+}

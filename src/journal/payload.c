@@ -1,0 +1,380 @@
+/*
+ * payload.c
+ *		The type dlog.payload: a value of any type, and which type that is.
+ *
+ * In tables it is the flat value itself, so that nothing is converted where
+ * messages are many.  Its text names the type, '(7,x)'::public.deposit, so a
+ * dump of it can be restored where types have other numbers.  When the type
+ * is dropped meanwhile, the text is that number and the bytes.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "parser/parse_type.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "base/function.h"
+#include "base/pg_compat.h"
+#include "journal/journal_internal.h"
+
+DLOG_FUNCTION(dlog_payload_in);
+DLOG_FUNCTION(dlog_payload_out);
+DLOG_FUNCTION(dlog_payload_type);
+DLOG_FUNCTION(dlog_payload_text);
+DLOG_FUNCTION(dlog_payload_as);
+
+/* No data: the value is null, as no other one is empty. */
+typedef struct Payload
+{
+	int32 vl_len_;
+	Oid type; /* invalid: data begins with the number of a type that is gone */
+	char data[FLEXIBLE_ARRAY_MEMBER];
+} Payload;
+
+StaticAssertDecl(offsetof(Payload, data) == 8, "data is aligned");
+
+#define GONE "GONE "
+
+static char *
+parse_type_text(Oid type)
+{
+	return format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+/* As pg_dump has them, so that texts mean the same everywhere. */
+static void
+set_transmission_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "3"}, {"timezone", "GMT"}, {"bytea_output", "hex"}, {"search_path", "pg_catalog"}};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+struct varlena *
+payload_create(Datum datum, Oid type, bool is_null)
+{
+	Size size;
+	ValueType value = value_type(type);
+	Datum flat = value_flatten(datum, value, is_null, &size);
+	Payload *payload = palloc(offsetof(Payload, data) + size);
+
+	SET_VARSIZE(payload, offsetof(Payload, data) + size);
+	payload->type = type;
+	if (size > 0)
+		memcpy(payload->data, value.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
+	return (struct varlena *) payload;
+}
+
+static void
+refuse_gone(Oid type)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("a payload is of type %u, which does not exist any more", type)));
+}
+
+Datum
+payload_datum(const struct varlena *varlena, Oid *type, bool *is_null)
+{
+	const Payload *payload = (const Payload *) varlena;
+	HeapTuple tuple;
+	bool is_by_value;
+	Datum datum;
+
+	*type = payload->type;
+	*is_null = VARSIZE(payload) == offsetof(Payload, data);
+	if (*is_null)
+		return (Datum) 0;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(payload->type));
+	if (!HeapTupleIsValid(tuple))
+	{
+		Oid gone = payload->type;
+
+		if (!OidIsValid(gone))
+			memcpy(&gone, payload->data, sizeof(Oid));
+		refuse_gone(gone);
+	}
+	is_by_value = ((Form_pg_type) GETSTRUCT(tuple))->typbyval;
+	ReleaseSysCache(tuple);
+	if (!is_by_value)
+		return PointerGetDatum(payload->data);
+	memcpy(&datum, payload->data, sizeof(Datum));
+	return datum;
+}
+
+/* --------------------------------------------------------------- canonical */
+
+/* Its attributes, each with its length, but for the last ones that are null. */
+static void
+append_attributes(StringInfo text, HeapTupleHeader row)
+{
+	TupleDesc descriptor = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+	Datum *values = palloc(sizeof(Datum) * descriptor->natts);
+	bool *nulls = palloc(sizeof(bool) * descriptor->natts);
+	int n = descriptor->natts;
+
+	heap_deform_tuple(&tuple, descriptor, values, nulls);
+	while (n > 0 && (nulls[n - 1] || TupleDescAttr(descriptor, n - 1)->attisdropped))
+		n--;
+	for (int i = 0; i < n; i++)
+	{
+		Oid output;
+		bool is_varlena;
+		char *value;
+
+		if (TupleDescAttr(descriptor, i)->attisdropped)
+			continue;
+		if (nulls[i])
+		{
+			appendStringInfoString(text, "-,");
+			continue;
+		}
+		getTypeOutputInfo(TupleDescAttr(descriptor, i)->atttypid, &output, &is_varlena);
+		value = OidOutputFunctionCall(output, values[i]);
+		appendStringInfo(text, "%zu:%s,", strlen(value), value);
+	}
+	ReleaseTupleDesc(descriptor);
+}
+
+/*
+ * payload_canonical
+ *		A text that tells two payloads apart, and stays the same when the
+ *		payload is restored elsewhere or its type gets more attributes.
+ */
+const char *
+payload_canonical(const struct varlena *varlena)
+{
+	StringInfoData text;
+	Oid type;
+	bool is_null;
+	Datum datum = payload_datum(varlena, &type, &is_null);
+	int guc_level = NewGUCNestLevel();
+
+	/* Whoever looks may have other settings. */
+	set_transmission_settings();
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s ", parse_type_text(type));
+	if (!is_null && type_is_rowtype(type))
+		append_attributes(&text, DatumGetHeapTupleHeader(datum));
+	else if (!is_null)
+	{
+		Oid output;
+		bool is_varlena;
+
+		getTypeOutputInfo(type, &output, &is_varlena);
+		appendStringInfoString(&text, OidOutputFunctionCall(output, datum));
+	}
+	AtEOXact_GUC(true, guc_level);
+	return text.data;
+}
+
+/* -------------------------------------------------------------------- text */
+
+static char *
+value_text(const Payload *payload)
+{
+	Oid type;
+	bool is_null;
+	Datum datum = payload_datum((const struct varlena *) payload, &type, &is_null);
+	Oid output;
+	bool is_varlena;
+
+	if (is_null)
+		return NULL;
+	getTypeOutputInfo(type, &output, &is_varlena);
+	return OidOutputFunctionCall(output, datum);
+}
+
+static char *
+gone_text(const Payload *payload)
+{
+	const char *data = payload->data;
+	Size size = VARSIZE(payload) - offsetof(Payload, data);
+	Oid gone = payload->type;
+	StringInfoData text;
+
+	if (!OidIsValid(gone))
+	{
+		memcpy(&gone, data, sizeof(Oid));
+		data += sizeof(Oid);
+		size -= sizeof(Oid);
+	}
+	initStringInfo(&text);
+	appendStringInfo(&text, GONE "%u ", gone);
+	for (Size i = 0; i < size; i++)
+		appendStringInfo(&text, "%02x", (unsigned char) data[i]);
+	return text.data;
+}
+
+static bool
+is_gone(const Payload *payload)
+{
+	return !OidIsValid(payload->type) ||
+		   !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(payload->type));
+}
+
+/* What payload_out writes of the number of a type that is gone, and of bytes. */
+static Payload *
+read_gone(const char *text)
+{
+	char *end;
+	Oid gone = (Oid) strtoul(text, &end, 10);
+	Size size = *end == ' ' ? strlen(end + 1) : 1;
+	Payload *payload;
+
+	if (size % 2 != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type %s: \"%s\"", "dlog.payload", text)));
+	payload = palloc(offsetof(Payload, data) + sizeof(Oid) + size / 2);
+	SET_VARSIZE(payload, offsetof(Payload, data) + sizeof(Oid) + size / 2);
+	payload->type = InvalidOid;
+	memcpy(payload->data, &gone, sizeof(Oid));
+	(void) hex_decode(end + 1, size, payload->data + sizeof(Oid));
+	return payload;
+}
+
+/* Take the literal off the text; NULL: it is null. */
+static char *
+read_literal(const char **at, const char *text)
+{
+	StringInfoData literal;
+
+	if (strncmp(*at, "NULL::", 6) == 0)
+	{
+		*at += 6;
+		return NULL;
+	}
+	initStringInfo(&literal);
+	if (**at == '\'')
+	{
+		for ((*at)++; **at != '\0'; (*at)++)
+		{
+			if (**at == '\'' && *++(*at) != '\'')
+				break;
+			appendStringInfoChar(&literal, **at);
+		}
+	}
+	if (strncmp(*at, "::", 2) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type %s: \"%s\"", "dlog.payload", text),
+				 errdetail("Expected 'value'::type, with quotes in the value doubled.")));
+	*at += 2;
+	return literal.data;
+}
+
+Datum
+dlog_payload_in(PG_FUNCTION_ARGS)
+{
+	const char *text = PG_GETARG_CSTRING(0);
+	const char *at = text;
+	char *literal;
+	Oid type;
+	int32 type_modifier;
+	Oid input;
+	Oid parameter;
+	Datum datum;
+
+	if (strncmp(text, GONE, strlen(GONE)) == 0)
+		PG_RETURN_POINTER(read_gone(text + strlen(GONE)));
+	literal = read_literal(&at, text);
+	parse_type_string(at, &type, &type_modifier);
+	getTypeInputInfo(type, &input, &parameter);
+	datum = OidInputFunctionCall(input, literal, parameter, type_modifier);
+	PG_RETURN_POINTER(payload_create(datum, type, literal == NULL));
+}
+
+Datum
+dlog_payload_out(PG_FUNCTION_ARGS)
+{
+	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
+	StringInfoData text;
+	const char *value;
+
+	if (is_gone(payload))
+		PG_RETURN_CSTRING(gone_text(payload));
+	value = value_text(payload);
+	initStringInfo(&text);
+	if (value == NULL)
+		appendStringInfoString(&text, "NULL");
+	else
+	{
+		appendStringInfoChar(&text, '\'');
+		for (; *value != '\0'; value++)
+		{
+			if (*value == '\'')
+				appendStringInfoChar(&text, '\'');
+			appendStringInfoChar(&text, *value);
+		}
+		appendStringInfoChar(&text, '\'');
+	}
+	appendStringInfo(&text, "::%s", parse_type_text(payload->type));
+	PG_RETURN_CSTRING(text.data);
+}
+
+/*
+ * dlog.payload_type(payload) -> regtype
+ *		Null: it is gone.
+ */
+Datum
+dlog_payload_type(PG_FUNCTION_ARGS)
+{
+	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
+
+	if (is_gone(payload))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(payload->type);
+}
+
+/*
+ * dlog.payload_text(payload) -> text
+ *		The value alone.
+ */
+Datum
+dlog_payload_text(PG_FUNCTION_ARGS)
+{
+	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
+	char *text = is_gone(payload) ? gone_text(payload) : value_text(payload);
+
+	if (text == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(text));
+}
+
+/*
+ * dlog.payload_as(payload, as_type) -> as_type
+ */
+Datum
+dlog_payload_as(PG_FUNCTION_ARGS)
+{
+	Oid wanted = get_fn_expr_rettype(fcinfo->flinfo);
+	Payload *payload;
+	Oid type;
+	bool is_null;
+	Datum datum;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
+	datum = payload_datum((struct varlena *) payload, &type, &is_null);
+	if (type != wanted)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the payload is of type %s, not %s", format_type_be(type), format_type_be(wanted))));
+	if (is_null)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(datum);
+}
