@@ -17,7 +17,7 @@ OBJS = $(SOURCES:.c=.o)
 PG_CPPFLAGS = -Isrc -Iinclude -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
 	-Wno-sign-compare -fvisibility=hidden
-SHLIB_LINK = -lzmq $(libpq)
+SHLIB_LINK = -lzmq -lresolv $(libpq)
 
 # Nothing here gains from being inlined by the server's JIT.
 override with_llvm = no

@@ -286,6 +286,57 @@ COMMENT ON FUNCTION dlog.admit(text, bigint, text, integer, text, text) IS
 'lets a node in and returns the others; dlog.join calls it on the member that it connects to';
 REVOKE ALL ON FUNCTION dlog.admit(text, bigint, text, integer, text, text) FROM PUBLIC;
 
+-- Of a token only a hash of its secret is kept.
+CREATE TABLE dlog.join_token
+(
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    secret_hash text NOT NULL UNIQUE,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    created_by text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz,
+    used_at timestamptz,
+    used_by text,
+    used_by_key text
+);
+COMMENT ON TABLE dlog.join_token IS
+    'join tokens, and hashes of their secrets; use the functions dlog.create_join_token, revoke_join_token';
+
+CREATE TRIGGER join_token_changed
+AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dlog.join_token
+FOR EACH STATEMENT EXECUTE FUNCTION dlog.node_changed();
+ALTER TABLE dlog.join_token ENABLE ALWAYS TRIGGER join_token_changed;
+
+CREATE VIEW dlog.join_tokens AS
+    SELECT id,
+        CASE WHEN used_at IS NOT NULL THEN 'used'
+             WHEN revoked_at IS NOT NULL THEN 'revoked'
+             WHEN expires_at OPERATOR(pg_catalog.<) pg_catalog.now() THEN 'expired'
+             ELSE 'valid' END AS state,
+        created_at, created_by, expires_at, revoked_at, used_at, used_by
+    FROM dlog.join_token ORDER BY id;
+COMMENT ON VIEW dlog.join_tokens IS
+    'join tokens that this node has made, until a week after they expire: who made each, whether it can still be used, and who has';
+GRANT SELECT ON dlog.join_tokens TO pg_monitor;
+
+CREATE FUNCTION dlog.create_join_token(valid_for interval DEFAULT '1 hour') RETURNS text
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_create_join_token';
+COMMENT ON FUNCTION dlog.create_join_token(interval) IS
+'makes a secret with which one node can join through this one, within that time';
+REVOKE ALL ON FUNCTION dlog.create_join_token(interval) FROM PUBLIC;
+
+CREATE FUNCTION dlog.revoke_join_token(id bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_revoke_join_token';
+COMMENT ON FUNCTION dlog.revoke_join_token(bigint) IS
+'makes a join token that was not used yet useless; dlog.join_tokens lists them';
+REVOKE ALL ON FUNCTION dlog.revoke_join_token(bigint) FROM PUBLIC;
+
+CREATE FUNCTION dlog.join(token text, endpoint text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_join_by_token';
+COMMENT ON FUNCTION dlog.join(text, text) IS
+'makes this database a member of the cluster that a join token is from; endpoint: host:port of the node that made it, null: as it says itself';
+REVOKE ALL ON FUNCTION dlog.join(text, text) FROM PUBLIC;
+
 CREATE FUNCTION dlog.leave(force boolean DEFAULT false) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_leave';
 COMMENT ON FUNCTION dlog.leave(boolean) IS
@@ -377,7 +428,8 @@ CREATE FUNCTION dlog.network(
     OUT multipart_messages bigint,
     OUT stale_frames bigint,
     OUT not_admitted bigint,
-    OUT stalls bigint
+    OUT stalls bigint,
+    OUT refused_joins bigint
 ) RETURNS record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_network';
 COMMENT ON FUNCTION dlog.network() IS
@@ -1983,6 +2035,29 @@ CREATE TABLE dlog.flock_subscription
 COMMENT ON TABLE dlog.flock_subscription IS
     'actors that are told of what happens in flocks; use the functions dlog.subscribe, unsubscribe';
 GRANT SELECT ON dlog.flock_subscription TO pg_monitor;
+
+CREATE TABLE dlog.candidate
+(
+    address text NOT NULL,
+    port integer NOT NULL,
+    found_via text NOT NULL,
+    public_key text,
+    found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    seen_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    verdict text NOT NULL,
+    PRIMARY KEY (address, port, found_via)
+);
+COMMENT ON TABLE dlog.candidate IS
+    'what dlog.candidates shows';
+
+CREATE VIEW dlog.candidates AS
+    SELECT address, port, found_via,
+        pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(public_key, 'SQL_ASCII')), 'hex'), 32) AS fingerprint,
+        found_at, seen_at, verdict
+    FROM dlog.candidate ORDER BY 1, 2, 3;
+COMMENT ON VIEW dlog.candidates IS
+    'nodes that were found where flocks say they may be: by which source, the fingerprint of the key if it is told, when first and last, and whether they were let in or why not';
+GRANT SELECT ON dlog.candidates TO pg_monitor;
 
 CREATE FUNCTION dlog.create_flock(
     name text,

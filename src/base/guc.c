@@ -17,9 +17,11 @@
 char *dlog_advertise_address;
 int dlog_batch_messages;
 int dlog_batch_time;
+char *dlog_cluster_name;
 int dlog_connect_timeout;
 int dlog_ddl_lock_timeout;
 int dlog_deploy_fanin;
+int dlog_discovery_interval;
 bool dlog_enable_fanout_scan;
 bool dlog_enable_partial_aggregate;
 bool dlog_enable_raw_rows;
@@ -31,6 +33,7 @@ int dlog_indirect_probes;
 int dlog_handler_timeout;
 int dlog_insert_batch_size;
 int dlog_journal_partition;
+char *dlog_join_token;
 char *dlog_listen_address;
 int dlog_mailbox_limit;
 int dlog_max_actors;
@@ -39,6 +42,7 @@ int dlog_max_nodes;
 int dlog_max_schedulers;
 int dlog_max_supervisors;
 int dlog_min_schedulers;
+char *dlog_name_server;
 char *dlog_node_name;
 int dlog_port;
 int dlog_probe_interval;
@@ -96,6 +100,13 @@ guc_init(void)
 		"and their locks are held for longer.",
 		&dlog_batch_time, 5, 1, 10000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
+	DefineCustomStringVariable(
+		"dlog.cluster_name",
+		"Name of the cluster that this node belongs to, or may join.",
+		"Nodes join only those of the same name, so that neighbours on one "
+		"network are not taken for each other.",
+		&dlog_cluster_name, "dlog", PGC_SIGHUP, 0, NULL, NULL, NULL);
+
 	DefineCustomIntVariable(
 		"dlog.connect_timeout",
 		"How long a statement waits for the link to a node to come up.",
@@ -120,6 +131,14 @@ guc_init(void)
 		"Beyond that many nodes, the answers are merged in a tree through "
 		"the nodes.  Lower: less to merge for each, over more steps.",
 		&dlog_deploy_fanin, 32, 2, 10000, PGC_USERSET, 0,
+		NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.discovery_interval",
+		"Time between two looks for nodes where flocks say they may be found.",
+		"Lower: a new node or a new address is found sooner, with more "
+		"questions to the name servers and tries to join.",
+		&dlog_discovery_interval, 30000, 100, 86400000, PGC_SIGHUP, GUC_UNIT_MS,
 		NULL, NULL, NULL);
 
 	DefineCustomBoolVariable(
@@ -203,6 +222,13 @@ guc_init(void)
 		NULL, NULL, NULL);
 
 	DefineCustomStringVariable(
+		"dlog.join_token",
+		"Token with which this node joins what its flocks discover.",
+		"It is used while a database has no other nodes, in the first cluster "
+		"that takes it.  Empty: nodes join by dlog.join() only.",
+		&dlog_join_token, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
 		"dlog.listen_address",
 		"Address on which this node waits for others.",
 		"An IPv4 or IPv6 address, or * for all.  Beyond loopback, "
@@ -262,6 +288,13 @@ guc_init(void)
 		"schedulers to start.",
 		&dlog_min_schedulers, 2, 1, 1024, PGC_SIGHUP, 0,
 		NULL, NULL, NULL);
+
+	DefineCustomStringVariable(
+		"dlog.name_server",
+		"Name server that is asked where flocks say that nodes are found by DNS.",
+		"An IPv4 address and a port, such as 127.0.0.1:8600 for a directory of "
+		"services that runs beside this server.  Empty: the system's.",
+		&dlog_name_server, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	DefineCustomStringVariable(
 		"dlog.node_name",

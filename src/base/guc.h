@@ -20,9 +20,11 @@ typedef enum FullMailbox
 extern char *dlog_advertise_address;
 extern int dlog_batch_messages;
 extern int dlog_batch_time;
+extern char *dlog_cluster_name;
 extern int dlog_connect_timeout;  /* ms */
 extern int dlog_ddl_lock_timeout; /* ms */
 extern int dlog_deploy_fanin;
+extern int dlog_discovery_interval; /* ms */
 extern bool dlog_enable_fanout_scan;
 extern bool dlog_enable_partial_aggregate;
 extern bool dlog_enable_raw_rows;
@@ -34,6 +36,7 @@ extern int dlog_indirect_probes;
 extern int dlog_handler_timeout;
 extern int dlog_insert_batch_size;
 extern int dlog_journal_partition; /* minutes */
+extern char *dlog_join_token;
 extern char *dlog_listen_address;
 extern int dlog_mailbox_limit;
 extern int dlog_max_actors;
@@ -42,6 +45,7 @@ extern int dlog_max_nodes;
 extern int dlog_max_schedulers;
 extern int dlog_max_supervisors;
 extern int dlog_min_schedulers;
+extern char *dlog_name_server;
 extern char *dlog_node_name;
 extern int dlog_port;
 extern int dlog_probe_interval; /* ms */

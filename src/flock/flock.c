@@ -96,4 +96,5 @@ flock_init(void)
 	watch_init();
 	flock_sync_init();
 	broadcast_init();
+	discover_init();
 }

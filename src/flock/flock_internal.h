@@ -42,6 +42,22 @@ extern void watch_init(void);
 /* sync.c */
 extern void flock_sync_init(void);
 
+/* source.c */
+
+/* A node that was found somewhere. */
+typedef struct Candidate
+{
+	char *address;
+	int port;
+	char *key; /* NULL: not told */
+	char *via;
+} Candidate;
+
+extern List *sources_ask(const char *sources, bool only_check);
+
+/* discover.c */
+extern void discover_init(void);
+
 /* broadcast.c */
 extern void broadcast_init(void);
 

@@ -30,6 +30,7 @@ DLOG_FUNCTION(dlog_unsubscribe);
 
 #define LEAST_HEARTBEAT_MS 50
 #define MOST_HEARTBEAT_MS 60000
+#define LONGEST_SOURCES 1024
 
 /* -------------------------------------------------------------- arguments */
 
@@ -114,11 +115,11 @@ sources_argument(FunctionCallInfo fcinfo, int n)
 	if (PG_ARGISNULL(n))
 		return NULL;
 	sources = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (sources[0] != '\0')
+	if (strlen(sources) > LONGEST_SOURCES)
 		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot discover nodes via \"%s\"", sources),
-				 errhint("Nodes become members of a cluster with dlog.join().")));
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("discover_via must not be longer than %d bytes", LONGEST_SOURCES)));
+	(void) sources_ask(sources, true);
 	return sources;
 }
 

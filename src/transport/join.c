@@ -179,19 +179,21 @@ check_sponsor(PGconn *connection, const NodeInfo *self)
 {
 	PGresult *result;
 	const char *encoding;
+	const char *cluster;
 	bool has_extension;
 	bool is_self;
 	int version;
 
 	result = query(connection,
 				   "SELECT pg_catalog.pg_encoding_to_char(d.encoding),"
-				   " e.extversion"
+				   " e.extversion, pg_catalog.current_setting('dlog.cluster_name', true)"
 				   " FROM pg_catalog.pg_database d"
 				   " LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'dlog'"
 				   " WHERE d.datname = pg_catalog.current_database()",
 				   0, NULL, dlog_connect_timeout);
 	encoding = pstrdup(PQgetvalue(result, 0, 0));
 	has_extension = !PQgetisnull(result, 0, 1);
+	cluster = pstrdup(PQgetvalue(result, 0, 2));
 	PQclear(result);
 	if (!has_extension)
 		ereport(ERROR,
@@ -200,6 +202,11 @@ check_sponsor(PGconn *connection, const NodeInfo *self)
 						PQdb(connection)),
 				 errhint("Run CREATE EXTENSION dlog in it first.")));
 
+	if (strcmp(cluster, dlog_cluster_name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the server to join is of cluster \"%s\", this node of \"%s\"", cluster, dlog_cluster_name),
+				 errhint("Set dlog.cluster_name to the same, if this node is to belong there.")));
 	if (strcmp(encoding, GetDatabaseEncodingName()) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -278,6 +285,22 @@ join_over(PGconn *connection)
 }
 
 /*
+ * member_require_none
+ *		ERROR if this database lists other nodes.
+ */
+void
+member_require_none(void)
+{
+	if (SPI_execute("SELECT name FROM dlog.node ORDER BY name LIMIT 1", true, 1) == SPI_OK_SELECT &&
+		SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database already belongs together with node \"%s\"",
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Call dlog.leave() first to join others.  A node that is to join this cluster calls dlog.join() itself.")));
+}
+
+/*
  * dlog_join
  *		Become a member of the cluster that a database of another server
  *		belongs to.
@@ -292,14 +315,7 @@ dlog_join(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("dlog.join()");
 	SPI_connect();
 	member_lock();
-	if (SPI_execute("SELECT name FROM dlog.node ORDER BY name LIMIT 1", true, 1) == SPI_OK_SELECT &&
-		SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database already belongs together with node \"%s\"",
-						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
-				 errhint("Call dlog.leave() first to join others.  A node that is to join this cluster calls dlog.join() itself.")));
-
+	member_require_none();
 	connection = start_connecting(conninfo);
 	PG_TRY();
 	{
@@ -344,6 +360,23 @@ put_info(ReturnSetInfo *result, const char *name, Datum node_id, bool has_id,
 }
 
 /*
+ * member_admit
+ *		List a newcomer here and on all members; fills in its version.
+ */
+void
+member_admit(NodeInfo *newcomer)
+{
+	ActorAddress *databases;
+	int n_databases;
+
+	newcomer->version = member_next_version();
+	/* Refuse what we would refuse before others are asked. */
+	member_add(newcomer);
+	n_databases = member_databases(node_find(newcomer->name, true), false, &databases);
+	member_tell(databases, n_databases, NODE_ADD, newcomer);
+}
+
+/*
  * dlog_admit
  *		Let a node in, called by it on its sponsor; returns all nodes but it.
  */
@@ -353,8 +386,6 @@ dlog_admit(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	NodeInfo newcomer = info_from_arguments(fcinfo);
 	NodeInfo self;
-	ActorAddress *databases;
-	int n_databases;
 
 	runtime_require();
 	PreventCommandIfReadOnly("dlog.admit()");
@@ -363,11 +394,7 @@ dlog_admit(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	member_lock();
-	newcomer.version = member_next_version();
-	/* Refuse what we would refuse before others are asked. */
-	member_add(&newcomer);
-	n_databases = member_databases(node_find(newcomer.name, true), false, &databases);
-	member_tell(databases, n_databases, NODE_ADD, &newcomer);
+	member_admit(&newcomer);
 
 	if (SPI_execute("SELECT name, node_id, address, port, public_key, database, version FROM dlog.node",
 					true, 0) != SPI_OK_SELECT)

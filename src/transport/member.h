@@ -34,6 +34,8 @@ extern void member_remove(const char *name, uint64 version);
 extern void member_note_removed(uint64 node_id, uint64 version);
 extern uint64 member_next_version(void);
 extern void member_this(NodeInfo *info);
+extern void member_admit(NodeInfo *newcomer);
+extern void member_require_none(void);
 extern void member_lock(void);
 extern int member_databases(uint32 except, bool skip_dead, ActorAddress **databases);
 extern void member_tell(const ActorAddress *databases, int n_databases,

@@ -178,6 +178,21 @@ transport_set_flock_digest(uint64 digest)
 }
 
 /*
+ * transport_set_discovering
+ *		Whether this database is to be told now and then to look for nodes.
+ */
+void
+transport_set_discovering(bool discovers)
+{
+	for (int i = 0; i < MAX_LOADED_DATABASES; i++)
+	{
+		if (transport_shared->databases[i].database == MyDatabaseId)
+			pg_atomic_write_u32(&transport_shared->databases[i].discovers, discovers);
+	}
+	transport_wake();
+}
+
+/*
  * transport_members_seen
  *		A scheduler is about to look at the members of its database: what
  *		changes from now on is announced anew.

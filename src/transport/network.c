@@ -333,7 +333,11 @@ hand_out(Message *message)
 		Peer *peer = node < network.n_peers && network.peers[node].in_use ? &network.peers[node] : NULL;
 
 		next = message->next;
-		if (peer == NULL)
+		if (message->type == MESSAGE_JOIN_ANSWER)
+			guest_answer(message);
+		else if (message->type == MESSAGE_KNOCK)
+			guest_knock(message);
+		else if (peer == NULL)
 		{
 			message->next = NULL;
 			*left_end = message;
@@ -422,6 +426,7 @@ run_timers(void)
 		return;
 	network.timer_us = PG_UINT64_MAX;
 	receive_close_late();
+	guests_run();
 	for (uint32 node = 1; node < network.n_peers; node++)
 	{
 		Peer *peer = &network.peers[node];
@@ -730,6 +735,9 @@ handle_event(uint64 data)
 		case SOURCE_PEER_PROBE:
 			peer_on_probe(&network.peers[node]);
 			break;
+		case SOURCE_KNOCK:
+			guests_run();
+			break;
 		case SOURCE_WAKE:	/* looked after in every turn */
 		case SOURCE_ROUTER: /* the loop itself does */
 			break;
@@ -801,6 +809,9 @@ network_main(const NodeKey *key)
 				handle_event(events[i].data.u64);
 		}
 		take_outgoing();
+
+		may_have_frames |= network.has_answered_guest;
+		network.has_answered_guest = false;
 
 		/* Messages for the same process mostly come together. */
 		process_hold_wakeups();

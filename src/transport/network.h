@@ -24,7 +24,8 @@ typedef enum NetworkSource
 	SOURCE_RESOLVER,
 	SOURCE_PEER_MONITOR,
 	SOURCE_PEER_DEALER,
-	SOURCE_PEER_PROBE
+	SOURCE_PEER_PROBE,
+	SOURCE_KNOCK
 } NetworkSource;
 
 /* A connection that others opened; descriptors are libzmq's. */
@@ -105,7 +106,8 @@ typedef struct Network
 	uint64 now_us;	 /* read once a turn */
 	uint64 timer_us; /* the next one due, or PG_UINT64_MAX */
 	uint64 last_epoch;
-	bool is_running; /* the node table was read once */
+	bool is_running;		 /* the node table was read once */
+	bool has_answered_guest; /* on the ROUTER, which may have frames that it does not announce */
 
 	/* copy of the node table */
 	uint64 version;
@@ -176,8 +178,16 @@ extern void members_receive(Peer *peer, uint16 type, const char *payload, Size s
 extern void tables_send_digests(Peer *peer);
 extern void tables_compare(void);
 extern void tables_announce_changes(void);
+extern uint64 tables_next_us(void);
 extern void tables_heard_nodes(Peer *peer, const NodeDigestMessage *digest);
 extern void tables_heard_flocks(Peer *peer, const FlockDigestMessage *digest);
+
+/* network_guest.c */
+extern bool guests_are_welcome(void);
+extern const char *guest_request(uint32 id, const char *key, uint32 dispatcher, const char *payload, Size size);
+extern void guest_answer(Message *message);
+extern void guest_knock(Message *message);
+extern void guests_run(void);
 
 /* network_resolve.c */
 extern bool resolve_init(void);

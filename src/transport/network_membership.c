@@ -481,6 +481,7 @@ members_next_us(void)
 	if (core == NULL)
 		return PG_UINT64_MAX;
 	next_us = Min(membership_next_us(core), next_digests_us);
+	next_us = Min(next_us, tables_next_us());
 	if (n_giving_up > 0)
 		next_us = Min(next_us, give_up_us);
 	return next_us;

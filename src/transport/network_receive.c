@@ -414,6 +414,14 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 		handle_hello(id, frame, &head, payload, size);
 		return true;
 	}
+	if (peer == NULL && head.type == MESSAGE_JOIN_REQUEST)
+	{
+		const char *why = guest_request(id, zmq_msg_gets(frame, "User-Id"), head.to_incarnation, payload, size);
+
+		if (why != NULL)
+			refuse_frame(NULL, id, frame, why);
+		return true;
+	}
 	if (peer == NULL)
 	{
 		count(&transport_shared->counters.stale_frames);
@@ -464,13 +472,14 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 		return true;
 	}
 
-	if (MESSAGE_IS_LOCAL(head.type) || !is_admitted(peer, &head))
+	if (MESSAGE_IS_LOCAL(head.type) || head.type == MESSAGE_JOIN_REQUEST || head.type == MESSAGE_JOIN_ANSWER ||
+		head.type == MESSAGE_KNOCK || !is_admitted(peer, &head))
 	{
 		peer->inbound_sequence = head.sequence;
 		count(&transport_shared->counters.not_admitted);
 		count(&peer->link->refused);
-		network_log(MESSAGE_IS_LOCAL(head.type) ?
-						"refused a message of node \"%s\" of a type that never leaves a node" :
+		network_log(is_admitted(peer, &head) ?
+						"refused a message of node \"%s\" of a type that nodes do not send each other" :
 						"refused a message of node \"%s\" for a database that does not list it",
 					peer->entry.name);
 		peer_answer_undelivered(peer, &head, SEND_NO_ACTOR);

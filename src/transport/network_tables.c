@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
+#include "base/guc.h"
 #include "transport/network.h"
 
 /* So many others are told at once of a change; they tell others in turn. */
@@ -17,6 +19,9 @@
 
 /* The digest of dlog.flock that others were last told of, by database. */
 static uint64 told_flocks[MAX_LOADED_DATABASES];
+
+/* When a database is to look for candidates again; 0: it does not. */
+static uint64 discover_us[MAX_LOADED_DATABASES];
 
 static LoadedDatabase *
 find_loaded(Oid database)
@@ -137,6 +142,47 @@ announce_flocks(LoadedDatabase *loaded)
 	}
 }
 
+/* Has a database look for candidates, if it is time. */
+static void
+discover(int d)
+{
+	LoadedDatabase *loaded = &transport_shared->databases[d];
+	Message *message;
+
+	if (pg_atomic_read_u32(&loaded->discovers) == 0)
+	{
+		discover_us[d] = 0;
+		return;
+	}
+	if (discover_us[d] > clock_now_us())
+		return;
+	discover_us[d] = clock_now_us() + dlog_discovery_interval * UINT64CONST(1000);
+	message = message_try_create(MESSAGE_DISCOVER, sizeof(uint32));
+	if (message == NULL)
+		return;
+	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	message->from = (ActorAddress){THIS_NODE, 0, 0};
+	memset(message->payload, 0, sizeof(uint32));
+	(void) actor_send((ActorAddress){THIS_NODE, 0, loaded->dispatcher}, message);
+}
+
+/*
+ * tables_next_us
+ *		When tables_announce_changes() has something to do by itself.
+ */
+uint64
+tables_next_us(void)
+{
+	uint64 next_us = PG_UINT64_MAX;
+
+	for (int d = 0; d < MAX_LOADED_DATABASES; d++)
+	{
+		if (discover_us[d] != 0)
+			next_us = Min(next_us, discover_us[d]);
+	}
+	return next_us;
+}
+
 /*
  * tables_announce_changes
  *		Tell of what has changed since it was last called.
@@ -150,7 +196,11 @@ tables_announce_changes(void)
 		uint64 digest;
 
 		if (!OidIsValid(loaded->database))
+		{
+			discover_us[d] = 0;
 			continue;
+		}
+		discover(d);
 		digest = pg_atomic_read_u64(&loaded->flock_digest);
 		if (digest == told_flocks[d])
 			continue;

@@ -1,6 +1,7 @@
 /*
  * network_zap.c
- *		Decides who may connect: the keys of the node table, nobody else.
+ *		Decides who may connect: the keys of the node table, and while there are
+ *		join tokens any other, of which one message is looked at (network_guest.c).
  *
  * libzmq asks this handler (ZeroMQ RFC 27) before it lets a connection in;
  * without one it would let in any client that knows our public key.  The
@@ -152,7 +153,7 @@ zap_answer_all(void)
 			credential_size == KEY_SIZE)
 		{
 			zmq_z85_encode(key, credential, KEY_SIZE);
-			is_admitted = key_is_known(key);
+			is_admitted = key_is_known(key) || guests_are_welcome();
 		}
 		else if (!network.is_encrypted &&
 				 frame_equals(&request, ZAP_MECHANISM, "NULL"))

@@ -131,6 +131,8 @@ find_database(Oid database, bool create)
 	pg_atomic_write_u32(&unused->members_changed, 0);
 	pg_atomic_write_u32(&unused->sync_pending, 0);
 	pg_atomic_write_u64(&unused->flock_digest, 0);
+	pg_atomic_write_u32(&unused->join_tokens, 0);
+	pg_atomic_write_u32(&unused->discovers, 0);
 	pg_atomic_write_u32(&unused->flock_sync_pending, 0);
 	pg_atomic_write_u32(&unused->heartbeat_ms, 0);
 	return unused;
@@ -476,6 +478,7 @@ node_load(void)
 	ListCell *cell;
 	bool is_full = false;
 	uint64 digest;
+	uint32 n_tokens;
 
 	LWLockAcquire(&shared->node_lock, LW_EXCLUSIVE);
 	loaded = find_database(MyDatabaseId, true);
@@ -494,6 +497,7 @@ node_load(void)
 	dispatcher = database_address(THIS_NODE, database).incarnation;
 	rows = read_rows();
 	digest = sync_digest();
+	n_tokens = token_count();
 	foreach(cell, rows)
 	{
 		NodeRow *row = lfirst(cell);
@@ -524,6 +528,7 @@ node_load(void)
 	loaded->loaded = changes;
 	loaded->dispatcher = dispatcher;
 	pg_atomic_write_u64(&loaded->digest, digest);
+	pg_atomic_write_u32(&loaded->join_tokens, n_tokens);
 	table_change_end();
 	LWLockRelease(&shared->node_lock);
 	transport_wake();

@@ -138,6 +138,7 @@ transport_init(void)
 	ask_init();
 	member_init();
 	sync_init();
+	token_init();
 }
 
 /*

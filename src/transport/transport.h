@@ -112,6 +112,14 @@ extern void transport_members_seen(void);
 extern void transport_set_flock_digest(uint64 digest);
 extern void transport_flock_sync_seen(void);
 
+/*
+ * A scheduler gets MESSAGE_DISCOVER every dlog.discovery_interval, as long as
+ * this database discovers.  To join with a token: in a transaction, connected to
+ * SPI; at an endpoint, HOST:PORT.
+ */
+extern void transport_set_discovering(bool discovers);
+extern void transport_join_by_token(const char *token, const char *endpoint);
+
 /* Probe at least that often, for this database (ms); 0: as set. */
 extern void transport_set_heartbeat(int heartbeat_ms);
 

@@ -82,6 +82,8 @@ typedef struct LoadedDatabase
 	pg_atomic_uint64 flock_digest;		 /* the same of dlog.flock */
 	pg_atomic_uint32 members_changed;	 /* a scheduler is to look at the flocks */
 	pg_atomic_uint32 sync_pending;		 /* one is to compare the table */
+	pg_atomic_uint32 discovers;			 /* it wants MESSAGE_DISCOVER now and then */
+	pg_atomic_uint32 join_tokens;		 /* rows of dlog.join_token, see token.c */
 	pg_atomic_uint32 flock_sync_pending; /* the same of dlog.flock */
 	pg_atomic_uint32 heartbeat_ms;		 /* the shortest of its flocks; 0: none */
 } LoadedDatabase;
@@ -172,6 +174,7 @@ typedef struct NetworkCounters
 	pg_atomic_uint64 stale_frames;	 /* of an epoch that has ended */
 	pg_atomic_uint64 not_admitted;	 /* for a database that refuses the node */
 	pg_atomic_uint64 stalls;		 /* reading stopped: memory full */
+	pg_atomic_uint64 refused_joins;	 /* with a token, see token.c */
 } NetworkCounters;
 
 typedef struct TransportShared
@@ -279,6 +282,10 @@ extern void membership_change_begin(void);
 extern void membership_change_end(void);
 extern void membership_publish_settings(void);
 extern void membership_read_tags(void);
+
+/* token.c */
+extern void token_init(void);
+extern uint32 token_count(void);
 
 /* sync.c */
 extern void sync_init(void);

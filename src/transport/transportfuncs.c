@@ -217,8 +217,8 @@ dlog_network(PG_FUNCTION_ARGS)
 {
 	NetworkCounters *counters;
 	TupleDesc desc;
-	Datum values[11];
-	bool nulls[11] = {false};
+	Datum values[12];
+	bool nulls[12] = {false};
 	uint32 pid;
 	int n = 0;
 
@@ -240,6 +240,7 @@ dlog_network(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum((int64) pg_atomic_read_u64(&counters->stale_frames));
 	values[n++] = Int64GetDatum((int64) pg_atomic_read_u64(&counters->not_admitted));
 	values[n++] = Int64GetDatum((int64) pg_atomic_read_u64(&counters->stalls));
+	values[n++] = Int64GetDatum((int64) pg_atomic_read_u64(&counters->refused_joins));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
