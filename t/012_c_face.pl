@@ -335,7 +335,8 @@ is(sql("SELECT behavior, received FROM dlog.actors WHERE behavior = 'Counter'"),
 
 # -------------------------------------------------------------- all of it
 
-sql("CREATE FUNCTION hand_over(bytes bigint, hops int) RETURNS float8 LANGUAGE c STRICT AS '$actors';"
+sql("CREATE FUNCTION ask_costs(n int) RETURNS bigint LANGUAGE c STRICT AS '$actors';"
+	  . "CREATE FUNCTION hand_over(bytes bigint, hops int) RETURNS float8 LANGUAGE c STRICT AS '$actors';"
 	  . "CREATE FUNCTION keeper(name text) RETURNS bool LANGUAGE c STRICT AS '$actors';"
 	  . "CREATE FUNCTION tell(name text, what text, number bigint DEFAULT 0, other text DEFAULT NULL) RETURNS int LANGUAGE c AS '$actors';"
 	  . "CREATE FUNCTION seen(name text) RETURNS text LANGUAGE c STRICT AS '$actors';"
@@ -349,6 +350,10 @@ sub wait_for
 	is($node->poll_query_until($database, $query, $expected), 1, $what);
 	return;
 }
+
+my $used = sql('SELECT sum(used) FROM dlog.memory');
+is(sql('SELECT ask_costs(20000)'), '0', 'a session\'s sends and asks allocate nothing');
+wait_for("SELECT sum(used) <= $used FROM dlog.memory", 't', 'and keep nothing');
 
 my $us = sql('SELECT hand_over(100 * 1024 * 1024, 1000)');
 cmp_ok($us, '<', 50, 'handing 100 MB to another actor takes less than 50 microseconds');
@@ -365,6 +370,12 @@ is(sql("SELECT tell('a', 'give', 0, 'b'), seen('a'), seen('b')"), '0||took it', 
 my $misuse = sql("SELECT current_setting('debug_assertions')") eq 'on' ? 'use' : 'stop';
 is(sql("SELECT tell('a', '$misuse')"), '0', 'who gave it away and uses it, or stops');
 wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '3', 'does not get far');
+if ($misuse eq 'use')
+{
+	sql("SELECT keeper('t'), tell('t', 'create', 100000000), tell('t', 'twice', 0, 'b')");
+	wait_for("SELECT count(*) FROM dlog.actors WHERE behavior = 'Keeper'", '3', 'who gives it away twice neither');
+	is(sql("SELECT seen('b')"), 'took it', 'and it was given once');
+}
 is(sql("SELECT tell('b', 'freeze'), tell('b', 'share', 0, 'c'), tell('b', 'share', 0, 'd'), seen('b'), seen('c'), seen('d')"),
 	'0|0|0||read 100000000|read 100000000', 'frozen, it is shared');
 sql("SELECT tell('b', 'stop'), tell('c', 'drop')");

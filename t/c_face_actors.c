@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "dlog/actor.h"
 
@@ -199,6 +200,14 @@ DLOG_HANDLER(Keeper, Do)
 
 		dlog_send(self, other, Take, .blob = dlog_move(state->own), .same = tag);
 	}
+	else if (strcmp(what, "twice") == 0)
+	{
+		Blob_tag tag = dlog_tag(Blob, state->own);
+		int i;
+
+		for (i = 0; i < 2; i++)
+			dlog_send(self, other, Take, .blob = dlog_move(state->own), .same = tag);
+	}
 	else if (strcmp(what, "use") == 0)
 		dlog_get(state->own)->first = 0;
 	else if (strcmp(what, "freeze") == 0)
@@ -266,11 +275,35 @@ _PG_init(void)
 
 /* -------------------------------------------------------------------- SQL */
 
+PG_FUNCTION_INFO_V1(ask_costs);
 PG_FUNCTION_INFO_V1(hand_over);
 PG_FUNCTION_INFO_V1(keeper);
 PG_FUNCTION_INFO_V1(tell);
 PG_FUNCTION_INFO_V1(seen);
 PG_FUNCTION_INFO_V1(session_gives);
+
+/* ask_costs(n): the bytes of memory contexts that so many sends and asks take, and keep */
+Datum
+ask_costs(PG_FUNCTION_ARGS)
+{
+	DlogSession *session = dlog_session();
+	Runner_ref runner = dlog_spawn(session, Runner);
+	Size before = 0;
+	Result result;
+	int i;
+
+	/* the first ones fill what is kept */
+	for (i = -100; i < PG_GETARG_INT32(0); i++)
+	{
+		if (i == 0)
+			before = MemoryContextMemAllocated(TopMemoryContext, true);
+		if (dlog_send(session, runner, Meet, .peer = runner) != DLOG_OK ||
+			dlog_ask(session, runner, GetResult, 10000, &result) != DLOG_OK)
+			elog(ERROR, "the runner does not answer");
+	}
+	dlog_exit(session, runner, "done");
+	PG_RETURN_INT64(MemoryContextMemAllocated(TopMemoryContext, true) - before);
+}
 
 /* hand_over(bytes, hops): microseconds that a hop took */
 Datum

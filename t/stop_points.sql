@@ -4,7 +4,7 @@
 CREATE FUNCTION dlog.stop_point_arm(name text, action text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS '$libdir/dlog', 'dlog_stop_point_arm';
 COMMENT ON FUNCTION dlog.stop_point_arm(text, text) IS
-'arms a stop point: processes that reach it wait, fail (error) or crash';
+'arms a stop point: processes that reach it wait, are held (and cannot be terminated there), fail (error) or crash';
 
 -- returns how many were held
 CREATE FUNCTION dlog.stop_point_release(name text) RETURNS integer
@@ -16,3 +16,8 @@ CREATE FUNCTION dlog.stop_point_waiting(name text) RETURNS integer
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS '$libdir/dlog', 'dlog_stop_point_waiting';
 COMMENT ON FUNCTION dlog.stop_point_waiting(text) IS
 'how many processes wait at a stop point';
+
+CREATE FUNCTION dlog.stop_point_pids(name text) RETURNS integer[]
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS '$libdir/dlog', 'dlog_stop_point_pids';
+COMMENT ON FUNCTION dlog.stop_point_pids(text) IS
+'the processes that have come to a stop point since it was armed';

@@ -69,6 +69,10 @@ LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_start';
 CREATE FUNCTION test.ring_send(actor text, what text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_send';
 
+-- a native actor that does what test.actor_send() tells it, see testfuncs_victim.c
+CREATE FUNCTION test.victim_spawn() RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_victim_spawn';
+
 -- names, links and timers; actors by their addresses
 CREATE FUNCTION test.name_register(actor text, name text) RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_register';

@@ -358,6 +358,11 @@ dlog_drop_(DlogAddress self, void **variable)
 		Name##_is_of_dlog_ = 0 \
 	}; \
 	DLOG_EACH_(DLOG_CHECK_, , ##__VA_ARGS__) \
+	static inline DLOG_INLINE_ void Name##_check_(const Name##_initializers_ *from_) \
+	{ \
+		(void) from_; \
+		DLOG_EACH_(DLOG_PRESENT_, , ##__VA_ARGS__) \
+	} \
 	_Static_assert(Name##_n_objects_ <= 7, #Name ": a message has at most 7 objects"); \
 	_Static_assert(__alignof__(Name) <= 8, #Name ": a message is aligned to 8 bytes at most"); \
 	_Static_assert(sizeof(Name) <= DLOG_MAX_MESSAGE, #Name ": a message is too large; let it have an iso"); \
@@ -368,6 +373,7 @@ dlog_drop_(DlogAddress self, void **variable)
 		(void) from_; \
 		(void) self_; \
 		(void) session_; \
+		Name##_check_(from_); \
 		DLOG_EACH_(DLOG_FILL_, , ##__VA_ARGS__) \
 	} \
 	static inline DLOG_INLINE_ DlogResult Name##_send_(DlogActor *self_, DlogSession *session_, DlogAddress to_, \
@@ -375,6 +381,7 @@ dlog_drop_(DlogAddress self, void **variable)
 	{ \
 		Name *place_ = NULL; \
 		Name message_; \
+		Name##_check_(&from_); /* before there is a place that must be filled */ \
 		if (session_ == NULL && sizeof(Name) <= DLOG_INLINE_MESSAGE) \
 			place_ = (Name *) dlog_api_->send_place(self_, to_, type_, sizeof(Name)); \
 		if (place_ != NULL) \
@@ -452,6 +459,13 @@ dlog_drop_(DlogAddress self, void **variable)
 #define DLOG_CHECK_ref(Type, name) \
 	_Static_assert(false, #name ": a ref is its actor's own and cannot be sent");
 
+#define DLOG_PRESENT_(unused, field) DLOG_PRESENT_##field
+#define DLOG_PRESENT_value(type, name)
+#define DLOG_PRESENT_tag(Type, name)
+#define DLOG_PRESENT_iso(Type, name) (void) dlog_present_(from_->name.variable ? from_->name.variable->iso_ : NULL);
+#define DLOG_PRESENT_val(Type, name)
+#define DLOG_PRESENT_ref(Type, name)
+
 #define DLOG_FILL_(unused, field) DLOG_FILL_##field
 #define DLOG_FILL_value(type, name) place_->name = from_->name;
 #define DLOG_FILL_tag(Type, name) place_->name = from_->name;
@@ -468,7 +482,6 @@ dlog_drop_(DlogAddress self, void **variable)
 static inline __attribute__((always_inline)) void *
 dlog_give_(DlogActor *self, DlogSession *session, void *content)
 {
-	content = dlog_present_(content);
 	if (content != NULL)
 		dlog_api_->object_leave(session ? dlog_api_->session_address(session) : dlog_api_->actor_address(self), content);
 	return content;

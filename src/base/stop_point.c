@@ -26,21 +26,27 @@ stop_point_shmem_init(void)
 
 #else
 
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "base/function.h"
 #include "base/pg_compat.h"
 
 #define STOP_POINTS 32
+#define STOP_POINT_PIDS 8
 
 typedef enum StopAction
 {
 	STOP_DISARMED,
 	STOP_WAIT,
+	STOP_HOLD,
 	STOP_ERROR,
 	STOP_CRASH
 } StopAction;
@@ -49,8 +55,10 @@ typedef struct StopPoint
 {
 	char name[NAMEDATALEN];
 	StopAction action;
-	uint32 waiting; /* processes held now */
-	uint32 passed;	/* grows with each release */
+	uint32 waiting;			  /* processes held now */
+	uint32 passed;			  /* grows with each release */
+	int pid[STOP_POINT_PIDS]; /* of those who came last */
+	uint32 n_pids;
 	ConditionVariable released;
 } StopPoint;
 
@@ -66,6 +74,7 @@ static StopPoints *points;
 DLOG_FUNCTION(dlog_stop_point_arm);
 DLOG_FUNCTION(dlog_stop_point_release);
 DLOG_FUNCTION(dlog_stop_point_waiting);
+DLOG_FUNCTION(dlog_stop_point_pids);
 
 /* The caller holds the lock. */
 static StopPoint *
@@ -85,6 +94,7 @@ static struct
 {
 	StopPoint *point;
 	uint32 passed; /* what it was when we came */
+	bool is_held;  /* is not to be interrupted */
 } held;
 
 static bool
@@ -127,8 +137,11 @@ stop_point_reached(const char *name)
 	{
 		action = point->action;
 		passed = point->passed;
-		if (action == STOP_WAIT)
+		if (action == STOP_WAIT || action == STOP_HOLD)
+		{
 			point->waiting++;
+			point->pid[point->n_pids++ % STOP_POINT_PIDS] = MyProcPid;
+		}
 	}
 	SpinLockRelease(&points->lock);
 
@@ -138,11 +151,14 @@ stop_point_reached(const char *name)
 				 errmsg("stop point \"%s\"", name)));
 	if (action == STOP_CRASH)
 		abort();
-	if (action != STOP_WAIT)
+	if (action != STOP_WAIT && action != STOP_HOLD)
 		return;
 
 	held.point = point;
 	held.passed = passed;
+	held.is_held = action == STOP_HOLD;
+	if (held.is_held)
+		HOLD_INTERRUPTS();
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	{
 		ConditionVariablePrepareToSleep(&point->released);
@@ -151,6 +167,11 @@ stop_point_reached(const char *name)
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	ConditionVariableCancelSleep();
+
+	/* The latch may have been set for what this process waits for next. */
+	SetLatch(MyLatch);
+	if (held.is_held)
+		RESUME_INTERRUPTS();
 }
 
 Datum
@@ -168,6 +189,8 @@ dlog_stop_point_arm(PG_FUNCTION_ARGS)
 				 errmsg("name of stop point is too long")));
 	if (strcmp(word, "wait") == 0)
 		action = STOP_WAIT;
+	else if (strcmp(word, "hold") == 0)
+		action = STOP_HOLD;
 	else if (strcmp(word, "error") == 0)
 		action = STOP_ERROR;
 	else if (strcmp(word, "crash") == 0)
@@ -185,6 +208,7 @@ dlog_stop_point_arm(PG_FUNCTION_ARGS)
 		{
 			point = &points->point[i];
 			strlcpy(point->name, name, NAMEDATALEN);
+			point->n_pids = 0;
 			pg_atomic_fetch_add_u32(&points->n_armed, 1);
 		}
 	}
@@ -235,6 +259,23 @@ dlog_stop_point_waiting(PG_FUNCTION_ARGS)
 		waiting = point->waiting;
 	SpinLockRelease(&points->lock);
 	PG_RETURN_INT32(waiting);
+}
+
+/* The last processes that have come there since it was armed. */
+Datum
+dlog_stop_point_pids(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	StopPoint *point;
+	Datum pids[STOP_POINT_PIDS];
+	int n = 0;
+
+	SpinLockAcquire(&points->lock);
+	point = point_find(name);
+	for (; point != NULL && n < Min(point->n_pids, STOP_POINT_PIDS); n++)
+		pids[n] = Int32GetDatum(point->pid[n]);
+	SpinLockRelease(&points->lock);
+	PG_RETURN_ARRAYTYPE_P(construct_array(pids, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
 Size

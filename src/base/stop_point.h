@@ -4,8 +4,10 @@
  *
  * Compiled in only with -DDLOG_STOP_POINTS (make COPT=..., see `make help`);
  * otherwise STOP_POINT() is nothing.  A test arms a point with
- * dlog.stop_point_arm('name', 'wait' | 'error' | 'crash'), waits until a
- * process has reached it, and lets it go with dlog.stop_point_release('name').
+ * dlog.stop_point_arm('name', 'wait' | 'hold' | 'error' | 'crash'), waits until
+ * a process has reached it, and lets it go with dlog.stop_point_release('name').
+ * Who waits can be terminated there; who is held learns of it afterwards, as it
+ * would if the signal had come in the middle of what it does.
  */
 #ifndef DLOG_STOP_POINT_H
 #define DLOG_STOP_POINT_H

@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
+#include "base/stop_point.h"
 #include "runtime/runtime_internal.h"
 
 typedef struct ActorTable
@@ -29,6 +30,7 @@ typedef struct ActorTable
 	pg_atomic_uint64 free; /* slot in the low half, tag in the high half */
 	pg_atomic_uint32 used; /* slots that were ever in use, and slot 0 */
 	pg_atomic_uint32 alive;
+	pg_atomic_uint64 refused; /* that there was no slot for; only grows */
 	uint32 first_incarnation; /* never changes after start */
 	uint32 n_slots;			  /* same; numbers are below this */
 	uint32 region;			  /* same; slots of a shard */
@@ -124,6 +126,13 @@ actor_count(void)
 	return pg_atomic_read_u32(&actors->alive);
 }
 
+/* Actors that were not spawned since there were dlog.max_actors. */
+uint64
+actors_refused(void)
+{
+	return pg_atomic_read_u64(&actors->refused);
+}
+
 /* --------------------------------------------------------- life of a slot */
 
 /* Slot 0 is nobody's. */
@@ -179,11 +188,14 @@ slot_claim(bool is_native)
 
 	address.slot = slot_pop();
 	if (address.slot == 0)
+	{
+		pg_atomic_fetch_add_u64(&actors->refused, 1);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many actors"),
 				 errdetail("%d actors live on this node.", dlog_max_actors),
 				 errhint("Raise dlog.max_actors.")));
+	}
 	slot = &actors->slot[address.slot];
 	cold = &actors->cold[address.slot];
 	address.incarnation = INCARNATION(pg_atomic_read_u64(&slot->identity)) + 1;
@@ -246,6 +258,7 @@ actor_claim_native(int number, const void *state, Size size)
 
 	slot->process = PROCESS_NONE;
 	slot->behavior_number = number;
+	STOP_POINT("actor-spawn");
 	memset(slot->u.state, 0, NATIVE_STATE_SIZE);
 	if (size > 0)
 		memcpy(slot->u.state, state, size);
@@ -303,6 +316,7 @@ actor_exit(ActorAddress address, const char *reason)
 	Assert(pg_atomic_read_u64(&slot->identity) == IDENTITY(address.incarnation, ACTOR_ALIVE));
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_EXITING));
 	pg_memory_barrier();
+	STOP_POINT("actor-exit");
 	timer_actor_exited(cold);
 	name_actor_exited(cold);
 	link_actor_exited(address, reason);
@@ -318,13 +332,14 @@ actor_exit(ActorAddress address, const char *reason)
 	if (cold->extra != NULL)
 		arena_free(cold->extra);
 	pg_atomic_fetch_sub_u32(&actors->alive, 1);
+	STOP_POINT("actor-exited");
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
 	slot_push(address.slot);
 }
 
 /* --------------------------------------------------------------- sending */
 
-static DeadLetterReason
+DeadLetterReason
 dead_letter_reason(SendResult result)
 {
 	switch (result)
@@ -338,6 +353,19 @@ dead_letter_reason(SendResult result)
 		default:
 			return DEAD_LETTER_NO_ACTOR;
 	}
+}
+
+/*
+ * send_no_memory
+ *		Count a message for which there is no memory.
+ */
+SendResult
+send_no_memory(ActorAddress from, ActorAddress to, uint16 type)
+{
+	Message head = {.type = type, .to = to, .from = from};
+
+	dead_letter_record(&head, DEAD_LETTER_NO_MEMORY);
+	return SEND_NO_MEMORY;
 }
 
 /* Does anybody want to know that this message reached nobody? */
@@ -464,7 +492,7 @@ actor_post(ActorAddress from, ActorAddress to, uint16 type, const void *payload,
 	}
 	message = message_try_create(type, size);
 	if (message == NULL)
-		return SEND_NO_MEMORY;
+		return send_no_memory(from, to, type);
 	memcpy(message->payload, payload, size);
 	message->from = from;
 	return actor_send(to, message);
@@ -810,6 +838,7 @@ actor_shmem_init(void)
 	pg_atomic_init_u64(&actors->free, 0);
 	pg_atomic_init_u32(&actors->used, 1);
 	pg_atomic_init_u32(&actors->alive, 0);
+	pg_atomic_init_u64(&actors->refused, 0);
 	actors->region = slots_per_shard();
 	actors->n_slots = hosted_actor_numbers();
 	actors->cold = (ActorCold *) ((char *) actors + slots_size());

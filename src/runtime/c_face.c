@@ -223,28 +223,42 @@ face_session_send(DlogSession *session, DlogAddress to, uint16 type, void *paylo
 	/* What is refused shall be freed with all that it carries. */
 	message = message_try_create(type, size);
 	if (message == NULL)
-		return sent(SEND_NO_MEMORY, type, payload, size);
+		return sent(send_no_memory(session_address(), inside(to), type), type, payload, size);
 	memcpy(message->payload, payload, size);
 	message->from = session_address();
 	return (DlogResult) actor_send(inside(to), message);
 }
 
-/* The objects of an answer are the session's. */
+/*
+ * The objects of an answer are the session's.  Where there is no memory to
+ * keep one, all that is not kept goes with the answer.
+ */
 static void
 keep_answer(DlogSession *session, Message *answer)
 {
 	int n = MESSAGE_OBJECTS(answer->type);
 	int i;
 
-	for (i = 0; i < n; i++)
+	if (n == 0)
+		return;
+	PG_TRY();
 	{
-		void **content = (void **) (answer->payload + i * sizeof(void *));
+		for (i = 0; i < n; i++)
+		{
+			void **content = (void **) (answer->payload + i * sizeof(void *));
 
-		if (*content == NULL)
-			continue;
-		object_keep(bound_actor_address(session->actor), *content);
-		*content = NULL;
+			if (*content == NULL)
+				continue;
+			object_keep(bound_actor_address(session->actor), *content);
+			*content = NULL;
+		}
 	}
+	PG_CATCH();
+	{
+		message_free(answer);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 static DlogResult

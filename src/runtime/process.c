@@ -315,7 +315,7 @@ process_detach(int code, Datum arg)
 
 	if (my_process == NULL)
 		return;
-	bound_exit_all("process exited");
+	bound_exit_all(REASON_PROCESS_EXITED);
 	process_release_wakeups();
 	message = oldest_first((Message *) pg_atomic_exchange_u64(&my_process->inbox, INBOX_CLOSED));
 	while (message != NULL)

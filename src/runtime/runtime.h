@@ -132,7 +132,8 @@ extern void actor_demonitor(ActorAddress watcher, ActorAddress other);
 #define REASON_KILL "kill"
 #define REASON_KILLED "killed"
 #define REASON_NO_ACTOR "no such actor"
-#define EXIT_REASON_LENGTH 256 /* longer ones are cut */
+#define REASON_PROCESS_EXITED "process exited" /* of who ran it */
+#define EXIT_REASON_LENGTH 256				   /* longer ones are cut */
 
 typedef enum ExitSignalKind
 {

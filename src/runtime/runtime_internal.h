@@ -155,6 +155,8 @@ extern uint32 actor_slot_number(uint32 i); /* of the i'th of them, from 1 */
 extern uint32 actor_slots_per_shard(void);
 extern uint32 actor_slots_limit(void);
 extern uint32 actor_count(void);
+extern uint64 actors_refused(void);
+extern SendResult send_no_memory(ActorAddress from, ActorAddress to, uint16 type);
 
 extern Size actor_shmem_size(void);
 extern void actor_shmem_init(void);
@@ -290,6 +292,7 @@ typedef struct DeadLetter
 
 #define DEAD_LETTERS_KEPT 256
 
+extern DeadLetterReason dead_letter_reason(SendResult result); /* actor.c */
 extern void dead_letter_record(const Message *message, DeadLetterReason reason);
 extern bool dead_letter_read(uint32 i, DeadLetter *letter);
 extern uint64 dead_letter_count(DeadLetterReason reason);
@@ -432,6 +435,7 @@ extern void utility_announce(void);
 
 #ifdef DLOG_STOP_POINTS
 extern void testfuncs_init(void);
+extern void testfuncs_victim_init(void); /* testfuncs_victim.c */
 #endif
 
 /* --- runtime.c ------------------------------------------------------------- */

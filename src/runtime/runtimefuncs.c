@@ -297,6 +297,7 @@ dlog_stat_runtime(PG_FUNCTION_ARGS)
 		received += pg_atomic_read_u64(&process_at(i)->received);
 	}
 	put_statistic(fcinfo, "actors", actor_count());
+	put_statistic(fcinfo, "actors refused", actors_refused());
 	put_statistic(fcinfo, "links", link_count());
 	put_statistic(fcinfo, "names", name_count());
 	put_statistic(fcinfo, "timers", timer_count());

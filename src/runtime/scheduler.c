@@ -526,7 +526,7 @@ scheduler_exit(int code, Datum argument)
 		actor_host->leave(my_database);
 	if (current_work != NULL)
 	{
-		work_is_down(current_work, "process exited");
+		work_is_down(current_work, REASON_PROCESS_EXITED);
 		message_free(current_work);
 		current_work = NULL;
 	}

@@ -50,6 +50,7 @@
 
 #include "base/clock.h"
 #include "base/guc.h"
+#include "base/stop_point.h"
 #include "runtime/runtime_internal.h"
 
 #define SHARD_OF(slot) ((int) ((uint64) (slot) *shards_per_slot >> SHARD_SHIFT))
@@ -573,6 +574,7 @@ shard_taken(int number)
 {
 	uint64 left;
 
+	STOP_POINT("shard-taken");
 	my_runner->statistics.taken++;
 	held |= BIT(number);
 	for (left = held; left != 0; left &= left - 1)
@@ -698,6 +700,7 @@ push(int number, MailBlock *block)
 	} while (!pg_atomic_compare_exchange_u64(arrived, &newest, (uint64) block));
 
 	/* Otherwise the one who pushed first sees to it. */
+	STOP_POINT("shard-pushed");
 	if (newest == 0)
 		route(number);
 }
@@ -731,6 +734,7 @@ flush_one(int number)
 	block = outbox[number];
 	outbox[number] = NULL;
 	outboxes &= ~BIT(number);
+	STOP_POINT("shard-flush");
 	push(number, block);
 }
 
@@ -754,6 +758,7 @@ release(int number)
 		arena_free(queue_shift(shard));
 	is_wanted = shard->first != NULL || shard->first_deferred != 0 || shard->first_control != NULL;
 	pg_atomic_exchange_u32(&shard->holder, NOBODY);
+	STOP_POINT("shard-released");
 	if (is_wanted || has_arrivals(shard))
 		route(number);
 }
@@ -970,7 +975,7 @@ native_send_any(NativeActor *self, ActorAddress to, uint16 type, const void *pay
 	Message *message = message_try_create(type, size);
 
 	if (message == NULL)
-		return SEND_NO_MEMORY;
+		return send_no_memory(self->address, to, type);
 	memcpy(message->payload, payload, size);
 	message->from = self->address;
 	return actor_send(to, message);
@@ -995,7 +1000,7 @@ mail_undelivered(Mail *mail, SendResult reason)
 			head.type = mail->type;
 			head.to = to;
 			head.from = mail->from;
-			dead_letter_record(&head, reason == SEND_MAILBOX_FULL ? DEAD_LETTER_MAILBOX_FULL : DEAD_LETTER_NO_ACTOR);
+			dead_letter_record(&head, dead_letter_reason(reason));
 			if (MESSAGE_OBJECTS(mail->type) > 0)
 				objects_release(mail->type, mail->u.payload, mail->size);
 			return;
@@ -1281,7 +1286,7 @@ move_to_mailbox(Shard *shard)
 		last = block_create(BLOCK_CAPACITY);
 		if (last == NULL)
 		{
-			mail_undelivered(mail, SEND_MAILBOX_FULL);
+			mail_undelivered(mail, SEND_NO_MEMORY);
 			return false;
 		}
 		mailbox->last->next = last;
@@ -1297,6 +1302,13 @@ move_to_mailbox(Shard *shard)
 /* -------------------------------------------------------- running, really */
 
 /* The current message has been handled; with a reason, its actor exits. */
+/* Was the actor ended by what it did, or with the process that ran it? */
+static bool
+reason_is_failure(const char *reason)
+{
+	return strncmp(reason, "error: ", 7) == 0 || strcmp(reason, REASON_PROCESS_EXITED) == 0;
+}
+
 static void
 end_mail(const char *reason)
 {
@@ -1307,6 +1319,12 @@ end_mail(const char *reason)
 	current.slot = NULL;
 	current_message = NULL;
 	current_mail = NULL;
+
+	/* Inline, it may lie in the actor's own mailbox, which goes with it. */
+	if (message != NULL)
+		message_free(message);
+	else if (mail != NULL)
+		objects_release(mail->type, mail->u.payload, mail->size);
 	if (slot != NULL && reason != NULL)
 	{
 		uint32 number = current.address.slot;
@@ -1317,15 +1335,11 @@ end_mail(const char *reason)
 		if (is_deferred)
 			deferred_unlink(&shards->shard[SHARD_OF(number)], mailbox);
 		actor_cold(number)->extra = NULL;
-		statistics_exited(slot->behavior_number, slot->received, strncmp(reason, "error: ", 7) == 0);
+		statistics_exited(slot->behavior_number, slot->received, reason_is_failure(reason));
 		actor_exit(current.address, reason);
 		if (mailbox != NULL)
 			mailbox_discard(mailbox);
 	}
-	if (message != NULL)
-		message_free(message);
-	else if (mail != NULL)
-		objects_release(mail->type, mail->u.payload, mail->size);
 }
 
 /* An exit signal ends the actor, or is a message for it, or nothing. */
@@ -1367,6 +1381,7 @@ handle_sampled(ActorSlot *slot, const NativeMessage *message)
 static inline void
 handle(ActorSlot *slot, ActorAddress to, const NativeMessage *message)
 {
+	STOP_POINT("shard-message");
 	current.address = to;
 	current.slot = slot;
 	current.exits = false;
@@ -1377,6 +1392,7 @@ handle(ActorSlot *slot, ActorAddress to, const NativeMessage *message)
 		handle_sampled(slot, message);
 	else if (likely(message->type != MESSAGE_EXIT) || is_for_handler(message))
 		behaviors[slot->behavior_number].handler(&current, slot->u.state, message);
+	STOP_POINT("shard-handled");
 	if (unlikely(current.exits || current_message != NULL || current_mail != NULL))
 		end_mail(current.exits ? current.reason : NULL);
 	else
@@ -1610,6 +1626,7 @@ serve_notified(void)
 		Shard *shard = &shards->shard[number];
 		uint32 given = HOLDER(me) | IN_TRANSIT;
 
+		STOP_POINT("shard-notified");
 		if (held & BIT(number))
 			drain(number);
 		else if (pg_atomic_compare_exchange_u32(&shard->holder, &given, HOLDER(me)))
@@ -1669,6 +1686,7 @@ give_some(uint64 elapsed_us, uint64 messages)
 		held &= ~BIT(number);
 		runnable &= ~BIT(number);
 		pg_atomic_exchange_u32(&shards->shard[number].holder, given);
+		STOP_POINT("shard-given");
 		my_runner->statistics.given++;
 		notify(scheduler, number);
 		pg_memory_barrier();
@@ -1843,7 +1861,7 @@ shards_leave(void)
 	if (me < 0)
 		return;
 	end_running();
-	end_mail("process exited");
+	end_mail(REASON_PROCESS_EXITED);
 	pg_atomic_exchange_u32(&shards->runner[me].accepts, 0);
 	flush();
 	spare_blocks_free();

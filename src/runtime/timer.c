@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/guc.h"
+#include "base/stop_point.h"
 #include "runtime/runtime_internal.h"
 
 #define NO_TIMER 0
@@ -415,17 +416,16 @@ timer_actor_exited(ActorCold *slot)
 typedef struct Fired
 {
 	ActorAddress to;
-	Message *message;
+	ActorAddress from;
+	uint16 type;
+	Message *message; /* NULL: there is no memory for it */
 } Fired;
 
-/*
- * Take a due timer out.  One that repeats stays, and what is sent is a copy;
- * NULL when there is no memory for it.
- */
+/* Take a due timer out.  One that repeats stays, and what is sent is a copy. */
 static Fired
 timer_fire(Timer *timer, uint32 number, uint64 now_us, Timer **block)
 {
-	Fired fired = {timer->to, timer->message};
+	Fired fired = {timer->to, timer->message->from, timer->message->type, timer->message};
 
 	*block = NULL;
 	(void) pairingheap_remove_first(&timers->heap);
@@ -500,8 +500,11 @@ timers_serve(void)
 			pg_atomic_fetch_add_u64(&timers->n_fired, 1);
 			if (blocks[i] != NULL)
 				arena_free(blocks[i]);
+			STOP_POINT("timer-fired");
 			if (fired[i].message != NULL)
 				(void) actor_send(fired[i].to, fired[i].message);
+			else
+				(void) send_no_memory(fired[i].from, fired[i].to, fired[i].type);
 		}
 	} while (n > 0);
 	return left_ms;
