@@ -597,6 +597,64 @@ DLOG_HANDLER(Idler, GetNumber)
 STOPS(Idler, 0)
 DLOG_IMPLEMENT(Idler, IDLER_TAKES);
 
+/* ----------------------------------- hand_over: two and something that is large */
+
+typedef struct Cargo
+{
+	int64 hops;
+	char bytes[FLEXIBLE_ARRAY_MEMBER];
+} Cargo;
+
+DLOG_OBJECT(Cargo);
+
+#define CARRIER_TAKES STARTABLE_TAKES, Carry
+DLOG_DECLARE(Carrier, CARRIER_TAKES);
+DLOG_MESSAGE(Carry, iso(Cargo, cargo), value(int64, at));
+
+typedef struct CarrierState
+{
+	int64 received;
+	int64 hops;
+	uint32 other;
+} CarrierState;
+
+DLOG_STATE(Carrier, CarrierState);
+
+/* Megabytes, of which the chunk says how many. */
+#define CARGO_SIZE ((Size) bench->chunk << 20)
+#define CARGO_LAST(cargo) ((cargo)->bytes[CARGO_SIZE - sizeof(Cargo) - 1])
+
+DLOG_HANDLER(Carrier, Start)
+{
+	Cargo_iso cargo = dlog_new(self, Cargo, CARGO_SIZE);
+	Carrier_ref other = {peer_address(state->other)};
+
+	dlog_get(cargo)->hops = 0;
+	CARGO_LAST(dlog_get(cargo)) = 'z';
+	send_or_fail(self, other, Carry, .cargo = dlog_move(cargo), .at = now_ns());
+}
+
+DLOG_HANDLER(Carrier, Carry)
+{
+	Cargo *cargo = dlog_get(message->cargo);
+	Carrier_ref other = {peer_address(state->other)};
+
+	sampled(message->at);
+	state->received++;
+	if (++cargo->hops < bench->rounds)
+		send_or_fail(self, other, Carry, .cargo = dlog_move(message->cargo), .at = now_ns());
+	else
+	{
+		state->hops = cargo->hops;
+		if (CARGO_LAST(cargo) != 'z')
+			fail("what was handed over has changed");
+		finish();
+	}
+}
+
+STOPS(Carrier, state->hops)
+DLOG_IMPLEMENT(Carrier, CARRIER_TAKES);
+
 /* ------------------------------------------------------------------- set-up */
 
 static void
@@ -716,6 +774,15 @@ set_up_idler(DlogSession *session, uint32 actors)
 	pg_atomic_write_u32(&bench->unfinished, bench->n_starts);
 }
 
+static void
+set_up_carriers(DlogSession *session, uint32 actors)
+{
+	for (uint32 i = 0; i < 2; i++)
+		add_peer(dlog_spawn(session, Carrier, .other = 1 - i).address);
+	bench->n_starts = 1;
+	pg_atomic_write_u32(&bench->unfinished, 1);
+}
+
 /* ----------------------------------------------- what there shall be in the end */
 
 static int64
@@ -774,6 +841,7 @@ static const Workload workloads[] = {
 	{"million", 1000000, 1000000, 20, 0, 64, set_up_askers, round_trips},
 	{"latency", 1000000, 5000, 4000, 0, 16, set_up_askers, round_trips},
 	{"session_ask", 1, 1, 20000, 0, 1, set_up_idler, round_trips},
+	{"hand_over", 2, 1, 1000000, 100, 1, set_up_carriers, hops, hops},
 };
 
 const Workload *
@@ -854,5 +922,5 @@ workload_ask_once(DlogSession *session, int64 number)
 void
 workloads_register(void)
 {
-	DLOG_REGISTER("dlog_bench", Starter, Player, Producer, Adder, Driver, Forked, Ringer, Asker, Mall, Creature, Idler);
+	DLOG_REGISTER("dlog_bench", Starter, Player, Producer, Adder, Driver, Forked, Ringer, Asker, Mall, Creature, Idler, Carrier);
 }
