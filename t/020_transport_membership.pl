@@ -130,7 +130,7 @@ is($cluster->sql(1, "SELECT previous_key IS NULL FROM dlog.node WHERE name = 'n2
 $cluster->wait_for_links($_) foreach (1 .. 3);
 $cluster->sql(1, 'CREATE FOREIGN TABLE there (id int) SERVER n3');
 like($cluster->sql_error(2, "SELECT dlog.remove_node('n3')"),
-	qr/2BP01.*node "n1": cannot drop server n3 because other objects depend on it/s,
+	qr/2BP01.*node "n1": cannot remove node "n3" because tables have rows on it/s,
 	'a node that a member still uses is not removed');
 is(names(2), 'n1 n2 n3', 'and nothing has changed');
 $cluster->sql(1, 'DROP FOREIGN TABLE there');

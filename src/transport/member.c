@@ -170,13 +170,35 @@ create_server(const char *name)
 				 errhint("Rename that foreign server.")));
 }
 
+/* What stands for tables over there would go with the server. */
+static void
+check_nothing_is_there(const char *name)
+{
+	uint64 tables = execute("SELECT t.ftrelid::pg_catalog.regclass::pg_catalog.text"
+							" FROM pg_catalog.pg_foreign_table t"
+							" JOIN pg_catalog.pg_foreign_server s ON s.oid OPERATOR(pg_catalog.=) t.ftserver"
+							" WHERE s.srvname OPERATOR(pg_catalog.=) $1::pg_catalog.name"
+							" ORDER BY t.ftrelid",
+							1, &name);
+
+	if (tables > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot remove node \"%s\" because tables have rows on it", name),
+				 errdetail(UINT64_FORMAT " foreign tables or partitions stand for them, the first of which is %s.",
+						   tables, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Undistribute or drop those tables first.")));
+}
+
 static void
 drop_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
 
-	if (server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "dlog") == 0)
-		execute(psprintf("DROP SERVER %s RESTRICT", quote_identifier(name)), 0, NULL);
+	if (server == NULL || strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "dlog") != 0)
+		return;
+	check_nothing_is_there(name);
+	execute(psprintf("DROP SERVER %s RESTRICT", quote_identifier(name)), 0, NULL);
 }
 
 static void
