@@ -167,6 +167,29 @@ is($cluster->sql(1, 'SELECT count(*), sum(id) FROM e JOIN f USING (k) WHERE n = 
 	'and right');
 unlike(remote_sql(plan_of('SELECT count(*) FROM e JOIN f ON e.id = f.k')),
 	qr/public\.e.*public\.f/, 'one on other columns is not');
+like(remote_sql(plan_of('SELECT e.id, f.n FROM e LEFT JOIN f ON f.k = e.k AND f.n = 2 WHERE e.v > 1')),
+	qr/FROM \(public\.e LEFT JOIN public\.f ON .*f\.n = .*\) WHERE \(e\.v > '1'::numeric\)$/, 'a left join is done there too');
+like(plan_of('SELECT f.n, count(*) FROM e LEFT JOIN f USING (k) GROUP BY f.n'),
+	qr/Finalize.*LEFT JOIN.*GROUP BY f\.n/s, 'and grouped');
+like(remote_sql(plan_of('SELECT count(*) FROM e WHERE EXISTS (SELECT FROM f WHERE f.k = e.k AND f.n < e.id)')),
+	qr/FROM public\.e WHERE \(EXISTS \( SELECT\s+FROM public\.f WHERE /, 'so is a semijoin');
+like(remote_sql(plan_of('SELECT id FROM e WHERE NOT EXISTS (SELECT FROM f WHERE f.k = e.k AND f.n > 1)')),
+	qr/FROM public\.e WHERE \(NOT \(EXISTS \( SELECT\s+FROM public\.f WHERE /, 'and an antijoin');
+unlike(remote_sql(plan_of('SELECT count(*) FROM e LEFT JOIN f ON e.id = f.k')),
+	qr/LEFT JOIN/, 'but not on other columns');
+
+# --- windows ---
+$plan = plan_of('SELECT id, sum(v) OVER (PARTITION BY k ORDER BY id) FROM e');
+like($plan, qr/^Custom Scan \(DLog Fanout\)/, 'windows by the key are whole on their nodes');
+like(remote_sql($plan), qr/^SELECT id, sum\(v\) OVER \(PARTITION BY k ORDER BY id\).* FROM public\.e$/, 'and computed there');
+like(plan_of('SELECT rank() OVER (PARTITION BY s ORDER BY id) FROM e'),
+	qr/Not Pushed Down: a window has rows of several nodes/, 'others are not');
+SKIP:
+{
+	skip 'later servers keep it elsewhere', 1 if $cluster->node(1)->pg_version >= 17;
+	like(remote_sql(plan_of('SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY k ORDER BY id) AS n FROM e) q WHERE n <= 2')),
+		qr/ FROM \( SELECT .* FROM public\.e\) rows WHERE \(c\d <= 2\)$/, 'what is asked of a row\'s place travels');
+}
 
 # --- cursors, restarts, errors ---
 is($cluster->sql(1, <<'SQL'), "1\n2\n3\n4\n5\n4", 'a cursor goes on, and back if it may');

@@ -131,6 +131,12 @@ typedef int ProcNumber;
 #define GetNumberFromPGProc(proc) ((proc)->pgprocno)
 #define MyProcNumber (MyProc->pgprocno)
 
+/* 17 gives what limits a window to the path, and keeps it with the function. */
+#define window_run_conditions(window) list_copy((window)->runCondition)
+#define window_function_is_limited(function) false
+#define windowagg_path(root, rel, path, target, functions, window, qual, is_top) \
+	(Path *) create_windowagg_path(root, rel, path, target, functions, window, qual, is_top)
+
 /* 17 lets extensions name their wait events. */
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 
@@ -138,6 +144,15 @@ typedef int ProcNumber;
 #define foreign_scan_path(root, rel, rows, startup_cost, total_cost, required_outer) \
 	create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost, NIL, \
 							required_outer, NULL, NIL)
+#else
+/* A function that is limited does not travel. */
+#define window_run_conditions(window) NIL
+#define window_function_is_limited(function) ((function)->runCondition != NIL)
+#define windowagg_path(root, rel, path, target, functions, window, qual, is_top) \
+	(Path *) create_windowagg_path(root, rel, path, target, functions, NIL, window, qual, is_top)
+#endif
+
+#if PG_VERSION_NUM < 170000
 #elif PG_VERSION_NUM < 180000
 #define foreign_scan_path(root, rel, rows, startup_cost, total_cost, required_outer) \
 	create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost, NIL, \

@@ -189,9 +189,13 @@ place_of_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *rel,
 	return place;
 }
 
-static bool
-groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
-				 List *clauses)
+/*
+ * fanout_groups_are_whole
+ *		Are rows that are equal in these expressions all on the same node?
+ */
+bool
+fanout_groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
+						List *clauses)
 {
 	ListCell *lc;
 
@@ -201,7 +205,8 @@ groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
 		FanoutBase *member = lfirst(lc);
 		bool torn = false;
 
-		if (member->is_replicated)
+		/* Rows without a partner have no key of it. */
+		if (member->is_replicated || fanout_attachment(base, member) != NULL)
 			continue;
 		place_of_groups(root, member, member->rel, expressions, clauses,
 						&torn);
@@ -212,8 +217,8 @@ groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
 }
 
 /* What keeps the rows themselves from being complete over there. */
-static const char *
-rows_not_there(FanoutBase *base)
+const char *
+fanout_rows_not_there(FanoutBase *base)
 {
 	if (base->local_quals != NIL)
 		return "a condition is checked here";
@@ -594,7 +599,7 @@ count_adds_up(PlannerInfo *root, FanoutBase *base, Aggref *aggregate)
 		return true;
 	expressions = get_sortgrouplist_exprs(aggregate->aggdistinct,
 										  aggregate->args);
-	return groups_are_whole(root, base, expressions, aggregate->aggdistinct);
+	return fanout_groups_are_whole(root, base, expressions, aggregate->aggdistinct);
 }
 
 /* The nodes' counts are added up here. */
@@ -640,7 +645,7 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 	PathTarget *columns;
 	List *expressions;
 	ListCell *lc;
-	const char *reason = rows_not_there(base);
+	const char *reason = fanout_rows_not_there(base);
 	bool whole;
 	bool having_travels;
 
@@ -659,7 +664,7 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 
 	expressions = get_sortgrouplist_exprs(parse->groupClause,
 										  parse->targetList);
-	whole = groups_are_whole(root, base, expressions, parse->groupClause);
+	whole = fanout_groups_are_whole(root, base, expressions, parse->groupClause);
 	having_travels = whole &&
 					 expression_is_shippable(root, base->rel->relids, (Node *) having,
 											 true, NULL);
@@ -737,7 +742,7 @@ fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 	double groups;
 	double groups_there;
 	ListCell *lc;
-	const char *reason = rows_not_there(base);
+	const char *reason = fanout_rows_not_there(base);
 
 	if (parse->hasDistinctOn || parse->hasTargetSRFs ||
 		parse->groupClause != NIL || parse->hasAggs || parse->hasWindowFuncs ||

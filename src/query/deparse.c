@@ -43,6 +43,7 @@ typedef struct DeparseContext
 	const Fragment *fragment;
 	Relids relids;
 	List *parameters;
+	Index asked; /* inside of EXISTS: the table that is asked, else 0 */
 } DeparseContext;
 
 /*
@@ -78,21 +79,34 @@ deparse_formats_end(int nest_level)
 	AtEOXact_GUC(true, nest_level);
 }
 
-/* The range table index that a relation has in the fragment's own query. */
-static int
-fragment_table_position(const Fragment *fragment, Index rti)
+/* Is the table's only use to be asked whether it has a row? */
+static bool
+is_only_asked(const FragmentTable *table)
 {
-	int position = 1;
+	return table->join == JOIN_SEMI || table->join == JOIN_ANTI;
+}
+
+/*
+ * A relation of the fragment, and its range table index in the fragment's own
+ * query, or in the one inside of EXISTS that is about it.
+ */
+static FragmentTable *
+fragment_table(const DeparseContext *context, Index rti, int *position)
+{
 	ListCell *lc;
 
-	foreach(lc, fragment->tables)
+	*position = 1;
+	foreach(lc, context->fragment->tables)
 	{
-		if (((FragmentTable *) lfirst(lc))->rti == rti)
-			return position;
-		position++;
+		FragmentTable *table = lfirst(lc);
+
+		if (table->rti == rti)
+			return table;
+		if (!is_only_asked(table))
+			(*position)++;
 	}
 	elog(ERROR, "relation %u is not in the fragment", rti);
-	return 0;
+	return NULL;
 }
 
 static AttrNumber
@@ -235,15 +249,16 @@ fragment_mutator(Node *node, void *argument)
 	if (IsA(node, Var))
 	{
 		Var *var = (Var *) copyObject(node);
-		int position = fragment_table_position(context->fragment, var->varno);
-		FragmentTable *table = list_nth(context->fragment->tables,
-										position - 1);
+		int position;
+		FragmentTable *table = fragment_table(context, var->varno, &position);
+		bool is_asked = table->rti == context->asked;
 
 		if (var->varattno > 0)
 			var->varattno = attribute_over_there(table,
 												 context->fragment->root,
 												 var->varattno);
-		var->varno = position;
+		var->varno = is_asked ? 1 : position;
+		var->varlevelsup = context->asked != 0 && !is_asked ? 1 : 0;
 		var->varnosyn = 0;
 		var->varattnosyn = 0;
 		if (var->varattno != TableOidAttributeNumber)
@@ -369,6 +384,174 @@ table_entry(PlannerInfo *root, FragmentTable *table)
 	return rte;
 }
 
+/* --- joins --------------------------------------------------------------------- */
+
+/* The columns of a range table entry, as a join over it needs to list them. */
+static List *
+entry_columns(RangeTblEntry *rte, List **names)
+{
+	List *result = NIL;
+	Relation relation;
+	int n;
+
+	if (rte->rtekind != RTE_RELATION)
+	{
+		n = list_length(rte->eref->colnames);
+		*names = list_concat_copy(*names, rte->eref->colnames);
+		for (int i = 1; i <= n; i++)
+			result = lappend_int(result, i);
+		return result;
+	}
+	relation = table_open(rte->relid, AccessShareLock);
+	for (int i = 0; i < RelationGetNumberOfAttributes(relation); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), i);
+
+		if (column->attisdropped)
+			continue;
+		*names = lappend(*names, makeString(pstrdup(NameStr(column->attname))));
+		result = lappend_int(result, column->attnum);
+	}
+	table_close(relation, NoLock);
+	return result;
+}
+
+static List *
+columns_as_vars(int rti, List *columns)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	/* Printing looks at nothing but where they are from. */
+	foreach(lc, columns)
+		result = lappend(result, makeVar(rti, lfirst_int(lc), INT4OID, -1, InvalidOid, 0));
+	return result;
+}
+
+static int
+from_item_index(Node *item)
+{
+	return IsA(item, JoinExpr) ? ((JoinExpr *) item)->rtindex : ((RangeTblRef *) item)->rtindex;
+}
+
+/* "left JOIN right ON quals", with an entry of its own in the query's range table. */
+static Node *
+join_items(Query *query, Node *left, Node *right, JoinType type, Node *quals)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	JoinExpr *join = makeNode(JoinExpr);
+	int left_index = from_item_index(left);
+	int right_index = from_item_index(right);
+	List *names = NIL;
+
+	rte->rtekind = RTE_JOIN;
+	rte->jointype = type;
+	rte->joinleftcols = entry_columns(rt_fetch(left_index, query->rtable), &names);
+	rte->joinrightcols = entry_columns(rt_fetch(right_index, query->rtable), &names);
+	rte->joinaliasvars = list_concat(columns_as_vars(left_index, rte->joinleftcols),
+									 columns_as_vars(right_index, rte->joinrightcols));
+	rte->eref = makeAlias("unnamed_join", names);
+	rte->inFromCl = true;
+	query->rtable = lappend(query->rtable, rte);
+
+	join->jointype = type;
+	join->larg = left;
+	join->rarg = right;
+	join->quals = quals;
+	join->rtindex = list_length(query->rtable);
+	return (Node *) join;
+}
+
+static Node *
+join_condition(DeparseContext *context, List *quals)
+{
+	return (Node *) make_ands_explicit(fragment_conditions(context, quals));
+}
+
+/* A list of tables; where some may be missing, one join of all of them. */
+static List *
+from_clause(DeparseContext *context, Query *query)
+{
+	List *items = NIL;
+	bool has_left_join = false;
+	Node *joined = NULL;
+	ListCell *lc;
+
+	foreach(lc, context->fragment->tables)
+	{
+		FragmentTable *table = lfirst(lc);
+		RangeTblRef *reference = makeNode(RangeTblRef);
+
+		if (is_only_asked(table))
+			continue;
+		(void) fragment_table(context, table->rti, &reference->rtindex);
+		items = lappend(items, reference);
+		has_left_join = has_left_join || table->join == JOIN_LEFT;
+	}
+	if (!has_left_join)
+		return items;
+
+	/* Those that are there in any case come first. */
+	for (JoinType type = JOIN_INNER; type <= JOIN_LEFT; type++)
+	{
+		foreach(lc, context->fragment->tables)
+		{
+			FragmentTable *table = lfirst(lc);
+			RangeTblRef *reference = makeNode(RangeTblRef);
+
+			if (table->join != type)
+				continue;
+			(void) fragment_table(context, table->rti, &reference->rtindex);
+			if (joined == NULL)
+				joined = (Node *) reference;
+			else
+				joined = join_items(query, joined, (Node *) reference, type,
+									type == JOIN_LEFT ? join_condition(context, table->join_quals) : NULL);
+		}
+	}
+	return list_make1(joined);
+}
+
+/* [NOT] EXISTS (SELECT FROM table WHERE its conditions) */
+static Node *
+exists_condition(DeparseContext *context, FragmentTable *table)
+{
+	SubLink *exists = makeNode(SubLink);
+	Query *query = makeNode(Query);
+	RangeTblRef *reference = makeNode(RangeTblRef);
+
+	reference->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->rtable = list_make1(table_entry(context->fragment->root, table));
+	context->asked = table->rti;
+	query->jointree = makeFromExpr(list_make1(reference),
+								   join_condition(context, table->join_quals));
+	context->asked = 0;
+	exists->subLinkType = EXISTS_SUBLINK;
+	exists->subselect = (Node *) query;
+	exists->location = -1;
+	return table->join == JOIN_SEMI ? (Node *) exists :
+									  (Node *) makeBoolExpr(NOT_EXPR, list_make1(exists), -1);
+}
+
+static Node *
+where_clause(DeparseContext *context, Query *query)
+{
+	List *conditions = fragment_conditions(context, context->fragment->quals);
+	ListCell *lc;
+
+	foreach(lc, context->fragment->tables)
+	{
+		FragmentTable *table = lfirst(lc);
+
+		if (!is_only_asked(table))
+			continue;
+		conditions = lappend(conditions, exists_condition(context, table));
+		query->hasSubLinks = true;
+	}
+	return conditions == NIL ? NULL : (Node *) make_ands_explicit(conditions);
+}
+
 /*
  * The server breaks lines; a fragment is one.  Quotes are always doubled inside
  * of quotes, so what is between them is left alone by counting them.
@@ -430,6 +613,134 @@ name_computed_columns(Query *query)
 	}
 }
 
+static bool
+has_entry_for(Query *query, Index reference)
+{
+	ListCell *lc;
+
+	foreach(lc, query->targetList)
+	{
+		if (lfirst_node(TargetEntry, lc)->ressortgroupref == reference)
+			return true;
+	}
+	return false;
+}
+
+/* The expressions that windows refer to become columns that are not shown. */
+static void
+add_window_keys(DeparseContext *context, Query *query, List *clauses)
+{
+	ListCell *lc;
+
+	foreach(lc, clauses)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		Node *expression = get_sortgroupclause_expr(clause, context->fragment->root->processed_tlist);
+		TargetEntry *entry;
+
+		if (has_entry_for(query, clause->tleSortGroupRef))
+			continue;
+		entry = makeTargetEntry((Expr *) fragment_expression(context, expression),
+								list_length(query->targetList) + 1, NULL, true);
+		entry->ressortgroupref = clause->tleSortGroupRef;
+		query->targetList = lappend(query->targetList, entry);
+	}
+}
+
+/* Each window is written out where it is used. */
+static void
+add_windows(DeparseContext *context, Query *query)
+{
+	ListCell *lc;
+
+	query->hasWindowFuncs = context->fragment->windows != NIL;
+	foreach(lc, context->fragment->windows)
+	{
+		WindowClause *window = copyObject(lfirst_node(WindowClause, lc));
+
+		window->name = window->refname = NULL;
+		window->copiedOrder = false;
+		window->startOffset = fragment_expression(context, window->startOffset);
+		window->endOffset = fragment_expression(context, window->endOffset);
+		add_window_keys(context, query, window->partitionClause);
+		add_window_keys(context, query, window->orderClause);
+		query->windowClause = lappend(query->windowClause, window);
+	}
+}
+
+/* A comparison with a column of the fragment, of which others are columns 1 to n. */
+static Node *
+condition_over_rows(DeparseContext *context, OpExpr *condition)
+{
+	OpExpr *result = copyObject(condition);
+	ListCell *lc;
+
+	foreach(lc, result->args)
+	{
+		Node *argument = lfirst(lc);
+		ListCell *column;
+
+		if (!IsA(argument, WindowFunc))
+		{
+			lfirst(lc) = fragment_expression(context, argument);
+			continue;
+		}
+		foreach(column, context->fragment->columns)
+		{
+			if (equal(lfirst(column), argument))
+				break;
+		}
+		if (column == NULL)
+			elog(ERROR, "a window function is none of the columns");
+		lfirst(lc) = makeVar(1, list_cell_number(context->fragment->columns, column) + 1,
+							 exprType(argument), -1, exprCollation(argument), 0);
+	}
+	return (Node *) result;
+}
+
+/* SELECT those of the query's rows that meet the windows' conditions. */
+static Query *
+select_from_windows(DeparseContext *context, Query *query)
+{
+	Query *outer = makeNode(Query);
+	RangeTblEntry *rows = makeNode(RangeTblEntry);
+	RangeTblRef *reference = makeNode(RangeTblRef);
+	List *conditions = NIL;
+	ListCell *lc;
+
+	rows->rtekind = RTE_SUBQUERY;
+	rows->subquery = query;
+	rows->eref = makeAlias("rows", NIL);
+	rows->inFromCl = true;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		Node *node = (Node *) entry->expr;
+
+		if (entry->resjunk)
+			continue;
+		entry->resname = psprintf("c%d", entry->resno);
+		rows->eref->colnames = lappend(rows->eref->colnames, makeString(entry->resname));
+		outer->targetList =
+			lappend(outer->targetList,
+					makeTargetEntry((Expr *) makeVar(1, entry->resno, exprType(node),
+													 exprTypmod(node), exprCollation(node), 0),
+									entry->resno, entry->resname, false));
+	}
+	rows->alias = makeAlias("rows", NIL);
+	foreach(lc, context->fragment->window_conditions)
+		conditions = lappend(conditions,
+							 condition_over_rows(context, lfirst_node(OpExpr, lc)));
+
+	reference->rtindex = 1;
+	outer->commandType = CMD_SELECT;
+	outer->canSetTag = true;
+	outer->rtable = list_make1(rows);
+	outer->jointree = makeFromExpr(list_make1(reference),
+								   (Node *) make_ands_explicit(conditions));
+	return outer;
+}
+
 /*
  * fragment_deparse
  *		The text of a fragment; see query_internal.h.
@@ -437,9 +748,9 @@ name_computed_columns(Query *query)
 char *
 fragment_deparse(const Fragment *fragment, List **parameters)
 {
-	DeparseContext context = {fragment, NULL, NIL};
+	DeparseContext context = {fragment, NULL, NIL, 0};
 	Query *query = makeNode(Query);
-	FromExpr *from = makeNode(FromExpr);
+	FromExpr *from;
 	ListCell *lc;
 	char *text;
 	int nest_level;
@@ -450,14 +761,13 @@ fragment_deparse(const Fragment *fragment, List **parameters)
 	foreach(lc, fragment->tables)
 	{
 		FragmentTable *table = lfirst(lc);
-		RangeTblRef *reference = makeNode(RangeTblRef);
 
 		context.relids = bms_add_member(context.relids, table->rti);
-		query->rtable = lappend(query->rtable,
-								table_entry(fragment->root, table));
-		reference->rtindex = list_length(query->rtable);
-		from->fromlist = lappend(from->fromlist, reference);
+		if (!is_only_asked(table))
+			query->rtable = lappend(query->rtable,
+									table_entry(fragment->root, table));
 	}
+	from = makeFromExpr(from_clause(&context, query), NULL);
 
 	foreach(lc, fragment->columns)
 	{
@@ -470,9 +780,7 @@ fragment_deparse(const Fragment *fragment, List **parameters)
 		query->targetList = lappend(query->targetList, entry);
 		i++;
 	}
-	if (fragment->quals != NIL)
-		from->quals = (Node *)
-			make_ands_explicit(fragment_conditions(&context, fragment->quals));
+	from->quals = where_clause(&context, query);
 	query->jointree = from;
 	query->groupClause = fragment->group_clause;
 	query->hasAggs = fragment->is_grouped;
@@ -485,6 +793,9 @@ fragment_deparse(const Fragment *fragment, List **parameters)
 	}
 
 	name_computed_columns(query);
+	add_windows(&context, query);
+	if (fragment->window_conditions != NIL)
+		query = select_from_windows(&context, query);
 
 	nest_level = deparse_formats_begin();
 	text = join_lines(pg_get_querydef(query, false));

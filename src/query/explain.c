@@ -6,7 +6,9 @@
  * grouping was left to this process.  VERBOSE: the text, and each node with
  * the number of its partitions.  ANALYZE: what each node did, and where the
  * time went: queued before a scheduler took it, run by the executor there,
- * stalled by a full stream, waited for here.
+ * stalled by a full stream since this process had not read it, on the wire
+ * for the rest; and how long this process waited for it.  With both, how the
+ * node ran its fragment.
  */
 #include "postgres.h"
 
@@ -64,11 +66,14 @@ explain_source(FanoutSource *source, ExplainState *es)
 		if (es->analyze)
 			explain_stats_text(&stats, &line);
 		if (es->analyze && es->timing)
-			appendStringInfo(&line, " queued=%.3f run=%.3f stalled=%.3f "
+			appendStringInfo(&line, " queued=%.3f run=%.3f wire=%.3f stalled=%.3f "
 									"waited=%.3f ms",
-							 stats.queued_ms, stats.run_ms, stats.stalled_ms,
-							 stats.waited_ms);
+							 stats.queued_ms, stats.run_ms, stats.wire_ms,
+							 stats.stalled_ms, stats.waited_ms);
 		ExplainPropertyText("Node", line.data, es);
+		es->indent++;
+		request_explain_plan(source->plan, es);
+		es->indent--;
 		return;
 	}
 	ExplainOpenGroup("Node", NULL, true, es);
@@ -84,9 +89,11 @@ explain_source(FanoutSource *source, ExplainState *es)
 		{
 			ExplainPropertyFloat("Queued", "ms", stats.queued_ms, 3, es);
 			ExplainPropertyFloat("Run", "ms", stats.run_ms, 3, es);
+			ExplainPropertyFloat("Wire", "ms", stats.wire_ms, 3, es);
 			ExplainPropertyFloat("Stalled", "ms", stats.stalled_ms, 3, es);
 			ExplainPropertyFloat("Waited", "ms", stats.waited_ms, 3, es);
 		}
+		request_explain_plan(source->plan, es);
 	}
 	ExplainCloseGroup("Node", NULL, true, es);
 }

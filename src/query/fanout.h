@@ -35,11 +35,23 @@ typedef struct RemoteLeaf
 	PartitionHome home;
 } RemoteLeaf;
 
+/*
+ * A member that is not simply joined: it may be missing (JOIN_LEFT), or its rows
+ * are only asked whether there is one (JOIN_SEMI, JOIN_ANTI).
+ */
+typedef struct FanoutAttachment
+{
+	struct FanoutBase *member;
+	JoinType type;
+	List *quals; /* expressions: what its rows must meet */
+} FanoutAttachment;
+
 typedef struct FanoutBase
 {
 	uint32 tag; /* FANOUT_BASE_TAG: rel->fdw_private might be another's */
 	RelOptInfo *rel;
 	List *members;		 /* of FanoutBase: a table is its own only one */
+	List *attachments;	 /* of a join: of FanoutAttachment, in order */
 	Path *local_join;	 /* of a join, or NULL if there is no local part */
 	List *remote_leaves; /* of RemoteLeaf */
 	List *local_leaves;	 /* of RelOptInfo */
@@ -71,12 +83,14 @@ typedef struct FanoutPath
 	List *group_clause;	 /* SortGroupClauses over the columns' sortgrouprefs */
 	List *having;
 	bool is_grouped;
-	bool always_ask;	   /* it returns a row even if no partition matches */
-	bool adds_up;		   /* its columns are counts, to be summed into one row */
-	List *sort_clause;	   /* SortGroupClauses, and what merging needs besides: */
-	List *sort_columns;	   /* integers, from 1 */
-	List *sort_collations; /* oids */
-	Node *limit;		   /* int8: no node needs to send more rows */
+	bool always_ask;		 /* it returns a row even if no partition matches */
+	bool adds_up;			 /* its columns are counts, to be summed into one row */
+	List *sort_clause;		 /* SortGroupClauses, and what merging needs besides: */
+	List *sort_columns;		 /* integers, from 1 */
+	List *sort_collations;	 /* oids */
+	Node *limit;			 /* int8: no node needs to send more rows */
+	List *windows;			 /* WindowClauses of the columns' window functions */
+	List *window_conditions; /* expressions over those that rows must meet */
 } FanoutPath;
 
 /* The members of a plan's custom_private. */
@@ -139,6 +153,7 @@ extern double fanout_limited_rows(PlannerInfo *root, FanoutBase *base,
 
 /* fanout_join.c */
 extern void fanout_join_init(void);
+extern FanoutAttachment *fanout_attachment(FanoutBase *base, FanoutBase *member);
 
 /* aggregate.c */
 extern void fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
@@ -151,6 +166,14 @@ extern void fanout_add_distinct_paths(PlannerInfo *root, FanoutBase *base,
 extern void fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
 									 RelOptInfo *input_rel,
 									 RelOptInfo *ordered_rel);
+
+extern bool fanout_groups_are_whole(PlannerInfo *root, FanoutBase *base,
+									List *expressions, List *clauses);
+extern const char *fanout_rows_not_there(FanoutBase *base);
+
+/* window.c */
+extern void fanout_add_window_path(PlannerInfo *root, FanoutBase *base,
+								   RelOptInfo *input_rel, RelOptInfo *window_rel);
 
 /* fanout_plan.c */
 extern const CustomPathMethods fanout_path_methods;

@@ -11,6 +11,10 @@
  * is a base like any table, so that grouping, ordering and limits above travel
  * too.
  *
+ * A single table may also be on the nullable side of an outer join, or of a
+ * semi- or antijoin, under the same condition: all that could match a row is on
+ * the row's node.  It is then *attached* to the others.
+ *
  * The local part is a hash join of the members' local leaves, since there is
  * an equality on the keys at least.
  */
@@ -44,6 +48,40 @@ without_relabel(Node *node)
 	while (node && IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
 	return node;
+}
+
+/* How a member is attached to a base, or NULL if it is joined simply. */
+FanoutAttachment *
+fanout_attachment(FanoutBase *base, FanoutBase *member)
+{
+	ListCell *lc;
+
+	foreach(lc, base->attachments)
+	{
+		FanoutAttachment *attachment = lfirst(lc);
+
+		if (attachment->member == member)
+			return attachment;
+	}
+	return NULL;
+}
+
+/* The clauses that decide which rows match, without those that filter the result. */
+static List *
+matching_clauses(RelOptInfo *joinrel, JoinType type, List *clauses)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	/* A semijoin's result has no columns that others could be about. */
+	if (type == JOIN_INNER || type == JOIN_SEMI)
+		return clauses;
+	foreach(lc, clauses)
+	{
+		if (!RINFO_IS_PUSHED_DOWN(lfirst_node(RestrictInfo, lc), joinrel->relids))
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
 }
 
 static bool
@@ -142,9 +180,17 @@ base_user(PlannerInfo *root, FanoutBase *base)
 
 static bool
 can_be_joined_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
-					FanoutBase *inner, JoinPathExtraData *extra)
+					FanoutBase *inner, JoinType type, JoinPathExtraData *extra)
 {
+	List *matching = matching_clauses(joinrel, type, extra->restrictlist);
 	ListCell *lc;
+
+	if (type != JOIN_INNER &&
+		(outer->is_replicated || !IS_SIMPLE_REL(inner->rel)))
+		return false;
+	if (type != JOIN_INNER && type != JOIN_LEFT &&
+		list_length(matching) != list_length(extra->restrictlist))
+		return false;
 
 	if (!outer->is_distributed || !inner->is_distributed ||
 		outer->local_quals != NIL || inner->local_quals != NIL ||
@@ -169,8 +215,11 @@ can_be_joined_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 		if (!IsA(var, Var) ||
 			(var->varattno <= 0 && planner_rt_fetch(var->varno, root)->relkind == RELKIND_RELATION))
 			return false;
+		if ((type == JOIN_SEMI || type == JOIN_ANTI) &&
+			bms_is_member(var->varno, inner->rel->relids))
+			return false;
 	}
-	return meet_on_one_node(root, outer, inner, extra->restrictlist);
+	return meet_on_one_node(root, outer, inner, matching);
 }
 
 /* Where only one side has rows, an inner join has none. */
@@ -190,7 +239,7 @@ leaves_on_nodes(List *leaves, List *nodes)
 
 static Path *
 join_local_parts(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
-				 FanoutBase *inner, JoinPathExtraData *extra)
+				 FanoutBase *inner, JoinType type, JoinPathExtraData *extra)
 {
 	PathTarget *outer_columns = fanout_scan_columns(root, outer, NIL);
 	PathTarget *inner_columns = fanout_scan_columns(root, inner, NIL);
@@ -206,7 +255,7 @@ join_local_parts(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	inner_path = fanout_local_rows(root, inner, inner_columns, NULL);
 	if (outer_path == NULL || inner_path == NULL)
 		return NULL;
-	foreach(lc, extra->restrictlist)
+	foreach(lc, matching_clauses(joinrel, type, extra->restrictlist))
 	{
 		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
 
@@ -220,9 +269,9 @@ join_local_parts(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	}
 	if (hash_clauses == NIL)
 		return NULL;
-	initial_cost_hashjoin(root, &workspace, JOIN_INNER, hash_clauses,
+	initial_cost_hashjoin(root, &workspace, type, hash_clauses,
 						  outer_path, inner_path, extra, false);
-	return (Path *) create_hashjoin_path(root, joinrel, JOIN_INNER,
+	return (Path *) create_hashjoin_path(root, joinrel, type,
 										 &workspace, extra, outer_path,
 										 inner_path, false,
 										 extra->restrictlist, NULL,
@@ -257,9 +306,32 @@ replicated_base(PlannerInfo *root, RelOptInfo *rel, FanoutBase *base)
 	return result;
 }
 
+/* The one member of "inner" joins those of "base" in its own way. */
+static void
+attach_member(RelOptInfo *joinrel, FanoutBase *base, FanoutBase *inner, JoinType type,
+			  List *clauses)
+{
+	FanoutAttachment *attachment = palloc0(sizeof(FanoutAttachment));
+	List *matching = matching_clauses(joinrel, type, clauses);
+	List *filters = NIL;
+	ListCell *lc;
+
+	attachment->member = inner;
+	attachment->type = type;
+	attachment->quals = list_concat(extract_actual_clauses(matching, false),
+									extract_actual_clauses(inner->remote_quals, false));
+	base->attachments = lappend(base->attachments, attachment);
+	foreach(lc, clauses)
+	{
+		if (!list_member_ptr(matching, lfirst(lc)))
+			filters = lappend(filters, lfirst(lc));
+	}
+	base->remote_quals = list_concat(base->remote_quals, filters);
+}
+
 static FanoutBase *
 make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
-			   FanoutBase *inner, JoinPathExtraData *extra)
+			   FanoutBase *inner, JoinType type, JoinPathExtraData *extra)
 {
 	FanoutBase *base = palloc0(sizeof(FanoutBase));
 
@@ -269,23 +341,36 @@ make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	base->members = outer->is_replicated ? list_concat_copy(inner->members, outer->members) :
 										   list_concat_copy(outer->members, inner->members);
 	base->is_distributed = true;
-	base->nodes = outer->is_replicated ? inner->nodes :
-				  inner->is_replicated ? outer->nodes :
-										 list_intersection_int(outer->nodes, inner->nodes);
+	base->attachments = list_concat_copy(outer->attachments, inner->attachments);
+	if (outer->is_replicated)
+		base->nodes = inner->nodes;
+	else if (inner->is_replicated || type != JOIN_INNER)
+		base->nodes = outer->nodes;
+	else
+		base->nodes = list_intersection_int(outer->nodes, inner->nodes);
 	base->remote_leaves =
 		list_concat(leaves_on_nodes(outer->remote_leaves, base->nodes),
 					leaves_on_nodes(inner->remote_leaves, base->nodes));
-	base->remote_quals = list_concat_copy(outer->remote_quals,
-										  inner->remote_quals);
-	base->remote_quals = list_concat(base->remote_quals, extra->restrictlist);
+	base->remote_quals = list_copy(outer->remote_quals);
+	if (type == JOIN_INNER)
+	{
+		base->remote_quals = list_concat(base->remote_quals, inner->remote_quals);
+		base->remote_quals = list_concat(base->remote_quals, extra->restrictlist);
+	}
+	else
+		attach_member(joinrel, base, inner, type, extra->restrictlist);
 	if (base->nodes == NIL)
+		return NULL;
+	/* Pruning has left none here that rows here could match. */
+	if (type != JOIN_INNER && outer->local_leaves != NIL &&
+		inner->local_leaves == NIL && !inner->is_replicated)
 		return NULL;
 	if ((outer->local_leaves != NIL || outer->is_replicated) &&
 		(inner->local_leaves != NIL || inner->is_replicated))
 	{
 		base->local_leaves = list_concat_copy(outer->local_leaves,
 											  inner->local_leaves);
-		base->local_join = join_local_parts(root, joinrel, outer, inner,
+		base->local_join = join_local_parts(root, joinrel, outer, inner, type,
 											extra);
 		if (base->local_join == NULL)
 			return NULL;
@@ -332,7 +417,9 @@ fanout_set_join_pathlist(PlannerInfo *root, RelOptInfo *joinrel,
 		previous_set_join_pathlist(root, joinrel, outerrel, innerrel,
 								   jointype, extra);
 
-	if (jointype != JOIN_INNER || joinrel->reloptkind != RELOPT_JOINREL ||
+	if ((jointype != JOIN_INNER && jointype != JOIN_LEFT &&
+		 jointype != JOIN_SEMI && jointype != JOIN_ANTI) ||
+		joinrel->reloptkind != RELOPT_JOINREL ||
 		joinrel->fdw_private != NULL || joinrel->fdwroutine != NULL ||
 		!bms_is_empty(joinrel->lateral_relids) ||
 		!dlog_enable_fanout_scan || remote_is_executing())
@@ -344,9 +431,9 @@ fanout_set_join_pathlist(PlannerInfo *root, RelOptInfo *joinrel,
 	else if (inner != NULL && outer == NULL)
 		outer = replicated_base(root, outerrel, inner);
 	if (outer == NULL || inner == NULL ||
-		!can_be_joined_there(root, joinrel, outer, inner, extra))
+		!can_be_joined_there(root, joinrel, outer, inner, jointype, extra))
 		return;
-	base = make_join_base(root, joinrel, outer, inner, extra);
+	base = make_join_base(root, joinrel, outer, inner, jointype, extra);
 	if (base == NULL)
 		return;
 	joinrel->fdw_private = base;

@@ -69,6 +69,13 @@ fanout_base(RelOptInfo *rel)
 	return base;
 }
 
+/* Is or does this relation join all that this query level reads from? */
+static bool
+fanout_is_all(PlannerInfo *root, RelOptInfo *rel)
+{
+	return bms_is_subset(root->all_baserels, rel->relids);
+}
+
 /*
  * fanout_only_base
  *		The base that is all that this query level reads from, or NULL.
@@ -76,14 +83,17 @@ fanout_base(RelOptInfo *rel)
 FanoutBase *
 fanout_only_base(PlannerInfo *root)
 {
-	RelOptInfo *rel;
+	ListCell *lc;
 	int rti;
 
 	if (bms_get_singleton_member(root->all_baserels, &rti))
-		rel = root->simple_rel_array[rti];
-	else
-		rel = find_join_rel(root, root->all_baserels);
-	return rel ? fanout_base(rel) : NULL;
+		return root->simple_rel_array[rti] ? fanout_base(root->simple_rel_array[rti]) : NULL;
+	foreach(lc, root->join_rel_list)
+	{
+		if (fanout_is_all(root, lfirst_node(RelOptInfo, lc)))
+			return fanout_base(lfirst_node(RelOptInfo, lc));
+	}
+	return NULL;
 }
 
 /* Sort the leaves below a partitioned relation into remote and local ones. */
@@ -535,7 +545,7 @@ fanout_limit(PlannerInfo *root, FanoutBase *base, bool grouped)
 		parse->commandType != CMD_SELECT || parse->rowMarks != NIL ||
 		parse->setOperations != NULL || parse->distinctClause != NIL ||
 		parse->hasWindowFuncs || parse->hasTargetSRFs ||
-		!bms_equal(root->all_baserels, base->rel->relids))
+		!fanout_is_all(root, base->rel))
 		return NULL;
 	if (!grouped &&
 		(parse->groupClause != NIL || parse->groupingSets != NIL ||
@@ -883,6 +893,10 @@ fanout_create_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 			if (input_rel == base->rel)
 				fanout_add_group_paths(root, base, input_rel, output_rel,
 									   extra);
+			break;
+		case UPPERREL_WINDOW:
+			if (input_rel == base->rel)
+				fanout_add_window_path(root, base, input_rel, output_rel);
 			break;
 		case UPPERREL_DISTINCT:
 			if (input_rel == base->rel)

@@ -164,8 +164,14 @@ fragment_of_path(PlannerInfo *root, FanoutPath *path, Fragment *fragment,
 
 	fragment->root = root;
 	foreach(lc, path->base->members)
-		fragment->tables = lappend(fragment->tables,
-								   fragment_table(root, lfirst(lc)));
+	{
+		FragmentTable *table = fragment_table(root, lfirst(lc));
+		FanoutAttachment *attachment = fanout_attachment(path->base, lfirst(lc));
+
+		table->join = attachment ? attachment->type : JOIN_INNER;
+		table->join_quals = attachment ? attachment->quals : NIL;
+		fragment->tables = lappend(fragment->tables, table);
+	}
 	fragment->columns = path->columns->exprs;
 	fragment->sortgrouprefs = path->columns->sortgrouprefs;
 	fragment->quals = path->quals;
@@ -174,6 +180,8 @@ fragment_of_path(PlannerInfo *root, FanoutPath *path, Fragment *fragment,
 	fragment->sort_clause = path->sort_clause;
 	fragment->is_grouped = path->is_grouped;
 	fragment->limit = path->limit;
+	fragment->windows = path->windows;
+	fragment->window_conditions = path->window_conditions;
 	return fragment_deparse(fragment, parameters);
 }
 
@@ -265,7 +273,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	private[FANOUT_LOCAL_COUNT] =
 		(List *) makeInteger(list_length(base->local_leaves));
 	private[FANOUT_ADDS_UP] = (List *) makeInteger(path->adds_up);
-	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped ?
+	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped && path->windows == NIL ?
 									 (List *) makeString(pstrdup(base->not_pushed)) :
 									 NULL;
 	for (int i = 0; i < FANOUT_N_PRIVATE; i++)

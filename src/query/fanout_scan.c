@@ -323,6 +323,7 @@ open_source(FanoutScanState *state, FanoutSource *source,
 	request.param_values = values;
 	request.param_nulls = nulls;
 	request.result_desc = state->custom.ss.ps.scandesc;
+	request.explains = state->custom.ss.ps.state->es_instrument != 0;
 
 	source->is_done = false;
 	source->stream = remote_open(source->node, &request);
@@ -418,12 +419,13 @@ fanout_source_stats(const FanoutSource *source, RemoteStats *stats)
 	stats->queued_ms += current.queued_ms;
 	stats->run_ms += current.run_ms;
 	stats->stalled_ms += current.stalled_ms;
+	stats->wire_ms += current.wire_ms;
 	stats->waited_ms += current.waited_ms;
 	stats->attempts += current.attempts;
 }
 
 static void
-close_source(FanoutSource *source)
+close_source(FanoutScanState *state, FanoutSource *source)
 {
 	RemoteStats stats;
 
@@ -431,6 +433,8 @@ close_source(FanoutSource *source)
 		return;
 	fanout_source_stats(source, &stats);
 	source->stats = stats;
+	source->plan = request_keep_plan(source->plan, source->stream,
+									 state->custom.ss.ps.state->es_query_cxt);
 	remote_close(source->stream);
 	source->stream = NULL;
 	ExecClearTuple(source->slot);
@@ -440,7 +444,7 @@ static void
 close_sources(FanoutScanState *state)
 {
 	for (int i = 0; i < state->n_sources; i++)
-		close_source(&state->sources[i]);
+		close_source(state, &state->sources[i]);
 }
 
 /* --- rows ---------------------------------------------------------------------- */
@@ -474,7 +478,7 @@ try_source(FanoutScanState *state, FanoutSource *source)
 	if (status == REMOTE_DONE)
 	{
 		source->is_done = true;
-		close_source(source);
+		close_source(state, source);
 	}
 	return status;
 }

@@ -22,6 +22,7 @@ typedef struct FanoutSource
 	TupleTableSlot *slot;
 	bool is_done;
 	RemoteStats stats; /* summed up over all streams that were closed */
+	char *plan;		   /* how the node ran the last of them, if it told */
 } FanoutSource;
 
 typedef struct FanoutScanState

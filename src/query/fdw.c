@@ -28,6 +28,9 @@
 #include "optimizer/planmain.h"
 #include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "base/function.h"
@@ -70,7 +73,9 @@ typedef struct TableScan
 	TupleTableSlot *row;
 	RemoteStream *stream; /* NULL: not asked yet, or read to the end */
 	bool is_done;
-	RemoteStats stats; /* of the streams that were closed */
+	RemoteStats stats;	   /* of the streams that were closed */
+	char *plan;			   /* how the node ran the last of them, if it told */
+	MemoryContext context; /* the scan's */
 } TableScan;
 
 /* --- planning -------------------------------------------------------------- */
@@ -289,6 +294,40 @@ locking_clause(PlannerInfo *root, RelOptInfo *rel)
 	return strength;
 }
 
+/* " TABLESAMPLE ..." of the partitioned table that this one is a part of, or nothing. */
+static void
+append_sample(PlannerInfo *root, RelOptInfo *rel, RelationText *text,
+			  StringInfo sql)
+{
+	TableSampleClause *sample = planner_rt_fetch(rel->relid, root)->tablesample;
+	ListCell *cell;
+
+	if (sample == NULL)
+		return;
+	if (!sample_is_shippable(sample))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tablesample method %s may differ on other nodes",
+						get_func_name(sample->tsmhandler)),
+				 errhint("If it does not, add its extension to dlog.shippable_extensions.")));
+	appendStringInfo(sql, " TABLESAMPLE %s (",
+					 quote_qualified_identifier(get_namespace_name(get_func_namespace(sample->tsmhandler)),
+												get_func_name(sample->tsmhandler)));
+	foreach(cell, sample->args)
+	{
+		if (cell != list_head(sample->args))
+			appendStringInfoString(sql, ", ");
+		relation_text_expression(text, sql, lfirst(cell), rel->relid);
+	}
+	appendStringInfoChar(sql, ')');
+	if (sample->repeatable != NULL)
+	{
+		appendStringInfoString(sql, " REPEATABLE (");
+		relation_text_expression(text, sql, (Node *) sample->repeatable, rel->relid);
+		appendStringInfoChar(sql, ')');
+	}
+}
+
 static ForeignScan *
 get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path,
 		 List *tlist, List *scan_clauses, Plan *outer_plan)
@@ -330,6 +369,7 @@ get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path,
 	else
 		appendStringInfoString(&sql, "true");
 	appendStringInfo(&sql, " FROM %s", text.name);
+	append_sample(root, rel, &text, &sql);
 	relation_text_where(&text, &sql, remote_clauses, rel->relid);
 	locking = locking_clause(root, rel);
 	appendStringInfoString(&sql, locking);
@@ -362,6 +402,8 @@ begin_scan(ForeignScanState *node, int eflags)
 	scan->request.sql = strVal(list_nth(plan->fdw_private, SCAN_SQL));
 	scan->request.writes = boolVal(list_nth(plan->fdw_private, SCAN_LOCKS));
 	scan->request.tables = request_tables(&home);
+	scan->request.explains = estate->es_instrument != 0;
+	scan->context = estate->es_query_cxt;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
 
@@ -385,6 +427,7 @@ stats_add(RemoteStats *sum, const RemoteStats *stats)
 	sum->queued_ms += stats->queued_ms;
 	sum->run_ms += stats->run_ms;
 	sum->stalled_ms += stats->stalled_ms;
+	sum->wire_ms += stats->wire_ms;
 	sum->waited_ms += stats->waited_ms;
 	sum->attempts += stats->attempts;
 }
@@ -398,6 +441,7 @@ scan_close(TableScan *scan)
 		return;
 	remote_stats(scan->stream, &stats);
 	stats_add(&scan->stats, &stats);
+	scan->plan = request_keep_plan(scan->plan, scan->stream, scan->context);
 	remote_close(scan->stream);
 	scan->stream = NULL;
 }
@@ -487,6 +531,7 @@ explain_scan(ForeignScanState *node, ExplainState *es)
 		stats_add(&stats, &open);
 	}
 	request_explain(scan->node, scan->request.sql, &stats, es);
+	request_explain_plan(scan->plan, es);
 }
 
 DLOG_FUNCTION(dlog_fdw_handler);

@@ -60,6 +60,8 @@ extern bool request_next(RemoteStream *stream, TupleTableSlot *slot);
 extern const char *node_display_name(uint32 node);
 extern void request_explain(uint32 node, const char *sql,
 							const RemoteStats *stats, struct ExplainState *es);
+extern char *request_keep_plan(char *plan, RemoteStream *stream, MemoryContext context);
+extern void request_explain_plan(const char *plan, struct ExplainState *es);
 
 /* What is received is stored as a row of the foreign table. */
 typedef struct RowMap
@@ -92,6 +94,7 @@ extern bool expression_is_shippable(PlannerInfo *root, Relids relids,
 									const char **reason);
 extern bool qual_is_shippable(PlannerInfo *root, RelOptInfo *rel,
 							  RestrictInfo *qual);
+extern bool sample_is_shippable(TableSampleClause *sample);
 extern bool expression_is_constant_here(Node *expression, Relids relids);
 extern bool type_is_portable(Oid type);
 extern bool type_is_shippable(PlannerInfo *root, Relids relids, Oid type);
@@ -111,6 +114,8 @@ typedef struct FragmentTable
 	Index rti;
 	Oid over;
 	const char *stand_in;
+	JoinType join;	  /* INNER, or how it is joined to those before it: */
+	List *join_quals; /* expressions, implicitly ANDed; for LEFT, SEMI, ANTI */
 	List *leaf_oids;  /* what tableoid is here, for each leaf of "over", */
 	List *leaf_names; /* and the leaf's qualified name over there */
 } FragmentTable;
@@ -118,15 +123,17 @@ typedef struct FragmentTable
 typedef struct Fragment
 {
 	PlannerInfo *root;
-	List *tables;		  /* of FragmentTable */
-	List *columns;		  /* expressions, the rows' columns */
-	List *quals;		  /* expressions, implicitly ANDed */
-	List *group_clause;	  /* SortGroupClause, refer to sortgrouprefs */
-	List *having;		  /* expressions, implicitly ANDed */
-	List *sort_clause;	  /* SortGroupClause, refer to sortgrouprefs */
-	Index *sortgrouprefs; /* one per column, or NULL */
-	bool is_grouped;	  /* aggregates, or a GROUP BY */
-	Node *limit;		  /* an int8 expression, or NULL */
+	List *tables;			 /* of FragmentTable */
+	List *columns;			 /* expressions, the rows' columns */
+	List *quals;			 /* expressions, implicitly ANDed */
+	List *group_clause;		 /* SortGroupClause, refer to sortgrouprefs */
+	List *having;			 /* expressions, implicitly ANDed */
+	List *sort_clause;		 /* SortGroupClause, refer to sortgrouprefs */
+	Index *sortgrouprefs;	 /* one per column, or NULL */
+	bool is_grouped;		 /* aggregates, or a GROUP BY */
+	Node *limit;			 /* an int8 expression, or NULL */
+	List *windows;			 /* WindowClauses of window functions in the columns */
+	List *window_conditions; /* comparisons of those, implicitly ANDed */
 } Fragment;
 
 /*

@@ -218,6 +218,49 @@ request_explain(uint32 node, const char *sql, const RemoteStats *stats,
 	}
 }
 
+/*
+ * request_keep_plan
+ *		How a stream's node ran its statement, in place of what was known of an
+ *		earlier run.
+ */
+char *
+request_keep_plan(char *plan, RemoteStream *stream, MemoryContext context)
+{
+	const char *later = remote_plan(stream);
+
+	if (later == NULL)
+		return plan;
+	if (plan != NULL)
+		pfree(plan);
+	return MemoryContextStrdup(context, later);
+}
+
+/* Show it; NULL: there is none. */
+void
+request_explain_plan(const char *plan, ExplainState *es)
+{
+	const char *line = plan;
+
+	if (plan == NULL || !es->analyze || !es->verbose)
+		return;
+	if (es->format != EXPLAIN_FORMAT_TEXT)
+	{
+		ExplainPropertyText("Remote Plan", plan, es);
+		return;
+	}
+	appendStringInfoSpaces(es->str, es->indent * 2);
+	appendStringInfoString(es->str, "Remote Plan:\n");
+	while (*line != '\0')
+	{
+		int length = strcspn(line, "\n");
+
+		appendStringInfoSpaces(es->str, (es->indent + 1) * 2);
+		appendBinaryStringInfo(es->str, line, length);
+		appendStringInfoChar(es->str, '\n');
+		line += length + (line[length] == '\n');
+	}
+}
+
 RowMap *
 row_map(List *attnos)
 {

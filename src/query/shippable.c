@@ -46,6 +46,7 @@
 #include "utils/varlena.h"
 
 #include "base/guc.h"
+#include "base/pg_compat.h"
 #include "query/query_internal.h"
 
 typedef struct ShippableContext
@@ -510,6 +511,16 @@ offends_walker(Node *node, void *argument)
 				return true;
 			break;
 
+		case T_WindowFunc:
+			/* Its function is looked at below. */
+			if (!context->allow_aggregates ||
+				window_function_is_limited((WindowFunc *) node))
+			{
+				context->reason = "it has a window function";
+				return true;
+			}
+			break;
+
 		case T_RelabelType:
 			/* The planner makes it of COLLATE, and it is printed without. */
 			if (OidIsValid(((RelabelType *) node)->resultcollid) &&
@@ -644,4 +655,12 @@ qual_is_shippable(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *qual)
 		return false;
 	return expression_is_shippable(root, rel->relids, (Node *) qual->clause,
 								   false, NULL);
+}
+
+/* Is a method of TABLESAMPLE the same on every node?  Its arguments travel as values. */
+bool
+sample_is_shippable(TableSampleClause *sample)
+{
+	return object_is_everywhere(ProcedureRelationId, sample->tsmhandler,
+								get_func_namespace);
 }

@@ -19,6 +19,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "commands/explain.h"
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
 #include "libpq/pqformat.h"
@@ -245,7 +246,7 @@ check_columns(Statement *statement, TupleDesc desc)
 			ereport(ERROR,
 					(errcode(ERRCODE_DLOG_DEFINITION_DIFFERS),
 					 errmsg("column \"%s\" has type %s on node \"%s\" where %s is expected",
-							NameStr(want->attname),
+							NameStr(want->attname)[0] != '\0' ? NameStr(want->attname) : NameStr(have->attname),
 							format_type_with_typemod(have->atttypid, have->atttypmod),
 							node_this_name(),
 							format_type_with_typemod(want->atttypid, want->atttypmod))));
@@ -362,6 +363,54 @@ plan_statement(CachedStatement *cached, ParamListInfo params)
 	return plan;
 }
 
+/* --- how it was run --------------------------------------------------------- */
+
+static ExecutorStart_hook_type previous_executor_start;
+static bool is_to_be_explained; /* the statement that starts next */
+
+static void
+start_executor(QueryDesc *query, int eflags)
+{
+	if (is_to_be_explained)
+		query->instrument_options |= INSTRUMENT_TIMER | INSTRUMENT_ROWS;
+	is_to_be_explained = false;
+	if (previous_executor_start)
+		previous_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+/* Tell the asker how the statement was run. */
+static void
+send_plan(Execution *execution)
+{
+	ExplainState *es = NewExplainState();
+	PlanMessage plan = {0};
+	Size room = MESSAGE_MAX_PAYLOAD - plan_size(&plan);
+	const char *at;
+	Size left;
+
+	es->analyze = true;
+	es->costs = true;
+	es->timing = true;
+	ExplainPrintPlan(es, execution->portal->queryDesc);
+	at = pg_server_to_any(es->str->data, es->str->len,
+						  execution->cached->statement->encoding);
+	for (left = strlen(at); left > 0; left -= plan.text.size)
+	{
+		Message *message;
+
+		plan.text.data = at;
+		plan.text.size = Min(left, room);
+		at += plan.text.size;
+		message = remote_message(MESSAGE_PLAN, plan_size(&plan));
+		plan_write(message->payload, message->size, &plan);
+		message->from = execution->writer.from;
+		if (actor_send(execution->asker, message) != SEND_OK)
+			execution->writer.asker_is_gone = true;
+	}
+}
+
 static Portal
 open_portal(Execution *execution, ParamListInfo params)
 {
@@ -380,7 +429,9 @@ open_portal(Execution *execution, ParamListInfo params)
 		portal->stmts = list_make1(remote_partial_plan(linitial_node(PlannedStmt, stmts)));
 		MemoryContextSwitchTo(old);
 	}
+	is_to_be_explained = execution->explains;
 	PortalStart(portal, params, 0, InvalidSnapshot);
+	is_to_be_explained = false;
 	return portal;
 }
 
@@ -560,6 +611,8 @@ run_portal(Execution *execution, DestReceiver *receiver)
 		set_completion(execution, &completion,
 					   portal->tupDesc != NULL ? execution->writer.rows :
 												 completion.nprocessed);
+		if (execution->explains && portal->queryDesc != NULL)
+			send_plan(execution);
 		PortalDrop(portal, false);
 		execution->portal = NULL;
 		CommandCounterIncrement();
@@ -636,4 +689,6 @@ executor_init(void)
 {
 	previous_relation_info = get_relation_info_hook;
 	get_relation_info_hook = prune_unlisted;
+	previous_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = start_executor;
 }

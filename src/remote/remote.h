@@ -68,6 +68,7 @@ typedef struct RemoteRequest
 	bool any_search_path;  /* the text is the user's: run it under the asking
 							* session's search_path instead of pg_catalog */
 	int timeout_ms;		   /* 0: none */
+	bool explains;		   /* and tell how it was run: remote_plan() */
 	TupleDesc result_desc; /* columns to expect; others are refused (LG003).
 							* REMOTE_COPY: those that are put; they
 							* go as text if it is NULL */
@@ -93,6 +94,7 @@ typedef struct RemoteStats
 	double queued_ms;  /* there, before a scheduler took it */
 	double run_ms;	   /* there, in the executor */
 	double stalled_ms; /* there, waiting for our credits */
+	double wire_ms;	   /* the rest of the time from the request to the end */
 	double waited_ms;  /* here, waiting for them */
 	int attempts;
 } RemoteStats;
@@ -108,6 +110,7 @@ extern void remote_wait(void);						 /* until some stream moved */
 extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
 extern void remote_close(RemoteStream *stream);
 extern void remote_stats(RemoteStream *stream, RemoteStats *stats);
+extern const char *remote_plan(RemoteStream *stream);
 extern TupleDesc remote_columns(RemoteStream *stream, char ***types);
 extern const char *remote_command_tag(RemoteStream *stream);
 

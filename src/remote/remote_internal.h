@@ -206,7 +206,8 @@ typedef enum RequestFlags
 	REQUEST_READ_ONLY = 4, /* the asking transaction is */
 	REQUEST_DEFERRABLE = 8,
 	REQUEST_REPEATABLE_READ = 16,
-	REQUEST_SERIALIZABLE = 32
+	REQUEST_SERIALIZABLE = 32,
+	REQUEST_EXPLAIN = 64 /* PLAN is wanted */
 } RequestFlags;
 
 typedef enum InputFlags
@@ -315,6 +316,7 @@ typedef struct Execution
 	RowWriter writer;
 	bool is_stopped; /* its rows wait for credit */
 	bool is_finished;
+	bool explains; /* its plan is sent when it has been run */
 	uint64 affected;
 	char tag[COMPLETION_TAG_BUFSIZE];
 	uint64 run_us;

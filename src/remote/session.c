@@ -401,6 +401,7 @@ execution_create(Session *session, ActorAddress asker, const RequestMessage *req
 	execution->is_pinned = session->is_pinned;
 	execution->level = request->level;
 	execution->query_id = request->query_id;
+	execution->explains = (request->flags & REQUEST_EXPLAIN) != 0;
 	if (request->timeout_ms > 0)
 		execution->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														  request->timeout_ms);

@@ -105,6 +105,8 @@ struct RemoteStream
 	bool is_delivered;	/* a row has been given away */
 	ErrorData *error;
 	char *tag;
+	bool explains;
+	StringInfoData plan; /* of the other node, if it was asked for */
 
 	RemoteStats stats;
 	uint64 opened_us;
@@ -314,9 +316,25 @@ handle_end(RemoteStream *stream, const Message *message)
 	stream->stats.affected = end.affected;
 	stream->stats.run_ms = end.run_us / 1000.0;
 	stream->stats.stalled_ms = end.stalled_us / 1000.0;
+	stream->stats.wire_ms = (clock_now_us() - stream->opened_us) / 1000.0 -
+							stream->stats.queued_ms - stream->stats.run_ms -
+							stream->stats.stalled_ms;
+	stream->stats.wire_ms = Max(stream->stats.wire_ms, 0);
 	stream->tag = wire_to_cstring(end.tag);
 	stream->is_ended = true;
 	stream->is_over_there = true;
+}
+
+static void
+handle_plan(RemoteStream *stream, const Message *message)
+{
+	PlanMessage plan;
+
+	if (!stream->explains || !plan_read(message->payload, message->size, &plan))
+		return;
+	if (stream->plan.data == NULL)
+		initStringInfo(&stream->plan);
+	appendBinaryStringInfo(&stream->plan, plan.text.data, plan.text.size);
 }
 
 static void
@@ -411,6 +429,9 @@ stream_handle(RemoteStream *stream, Message *message)
 			break;
 		case MESSAGE_COLUMNS:
 			handle_columns(stream, message);
+			break;
+		case MESSAGE_PLAN:
+			handle_plan(stream, message);
 			break;
 		case MESSAGE_END:
 			handle_end(stream, message);
@@ -597,7 +618,7 @@ next_request_id(void)
 static RequestFlags
 request_flags(RemoteStream *stream)
 {
-	int flags = 0;
+	int flags = stream->explains ? REQUEST_EXPLAIN : 0;
 
 	if (stream->participant != NULL)
 	{
@@ -899,6 +920,7 @@ remote_open(uint32 node, const RemoteRequest *request)
 					   psprintf("%s.%s", request->copy_schema, request->copy_table) :
 					   shortened(request->sql);
 	stream->request_id = next_request_id();
+	stream->explains = request->explains;
 	stream->writes = request->writes || request->kind == REMOTE_COPY;
 	stream->level = GetCurrentTransactionNestLevel();
 	stream->window = dlog_stream_credits;
@@ -1079,6 +1101,17 @@ void
 remote_stats(RemoteStream *stream, RemoteStats *stats)
 {
 	*stats = stream->stats;
+}
+
+/*
+ * remote_plan
+ *		How the other node ran the statement, as lines of EXPLAIN ANALYZE; once
+ *		the stream is done, and NULL if the request did not ask for it.
+ */
+const char *
+remote_plan(RemoteStream *stream)
+{
+	return stream->plan.data;
 }
 
 /*

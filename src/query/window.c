@@ -1,0 +1,193 @@
+/*
+ * window.c
+ *		Window functions over a fan-out.
+ *
+ * Where each window's PARTITION BY has the partition key, or all rows are on
+ * one node, no window has rows of two nodes: the nodes compute their windows,
+ * we compute ours.  What the planner has found to be asked of a window
+ * function's value above (its "run conditions", such as row_number() <= 3)
+ * travels along, so that only those rows come that are wanted.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/tlist.h"
+#include "utils/lsyscache.h"
+
+#include "base/pg_compat.h"
+#include "query/fanout.h"
+
+/* The window clauses that have functions. */
+static List *
+active_windows(PlannerInfo *root, WindowFuncLists *functions)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach(lc, root->parse->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (functions->windowFuncs[window->winref] != NIL)
+			result = lappend(result, window);
+	}
+	return result;
+}
+
+/* Do the nodes order by these expressions as this one does, and see them alike? */
+static bool
+sorts_alike(PlannerInfo *root, FanoutBase *base, List *clauses, const char **reason)
+{
+	ListCell *lc;
+
+	foreach(lc, clauses)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		Node *expression = get_sortgroupclause_expr(clause, root->processed_tlist);
+
+		if (!expression_is_shippable(root, base->rel->relids, expression, false, reason))
+			return false;
+		if (clause->sortop >= FirstGenbkiObjectId || !type_is_portable(exprType(expression)))
+		{
+			*reason = "a window is ordered by a type that may differ on other nodes";
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool
+window_may_travel(PlannerInfo *root, FanoutBase *base, WindowClause *window,
+				  const char **reason)
+{
+	List *keys = get_sortgrouplist_exprs(window->partitionClause, root->processed_tlist);
+
+	if (!fanout_groups_are_whole(root, base, keys, window->partitionClause))
+	{
+		*reason = "a window has rows of several nodes";
+		return false;
+	}
+	return sorts_alike(root, base, window->partitionClause, reason) &&
+		   sorts_alike(root, base, window->orderClause, reason) &&
+		   expression_is_shippable(root, base->rel->relids, window->startOffset, false, reason) &&
+		   expression_is_shippable(root, base->rel->relids, window->endOffset, false, reason);
+}
+
+/* Why the nodes cannot compute these windows, or NULL if they can. */
+static const char *
+windows_not_there(PlannerInfo *root, FanoutBase *base, List *windows, PathTarget *columns)
+{
+	Query *parse = root->parse;
+	const char *reason = fanout_rows_not_there(base);
+	ListCell *lc;
+
+	if (reason)
+		return reason;
+	if (parse->groupClause != NIL || parse->groupingSets != NIL || parse->hasAggs ||
+		root->hasHavingQual)
+		return "windows are over groups";
+	if (parse->hasTargetSRFs)
+		return "it has a set-returning function";
+	foreach(lc, windows)
+	{
+		if (!window_may_travel(root, base, lfirst_node(WindowClause, lc), &reason))
+			return reason;
+	}
+	foreach(lc, columns->exprs)
+	{
+		if (!expression_is_shippable(root, base->rel->relids, lfirst(lc), true, &reason))
+			return reason;
+	}
+	return NULL;
+}
+
+/* One WindowAgg for each window, as the planner stacks them. */
+static Path *
+stack_windows(PlannerInfo *root, RelOptInfo *rel, Path *path, PathTarget *columns,
+			  List *windows, WindowFuncLists *functions)
+{
+	PathTarget *target = path->pathtarget;
+	List *conditions = NIL;
+	ListCell *lc;
+
+	foreach(lc, windows)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+		List *here = functions->windowFuncs[window->winref];
+		List *clauses = list_concat_copy(window->partitionClause, window->orderClause);
+		List *pathkeys = make_pathkeys_for_sortclauses(root, clauses, root->processed_tlist);
+		bool is_top = lnext(windows, lc) == NULL;
+		ListCell *function;
+
+		if (!pathkeys_contained_in(pathkeys, path->pathkeys))
+			path = (Path *) create_sort_path(root, rel, path, pathkeys, -1.0);
+		if (is_top)
+			target = columns;
+		else
+		{
+			target = copy_pathtarget(target);
+			foreach(function, here)
+				add_column_to_pathtarget(target, lfirst(function), 0);
+			conditions = list_concat(conditions, window_run_conditions(window));
+		}
+		path = windowagg_path(root, rel, path, target, here, window,
+							  is_top ? conditions : NIL, is_top);
+	}
+	return path;
+}
+
+/*
+ * fanout_add_window_path
+ *		Let the nodes compute their windows, if these are whole.
+ */
+void
+fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+					   RelOptInfo *window_rel)
+{
+	PathTarget *target = root->upper_targets[UPPERREL_WINDOW];
+	WindowFuncLists *functions;
+	List *windows;
+	PathTarget *columns = create_empty_pathtarget();
+	FanoutPath *path;
+	Path *local = NULL;
+	double rows = fanout_rows_there(base);
+	ListCell *lc;
+
+	functions = find_window_functions((Node *) target->exprs,
+									  list_length(root->parse->windowClause));
+	windows = active_windows(root, functions);
+	add_new_columns_to_pathtarget(columns,
+								  pull_var_clause((Node *) target->exprs,
+												  PVC_INCLUDE_WINDOWFUNCS |
+													  PVC_RECURSE_PLACEHOLDERS));
+	columns = set_pathtarget_cost_width(root, columns);
+	base->not_pushed = windows_not_there(root, base, windows, columns);
+	if (base->not_pushed)
+		return;
+
+	if (base->local_leaves != NIL)
+	{
+		local = fanout_local_rows(root, base, input_rel->reltarget, NULL);
+		if (local == NULL)
+			return;
+		local = stack_windows(root, window_rel, local, columns, windows, functions);
+	}
+	path = fanout_path_create(root, base, window_rel, target, columns, local);
+	path->windows = windows;
+	foreach(lc, windows)
+		path->window_conditions =
+			list_concat(path->window_conditions,
+						window_run_conditions(lfirst_node(WindowClause, lc)));
+	fanout_path_cost(root, path, rows,
+					 cpu_operator_cost * (list_length(columns->exprs) + 10));
+	/* Nothing is better: each row has to come in any case. */
+	window_rel->pathlist = NIL;
+	add_path(window_rel, &path->custom.path);
+}
