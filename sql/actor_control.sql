@@ -42,6 +42,8 @@ BEGIN
     WHEN 'demonitor' THEN
         PERFORM dlog.demonitor(dlog.whereis('watched'));
         PERFORM dlog.reply('looks away');
+    WHEN 'ask' THEN
+        PERFORM dlog.ask(dlog.self(), ROW('swallow', 0)::go);
     WHEN 'swallow' THEN
         NULL;
     END CASE;
@@ -135,6 +137,8 @@ SELECT dlog.kill(:'f'), dlog.stop(:'o', 'went home');
 SELECT test.wait_until('dlog.whereis(''watched'') IS NULL AND dlog.whereis(''other'') IS NULL');
 SELECT test.wait_until(format('dlog.state(%L) LIKE ''%%down%%''', :'m'));
 SELECT dlog.state(:'m');
+-- a handler asks nobody
+SELECT dlog.ask(:'m', ROW('ask', 0)::go);
 
 -- snapshots
 SELECT dlog.spawn('looker') AS l \gset
@@ -146,7 +150,7 @@ INSERT INTO counts VALUES (11, 0);
 SELECT dlog.send(:'l', ROW()::look);
 SELECT test.wait_until(format('dlog.state(%L) = ''4 seen''', :'l'));
 
-SELECT dlog.kill(a) FROM unnest(ARRAY[:'p', :'m', :'l']::dlog.actor_ref[]) a;
+SELECT dlog.kill(a) FROM unnest(ARRAY[:'p', :'l']::dlog.actor_ref[]) a;
 SELECT test.wait_until('NOT EXISTS (SELECT FROM dlog.actors WHERE behavior IN (''actor'', ''hasty'', ''looker''))');
 SET client_min_messages = warning;
 DROP SCHEMA ac CASCADE;

@@ -69,7 +69,11 @@ require(FunctionCallInfo fcinfo, int n, const char *name)
 static ActorRef *
 actor_argument(FunctionCallInfo fcinfo, int n)
 {
-	require(fcinfo, n, "actor");
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("actor must not be null"),
+				 errhint("dlog.whereis() is null where no actor has the name.")));
 	return PG_GETARG_ACTOR_REF_P(n);
 }
 
@@ -998,8 +1002,14 @@ dlog_stop(PG_FUNCTION_ARGS)
 		stop_actor(controlled_actor(&parsed.ref), REASON_SHUTDOWN);
 		PG_RETURN_VOID();
 	}
-	if (!actor_replay.is_on)
-		turn_exit(turn_require("dlog.stop()"), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
+	if (current_turn == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("dlog.stop() without an actor can only be called while an actor handles a message"),
+				 errhint("To stop another one, name it: dlog.stop(dlog.whereis('name')).")));
+	turn_exit(turn_require("dlog.stop()"), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
 

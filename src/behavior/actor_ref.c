@@ -256,7 +256,8 @@ dlog_actor_ref_in(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid input syntax for type %s: \"%s\"", "actor_ref", text),
-				 errdetail("Expected dlog://node/database/slot.start.incarnation, in numbers.")));
+				 errdetail("Expected dlog://node/database/slot.start.incarnation, in numbers."),
+				 errhint("dlog.whereis() finds an actor by its name.")));
 	if (parsed.is_name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
