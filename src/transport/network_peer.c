@@ -30,6 +30,8 @@
 #include "transport/network.h"
 
 #define ATTEMPT_US (5 * 1000000) /* for connecting and shaking hands */
+#define MAX_ATTEMPTS 64			 /* at a time, unless somebody waits */
+#define LATER_US (100 * 1000)
 #define BACKOFF_FIRST_US (50 * 1000)
 #define BACKOFF_LAST_US (5 * 1000000)
 #define HEARTBEAT_MS 2000
@@ -922,6 +924,31 @@ peer_on_monitor(Peer *peer)
 }
 
 /*
+ * Is there room for another attempt of our own accord?  When many nodes are
+ * listed at once, all their handshakes together would take longer than each
+ * may, and all would fail and begin anew.  Who is needed, or greets, does not
+ * ask.
+ */
+static bool
+may_attempt(void)
+{
+	static uint64 counted_us;
+	static int n_connecting;
+
+	if (counted_us != network.now_us)
+	{
+		counted_us = network.now_us;
+		n_connecting = 0;
+		for (uint32 node = 1; node < network.n_peers; node++)
+			n_connecting += network.peers[node].in_use && get_state(&network.peers[node]) == LINK_CONNECTING;
+	}
+	if (n_connecting >= MAX_ATTEMPTS)
+		return false;
+	n_connecting++;
+	return true;
+}
+
+/*
  * peer_on_timer
  *		An attempt took too long, or it is time for the next one.
  */
@@ -939,7 +966,10 @@ peer_on_timer(Peer *peer)
 		case LINK_IDLE:
 		case LINK_DOWN:
 		case LINK_REFUSED:
-			peer_want(peer);
+			if (may_attempt())
+				peer_want(peer);
+			else
+				network_set_timer(peer, network.now_us + LATER_US / 2 + (uint64) random() % LATER_US);
 			break;
 		case LINK_UP:
 			break;

@@ -565,6 +565,14 @@ node_load_if_changed(void)
 static Admission *
 find_admission(uint32 node)
 {
+	/* Where one database uses dlog, it is mostly here. */
+	if (node > 0 && node <= transport_shared->n_admissions)
+	{
+		Admission *admission = &transport_shared->admissions[node - 1];
+
+		if (admission->database == MyDatabaseId && admission->node == node)
+			return admission;
+	}
 	for (uint32 i = 0; i < transport_shared->n_admissions; i++)
 	{
 		Admission *admission = &transport_shared->admissions[i];
@@ -700,10 +708,16 @@ node_database(uint32 node)
 	return name;
 }
 
-static int
-compare_names(const ListCell *a, const ListCell *b)
+typedef struct NamedNode
 {
-	return strcmp(node_name((uint32) lfirst_int(a)), node_name((uint32) lfirst_int(b)));
+	uint32 node;
+	char name[NAMEDATALEN];
+} NamedNode;
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(((const NamedNode *) a)->name, ((const NamedNode *) b)->name);
 }
 
 /*
@@ -714,19 +728,28 @@ compare_names(const ListCell *a, const ListCell *b)
 List *
 node_list(bool including_this)
 {
-	List *nodes = NIL;
+	NamedNode *named = palloc(sizeof(NamedNode) * (transport_shared->max_admissions + 1));
+	int n = 0;
+	List *nodes = including_this ? list_make1_int(THIS_NODE) : NIL;
 
 	node_load_if_changed();
 	LWLockAcquire(&transport_shared->node_lock, LW_SHARED);
 	for (uint32 i = 0; i < transport_shared->n_admissions; i++)
 	{
-		if (transport_shared->admissions[i].database == MyDatabaseId)
-			nodes = lappend_int(nodes, (int) transport_shared->admissions[i].node);
+		Admission *admission = &transport_shared->admissions[i];
+
+		if (admission->database != MyDatabaseId)
+			continue;
+		named[n].node = admission->node;
+		strlcpy(named[n++].name, admission->name, NAMEDATALEN);
 	}
 	LWLockRelease(&transport_shared->node_lock);
 
-	list_sort(nodes, compare_names);
-	return including_this ? lcons_int(THIS_NODE, nodes) : nodes;
+	qsort(named, n, sizeof(NamedNode), compare_names);
+	for (int i = 0; i < n; i++)
+		nodes = lappend_int(nodes, (int) named[i].node);
+	pfree(named);
+	return nodes;
 }
 
 /*
