@@ -11,6 +11,8 @@
 
 #include "journal/journal_internal.h"
 
+void (*durable_send_elsewhere)(uint32 node, const ActorRef *to, Oid type, Datum message, bool is_null);
+
 /* Its state as its journal has it now. */
 static bool
 replay_now(int64 id, Replayed *result)
