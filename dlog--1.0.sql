@@ -1420,6 +1420,123 @@ COMMENT ON VIEW dlog.jobs IS
 GRANT SELECT ON dlog.jobs TO PUBLIC;
 
 
+-- What is on its way to durable actors of other nodes, and what has come.
+CREATE SEQUENCE dlog.outbox_id;
+CREATE TABLE dlog.outbox
+(
+    node_id bigint NOT NULL,
+    id bigint NOT NULL,
+    kind "char" NOT NULL CHECK (kind IN ('s', 'r', 'f')),
+    receiver dlog.actor_ref NOT NULL,
+    sender dlog.actor_ref,
+    role regrole NOT NULL,
+    payload dlog.payload NOT NULL,
+    sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (node_id, id)
+);
+COMMENT ON TABLE dlog.outbox IS
+    'messages to durable actors of other nodes that those have not taken yet; the view dlog.outgoing shows them';
+COMMENT ON COLUMN dlog.outbox.kind IS 's: message, r: answer, f: there will be no answer';
+COMMENT ON COLUMN dlog.outbox.sender IS 'an actor, or who waits for an answer; null: a session';
+
+CREATE TABLE dlog.outbox_link
+(
+    node_id bigint PRIMARY KEY,
+    generation bigint NOT NULL,
+    timeline integer NOT NULL,
+    sequence bigint NOT NULL DEFAULT 1,
+    batch bigint[] NOT NULL DEFAULT '{}',
+    delivered bigint NOT NULL DEFAULT 0,
+    failures bigint NOT NULL DEFAULT 0,
+    last_error text,
+    last_error_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE dlog.outbox_link IS
+    'how far the outbox has got with each node; the view dlog.deliveries shows it';
+COMMENT ON COLUMN dlog.outbox_link.generation IS 'of this outbox: another one counts from the beginning';
+COMMENT ON COLUMN dlog.outbox_link.timeline IS 'of the server that wrote this row';
+COMMENT ON COLUMN dlog.outbox_link.sequence IS 'number of the first message of the batch';
+COMMENT ON COLUMN dlog.outbox_link.batch IS 'ids of the messages that are under way';
+
+CREATE TABLE dlog.inbox_link
+(
+    node_id bigint PRIMARY KEY,
+    generation bigint NOT NULL,
+    sequence bigint NOT NULL,
+    taken bigint NOT NULL DEFAULT 0,
+    refused bigint NOT NULL DEFAULT 0,
+    missed bigint NOT NULL DEFAULT 0,
+    taken_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE dlog.inbox_link IS
+    'what was taken from the outbox of each node; the view dlog.deliveries shows it';
+COMMENT ON COLUMN dlog.inbox_link.sequence IS 'number of the last message that was taken';
+COMMENT ON COLUMN dlog.inbox_link.missed IS 'messages that were taken once, by a server whose last commits are lost';
+
+CREATE TABLE dlog.inbox_refused
+(
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    node_id bigint NOT NULL,
+    kind text NOT NULL,
+    receiver text NOT NULL,
+    sender text,
+    role text NOT NULL,
+    payload text NOT NULL,
+    sent_at timestamptz NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    sqlstate text NOT NULL,
+    error text NOT NULL
+);
+COMMENT ON TABLE dlog.inbox_refused IS
+    'messages from other nodes'' outboxes that could not be taken, and why; dlog.take_refused() tries again';
+GRANT SELECT ON dlog.inbox_refused TO pg_monitor;
+
+CREATE FUNCTION dlog.outbox_take(node bigint, generation bigint, sequence bigint, kinds text[], receivers text[],
+    senders text[], roles text[], payloads text[], sent_at text[]) RETURNS integer
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_outbox_take';
+COMMENT ON FUNCTION dlog.outbox_take(bigint, bigint, bigint, text[], text[], text[], text[], text[], text[]) IS
+'takes a batch of another node''s outbox, but for what is here already; returns how many of its messages are here now. Nodes call it';
+REVOKE ALL ON FUNCTION dlog.outbox_take(bigint, bigint, bigint, text[], text[], text[], text[], text[], text[]) FROM PUBLIC;
+
+CREATE FUNCTION dlog.outbox_last(node bigint, generation bigint) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_outbox_last';
+COMMENT ON FUNCTION dlog.outbox_last(bigint, bigint) IS
+'the number of the last message that was taken from a node''s outbox; null: none. Nodes call it';
+REVOKE ALL ON FUNCTION dlog.outbox_last(bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION dlog.take_refused(id bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_take_refused';
+COMMENT ON FUNCTION dlog.take_refused(bigint) IS
+'takes a message of dlog.inbox_refused after all, now that what was wrong has been mended';
+REVOKE ALL ON FUNCTION dlog.take_refused(bigint) FROM PUBLIC;
+
+CREATE VIEW dlog.outgoing AS
+SELECT o.id, coalesce(n.name, o.node_id::pg_catalog.text) AS node,
+    CASE o.kind WHEN 's' THEN 'message' WHEN 'r' THEN 'answer' ELSE 'failure' END AS kind,
+    o.receiver, o.sender, o.role, o.payload, o.sent_at,
+    coalesce(o.id = ANY (l.batch), false) AS is_under_way
+FROM dlog.outbox o
+LEFT JOIN dlog.outbox_link l USING (node_id)
+LEFT JOIN dlog.node n USING (node_id)
+ORDER BY o.node_id, o.id;
+COMMENT ON VIEW dlog.outgoing IS
+'messages to durable actors of other nodes that have not been taken there yet, answers to asks among them';
+GRANT SELECT ON dlog.outgoing TO pg_monitor;
+
+CREATE VIEW dlog.deliveries AS
+SELECT n.name AS node, coalesce(w.waiting, 0) AS waiting, w.oldest, coalesce(l.delivered, 0) AS delivered,
+    coalesce(l.failures, 0) AS failures, l.last_error, l.last_error_at,
+    coalesce(i.taken, 0) AS taken, coalesce(i.refused, 0) AS refused, coalesce(i.missed, 0) AS missed, i.taken_at
+FROM dlog.node n
+LEFT JOIN dlog.outbox_link l USING (node_id)
+LEFT JOIN dlog.inbox_link i USING (node_id)
+LEFT JOIN (SELECT o.node_id, pg_catalog.count(*) AS waiting, pg_catalog.min(o.sent_at) AS oldest
+    FROM dlog.outbox o GROUP BY o.node_id) w USING (node_id);
+COMMENT ON VIEW dlog.deliveries IS
+'of each other node: messages to its durable actors that wait here, that it has taken; those from it that were taken here';
+GRANT SELECT ON dlog.deliveries TO pg_monitor;
+
+
 -- ------------------------------------------------------------- partition
 
 -- The tables that dlog distributed.  Which partition lives where is in the

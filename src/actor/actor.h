@@ -201,6 +201,17 @@ typedef struct ValueType
 
 extern ValueType value_type(Oid oid);
 extern Message *mail_create(Datum datum, ValueType type, bool is_null, int flags);
+extern Datum mail_datum(const Message *message, bool *is_null);
+
+/* For who waits for an answer: is it one; why there will be none (NULL: no memory). */
+extern bool ask_is_answer(Message *message);
+extern Message *ask_failure(int sqlerrcode, const char *text);
+
+/* The actor whose handler runs here, as others refer to it; false: none does. */
+extern bool actor_self(ActorRef *self);
+
+/* An actor of any kind that lives in this server now; false: it does not. */
+extern bool actor_of_this_life(const ActorRef *ref, ActorAddress *address);
 
 /*
  * The datum as flat bytes, and how many; one that is flat already is returned
@@ -273,6 +284,10 @@ typedef struct ActorJournal
 	void (*serve)(int database);
 	void (*sweep)(int database); /* a message was for one that has stopped; any process */
 	void (*database_is_gone)(int database);
+	/* Of durable actors of other nodes: a send, a question, an answer to a sender. */
+	void (*send_elsewhere)(const ActorRef *to, Oid type, Datum message, bool is_null);
+	Message *(*ask_elsewhere)(const ActorRef *to, Oid type, Datum message, bool is_null, long timeout_ms);
+	void (*reply_elsewhere)(const ActorRef *to, Oid type, Datum message, bool is_null);
 } ActorJournal;
 
 extern const ActorJournal *actor_journal;

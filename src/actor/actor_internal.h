@@ -91,7 +91,6 @@ typedef struct Mail
 #define MAIL_DURABLE_HEADER MAXALIGN(sizeof(DurableMail)) /* before the datum, of some */
 #define message_mail(message) ((Mail *) (message)->payload)
 
-extern Datum mail_datum(const Message *message, bool *is_null);
 extern bool message_is_local(const Message *message);
 extern char *mail_text(const Message *message);
 extern void refuse_message(Message *message);

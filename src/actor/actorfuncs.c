@@ -276,6 +276,28 @@ run_elsewhere(FunctionCallInfo fcinfo, uint32 node, const char *format)
 	return remote_run_text(node, &request);
 }
 
+/* A durable actor of another node: what is for it waits here until it has it. */
+static bool
+is_durable_elsewhere(const ActorRef *ref)
+{
+	ActorAddress address;
+
+	return ref->slot == 0 && actor_address_of(ref, &address) && address.node != THIS_NODE;
+}
+
+/* The type of a message that is not checked here. */
+static Oid
+message_type(FunctionCallInfo fcinfo, int n)
+{
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, n);
+
+	if (!type_is_rowtype(type) || type == RECORDOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a message is of a composite type, not %s", format_type_be(type))));
+	return type;
+}
+
 /*
  * dlog.send(actor, message) -> void
  */
@@ -290,7 +312,9 @@ dlog_send(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	if (!actor_address_of(ref, &to))
 		refuse_unknown_node(ref);
-	if (to.node != THIS_NODE)
+	if (is_durable_elsewhere(ref))
+		actor_journal->send_elsewhere(ref, message_type(fcinfo, 1), PG_GETARG_DATUM(1), PG_ARGISNULL(1));
+	else if (to.node != THIS_NODE)
 		(void) run_elsewhere(fcinfo, to.node, "SELECT dlog.send($1, $2::%s)::pg_catalog.text");
 	else if (!actor_of_ref(ref, &to))
 		refuse_gone(ref);
@@ -303,13 +327,19 @@ static Message *
 ask(FunctionCallInfo fcinfo, int timeout_argument)
 {
 	int64 timeout_ms = interval_argument(fcinfo, timeout_argument, "timeout");
-	ActorAddress to = local_actor(actor_argument(fcinfo, 0));
+	ActorRef *ref = actor_argument(fcinfo, 0);
+	ActorAddress to;
 
+	runtime_require();
 	if (current_turn != NULL || actor_replay.is_on)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a handler cannot wait for an answer"),
 				 errhint("Send the question; the answer comes as a message.")));
+	if (is_durable_elsewhere(ref))
+		return actor_journal->ask_elsewhere(ref, message_type(fcinfo, 1), PG_GETARG_DATUM(1), PG_ARGISNULL(1),
+											timeout_ms);
+	to = local_actor(ref);
 	if (!hosted_actor_exists(to))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -855,6 +885,23 @@ dlog_sender(PG_FUNCTION_ARGS)
 	return reference(current_message->from);
 }
 
+/* To a sender on another node: a durable actor, or who waits for the answer. */
+static void
+reply_elsewhere(FunctionCallInfo fcinfo, const ActorRef *sender)
+{
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Datum datum = PG_GETARG_DATUM(0);
+	bool is_null = PG_ARGISNULL(0);
+
+	if (is_durable_elsewhere(sender))
+		actor_journal->send_elsewhere(sender, message_type(fcinfo, 0), datum, is_null);
+	else if (type == UNKNOWNOID)
+		actor_journal->reply_elsewhere(sender, TEXTOID,
+									   is_null ? (Datum) 0 : CStringGetTextDatum(DatumGetCString(datum)), is_null);
+	else
+		actor_journal->reply_elsewhere(sender, type, datum, is_null);
+}
+
 /* To a durable actor, or an actor that sent to one; false: neither. */
 static bool
 reply_to_durable(FunctionCallInfo fcinfo)
@@ -865,7 +912,9 @@ reply_to_durable(FunctionCallInfo fcinfo)
 	if (durable == NULL || actor_ref_is_none(&durable->sender) ||
 		(message_mail(current_message)->flags & MAIL_ASK))
 		return false;
-	if (actor_of_ref(&durable->sender, &to))
+	if (actor_address_of(&durable->sender, &to) && to.node != THIS_NODE)
+		reply_elsewhere(fcinfo, &durable->sender);
+	else if (actor_of_ref(&durable->sender, &to))
 		pending_add(to, message_argument(fcinfo, 0, to, 0));
 	return true;
 }

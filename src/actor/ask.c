@@ -25,6 +25,23 @@
 
 /* ------------------------------------------------------------- what is said */
 
+/* A message that says why there will be no answer; NULL: out of memory. */
+Message *
+ask_failure(int sqlerrcode, const char *text)
+{
+	Size size = strlen(text) + 1;
+	Message *message = message_try_create(LOCAL_FAILURE, offsetof(FailureAnswer, message) + size);
+	FailureAnswer *failure;
+
+	if (message == NULL)
+		return NULL;
+	failure = (FailureAnswer *) message->payload;
+	failure->sqlerrcode = sqlerrcode;
+	memcpy(failure->message, text, size);
+	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	return message;
+}
+
 /*
  * answer_failure
  *		Tell whoever asked that there will be no answer.  Never fails.
@@ -32,18 +49,12 @@
 void
 answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode, const char *text)
 {
-	Size size = strlen(text) + 1;
-	Message *message = message_try_create(LOCAL_FAILURE, offsetof(FailureAnswer, message) + size);
-	FailureAnswer *failure;
+	Message *message = ask_failure(sqlerrcode, text);
 
 	/* Out of memory it learns from its timeout. */
 	if (message == NULL)
 		return;
-	failure = (FailureAnswer *) message->payload;
-	failure->sqlerrcode = sqlerrcode;
-	memcpy(failure->message, text, size);
 	message->from = from;
-	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
 	(void) actor_send(asker, message);
 }
 
@@ -187,9 +198,12 @@ raise_exit(Message *message)
 			 reason ? errdetail("Its reason: %s.", reason) : 0));
 }
 
-/* The answer if this message is one; an ERROR if there will be none. */
-static bool
-is_answer(Message *message)
+/*
+ * ask_is_answer
+ *		Is this the answer?  ERROR: there will be none; the message is freed.
+ */
+bool
+ask_is_answer(Message *message)
 {
 	switch (message->type)
 	{
@@ -232,7 +246,7 @@ actor_ask(ActorAddress to, Message *message, long timeout_ms)
 		answer = bound_actor_receive(self);
 		if (answer != NULL)
 		{
-			if (is_answer(answer))
+			if (ask_is_answer(answer))
 				break;
 			message_free(answer);
 			continue;

@@ -263,3 +263,20 @@ actor_of_ref(const ActorRef *ref, ActorAddress *address)
 		   (uint32) (ref->incarnation >> 32) == sql_actor_server_start() &&
 		   (hosted_actor_exists(*address) || hosted_actor_is_starting(*address));
 }
+
+/* The same for actors of all kinds, who must be alive. */
+bool
+actor_of_this_life(const ActorRef *ref, ActorAddress *address)
+{
+	return actor_address_of(ref, address) && address->node == THIS_NODE && ref->database == MyDatabaseId &&
+		   (uint32) (ref->incarnation >> 32) == sql_actor_server_start() && actor_exists(*address);
+}
+
+bool
+actor_self(ActorRef *self)
+{
+	if (current_turn == NULL)
+		return false;
+	*self = actor_ref_of(current_turn->self);
+	return true;
+}

@@ -10,8 +10,8 @@
 #include "utils/timestamp.h"
 
 #include "journal/journal_internal.h"
+#include "journal/outbox.h"
 
-void (*durable_send_elsewhere)(uint32 node, const ActorRef *to, Oid type, Datum message, bool is_null);
 
 /* Its state as its journal has it now. */
 static bool
@@ -89,18 +89,22 @@ static const ActorJournal journal = {
 	.serve = mailbox_serve,
 	.sweep = mailbox_sweep,
 	.database_is_gone = mailbox_database_is_gone,
+	.send_elsewhere = outbox_send,
+	.ask_elsewhere = outbox_ask,
+	.reply_elsewhere = outbox_reply,
 };
 
 Size
 journal_shmem_size(void)
 {
-	return loaded_shmem_size();
+	return add_size(loaded_shmem_size(), outbox_shmem_size());
 }
 
 void
 journal_shmem_init(void)
 {
 	loaded_shmem_init();
+	outbox_shmem_init();
 }
 
 void
@@ -110,4 +114,5 @@ journal_init(void)
 	behavior_create_journal = journal_create_table;
 	behavior_dropped_hook = durable_behavior_dropped;
 	runtime_register_scheduler_start(mailbox_at_scheduler_start);
+	outbox_init();
 }

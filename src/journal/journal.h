@@ -44,13 +44,6 @@ typedef struct DurableSend
 
 extern void durable_send(const DurableSend *send);
 
-/*
- * Called by dlog.send() when the receiver is a durable actor of another node.
- * NULL: the send is a remote transaction, as to others.  Filled in by who
- * keeps such messages until they have arrived.
- */
-extern void (*durable_send_elsewhere)(uint32 node, const ActorRef *to, Oid type, Datum message, bool is_null);
-
 /* dlog.c's table of contents */
 extern Size journal_shmem_size(void);
 extern void journal_shmem_init(void);

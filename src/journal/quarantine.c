@@ -21,6 +21,7 @@
 
 #include "base/function.h"
 #include "journal/journal_internal.h"
+#include "journal/outbox.h"
 
 DLOG_FUNCTION(dlog_redeliver);
 
@@ -73,6 +74,8 @@ quarantine_message(JournalTurn *turn, Message *message, const MessageFailure *fa
 					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 					   10, types, values, nulls);
 	journal_close(&scope);
+	if (durable != NULL)
+		outbox_refuse(&durable->sender, failure->sqlerrcode, failure->message);
 }
 
 /* ---------------------------------------------------------------- sent again */

@@ -19,6 +19,7 @@
 #include "pgstat.h"
 #include "utils/memutils.h"
 
+#include "base/stop_point.h"
 #include "remote/remote_internal.h"
 
 struct Participant
@@ -334,6 +335,7 @@ participants_commit(void)
 				participant_check(participant);
 		}
 	}
+	STOP_POINT("remote-committed");
 }
 
 /* Everything ends.  Nothing here can fail. */
