@@ -9,7 +9,7 @@ MODULE_big = dlog
 
 # For other extensions: #include "dlog/actor.h", with
 # -I$(shell $(PG_CONFIG) --includedir-server)/extension.
-HEADERS = include/dlog/actor.h
+HEADERS = include/dlog/actor.h include/dlog/durable.h
 
 SOURCES = src/dlog.c $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c))
 OBJS = $(SOURCES:.c=.o)
@@ -90,7 +90,7 @@ logs:
 cluster-stop:
 	@tools/cluster stop
 
-##           measure; B=query or B=actors against others, B=sql_actors, B=supervision, B=deploy, B=membership
+##           measure; B=query or B=actors against others, B=sql_actors, B=journal, B=supervision, B=deploy, B=membership
 bench:
 	@[ -x 'bench/$(or $(B),query)/run' ] || { \
 		echo 'There is no benchmark "$(B)".  There are:' $(notdir $(wildcard bench/*)); exit 1; }
