@@ -54,7 +54,7 @@ SELECT test.actor_send(:me, :'a', 'flood 1000 ' || :'b');
 SELECT test.wait_until(format('pg_temp.told(%1$s, %2$L, ''mailbox full'') + pg_temp.told(%1$s, %3$L, ''counted'') = 1016', :me, :'a', :'b'));
 SELECT pg_temp.told(:me, :'a', 'mailbox full') AS refused \gset
 SELECT :refused BETWEEN 1 AND 900 AS some_were_refused;
-SELECT n - 4 - :refused AS others FROM pg_temp.counted() WHERE what = 'dead letters: mailbox full';
+SELECT n - 4 >= :refused AS counted FROM pg_temp.counted() WHERE what = 'dead letters: mailbox full'; -- and what asked the full one
 ALTER SYSTEM RESET dlog.mailbox_limit;
 SELECT pg_reload_conf();
 SELECT count(pg_terminate_backend(pid, 10000)) > 0 FROM dlog.schedulers;

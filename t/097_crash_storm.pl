@@ -165,7 +165,7 @@ sub kill_one
 my %storm = (
 	'a server stopped at once' => sub { $_[1]->stop('immediate'); $_[1]->start; 1 },
 	'a postmaster killed' => sub { $_[1]->kill9; start_again($_[1]); 1 },
-	'a session killed' => sub { kill_one($_[0], qr/postgres: postgres bank/, 'KILL') },
+	'a session killed' => sub { kill_one($_[0], qr/: postgres bank \[/, 'KILL') },
 	'a scheduler killed' => sub { kill_one($_[0], qr/dlog scheduler/, 'KILL') },
 	'a scheduler terminated' => sub { kill_one($_[0], qr/dlog scheduler/, 'TERM') },
 	'a network process killed' => sub {

@@ -67,7 +67,7 @@ my @wrong = (
 	[ 'a message that the receiver does not take',
 		$handler->('dlog_durable_send(DLOG_DURABLE_REF(Sum, message->to), Other, .n = 1);'), qr/no member named .Other/ ],
 	[ 'a value of another type',
-		$handler->('dlog_durable_send(DLOG_DURABLE_REF(Sum, message->to), Tell, .to = 3);'), qr/error/ ],
+		$handler->('dlog_durable_send(DLOG_DURABLE_REF(Sum, message->to), Tell, .much = dlog_text("x"));'), qr/error/ ],
 	[ 'an attribute that is not there',
 		$handler->('dlog_durable_send(DLOG_DURABLE_REF(Sum, message->to), Add, .m = 3);'), qr/no member named .m|designat/ ],
 );
