@@ -203,6 +203,8 @@ extern bool sql_actor_is_revoked(SqlActor *actor, uint64 token);
 
 extern SqlActor *sql_actor_find(ActorAddress address);
 extern SqlActor *sql_actor_at(uint32 slot);
+extern int64 sql_actor_durable(ActorAddress address);
+extern void sql_actor_is_durable(ActorAddress address, int64 number);
 extern SqlActor *sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *address);
 extern bool control_send(ActorAddress to, Message *message);
 extern bool sql_actor_reserve(SqlActor *actor, ActorAddress address);

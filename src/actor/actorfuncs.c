@@ -199,7 +199,7 @@ static Message *
 message_for(ActorAddress to, Datum datum, Oid type, bool is_null, int flags, Oid role)
 {
 	SqlActor *actor = sql_actor_at(to.slot);
-	int64 durable = actor->body->durable ? actor->body->durable->id : 0;
+	int64 durable = sql_actor_durable(to);
 	Behavior *behavior;
 	Message *message;
 
@@ -647,7 +647,7 @@ dlog_register(PG_FUNCTION_ARGS)
 	PendingAction *action;
 
 	require(fcinfo, 0, "name");
-	if (sql_actor_at(address.slot)->body->durable != NULL)
+	if (sql_actor_durable(address) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a durable actor has the name that it was spawned with"),
@@ -697,7 +697,7 @@ dlog_unregister(PG_FUNCTION_ARGS)
 	runtime_require();
 	if (actor_replay.is_on || !name_lookup(MyDatabaseId, name, &address))
 		PG_RETURN_BOOL(false);
-	if (sql_actor_at(address.slot)->body->durable != NULL)
+	if (sql_actor_durable(address) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a durable actor keeps the name that it was spawned with")));
@@ -715,19 +715,19 @@ dlog_unregister(PG_FUNCTION_ARGS)
 static void
 stop_actor(ActorAddress address, const char *reason)
 {
-	ActorBody *body = sql_actor_at(address.slot)->body;
+	int64 durable = sql_actor_durable(address);
 	Size size = strlen(reason) + 1;
 	Message *message;
 	StopControl *stop;
 
 	if (actor_replay.is_on)
 		return;
-	if (body->durable == NULL)
+	if (durable == 0)
 	{
 		actor_stop(address, EXIT_SHUTDOWN, reason);
 		return;
 	}
-	actor_journal->stop(body->durable->id, reason);
+	actor_journal->stop(durable, reason);
 	message = message_create(LOCAL_STOP, offsetof(StopControl, reason) + size);
 	stop = (StopControl *) message->payload;
 	stop->kind = EXIT_SHUTDOWN;
@@ -780,13 +780,14 @@ state_of(FunctionCallInfo fcinfo, Oid *type, bool *is_null)
 {
 	ActorAddress address = controlled_actor(actor_argument(fcinfo, 0));
 	SqlActor *actor = sql_actor_at(address.slot);
+	int64 durable = sql_actor_durable(address);
 	Oid id = InvalidOid;
 	bool is_alive;
 	Datum state;
 	Behavior *behavior;
 
-	if (actor->body->durable != NULL && actor->phase != PHASE_READY)
-		return actor_journal->state(actor->body->durable->id, type, is_null);
+	if (durable != 0 && actor->phase != PHASE_READY)
+		return actor_journal->state(durable, type, is_null);
 	state = sql_actor_read_state(address, is_null, &id, &is_alive);
 	*type = InvalidOid;
 	if (!OidIsValid(id))

@@ -38,10 +38,42 @@ typedef struct RestartControl
 /* One for each slot of the runtime's table. */
 static SqlActor *table;
 
+/*
+ * The numbers of durable actors, 0 for others, beside them: who asks does not
+ * hold the actor, whose body may be freed at any time.  Written before an
+ * actor lives.
+ */
+static pg_atomic_uint64 *durable_numbers;
+
 SqlActor *
 sql_actor_at(uint32 slot)
 {
 	return &table[slot];
+}
+
+/*
+ * sql_actor_durable
+ *		The number of a durable actor that lives or is about to; 0: it is not
+ *		durable, or gone.  Any process.
+ */
+int64
+sql_actor_durable(ActorAddress address)
+{
+	int64 number;
+
+	if (!hosted_actor_exists(address) && !hosted_actor_is_starting(address))
+		return 0;
+	number = (int64) pg_atomic_read_u64(&durable_numbers[address.slot]);
+
+	/* If the slot is still its own, so was the number. */
+	pg_read_barrier();
+	return hosted_actor_exists(address) || hosted_actor_is_starting(address) ? number : 0;
+}
+
+void
+sql_actor_is_durable(ActorAddress address, int64 number)
+{
+	pg_atomic_write_u64(&durable_numbers[address.slot], (uint64) number);
 }
 
 /* The living actor of this node with this address; NULL: there is none. */
@@ -493,6 +525,7 @@ sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *addr
 	actor->behavior = InvalidOid;
 	actor->is_suspended = false;
 	actor->phase = PHASE_NEW;
+	sql_actor_is_durable(*address, 0);
 	pg_atomic_write_u32(&actor->run, RUN_RUNNING);
 	pg_atomic_write_u64(&actor->room, ROOM(address->incarnation));
 	pg_atomic_write_u64(&actor->control, 0);
@@ -1071,7 +1104,7 @@ const ActorHost sql_actor_host = {
 Size
 slot_shmem_size(void)
 {
-	return mul_size(hosted_actor_numbers(), sizeof(SqlActor));
+	return mul_size(hosted_actor_numbers(), sizeof(SqlActor) + sizeof(pg_atomic_uint64));
 }
 
 void
@@ -1081,4 +1114,5 @@ slot_shmem_init(void)
 
 	/* Zero, as all shared memory is at first: a slot costs none until it is used. */
 	table = ShmemInitStruct("dlog SQL actors", slot_shmem_size(), &found);
+	durable_numbers = (pg_atomic_uint64 *) (table + hosted_actor_numbers());
 }

@@ -128,6 +128,7 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 	if (!spawn->is_loaded)
 		body->durable->id = actor_journal->create(spawn, body->args ? value_bytes(body->args) : NULL,
 												  body->args ? body->args->size : 0);
+	sql_actor_is_durable(body->self, body->durable->id);
 }
 
 static void
@@ -137,8 +138,7 @@ take_name(const char *name, ActorAddress address)
 
 	if (name_register(MyDatabaseId, name, address) == NAME_TAKEN ||
 		(actor_journal != NULL && actor_journal->find_name(name, &durable) &&
-		 (sql_actor_at(address.slot)->body->durable == NULL ||
-		  sql_actor_at(address.slot)->body->durable->id != durable)))
+		 sql_actor_durable(address) != durable))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("there is already an actor named \"%s\"", name),
@@ -223,13 +223,10 @@ ActorRef
 actor_ref_of(ActorAddress address)
 {
 	ActorRef ref;
-	SqlActor *actor = address.node == THIS_NODE ? sql_actor_find(address) : NULL;
-	ActorBody *body = actor == NULL ? NULL : *(ActorBody *volatile *) &actor->body;
+	int64 durable = address.node == THIS_NODE ? sql_actor_durable(address) : 0;
 
-	if (actor == NULL && hosted_actor_is_starting(address))
-		body = sql_actor_at(address.slot)->body;
-	if (body != NULL && body->durable != NULL)
-		return actor_ref_of_durable(body->durable->id);
+	if (durable != 0)
+		return actor_ref_of_durable(durable);
 	ref.node_id = (int64) node_id_of(address.node);
 	ref.incarnation = (uint64) sql_actor_server_start() << 32 | address.incarnation;
 	ref.slot = address.slot;
