@@ -28,6 +28,7 @@
 static struct
 {
 	Connection connection;
+	uint32 inbound_id;
 	uint64 at_us;
 } late[64];
 static int n_late;
@@ -137,6 +138,17 @@ receive_close_late(void)
 	n_late = n_left;
 }
 
+static bool
+closes_late(uint32 inbound_id)
+{
+	for (int i = 0; i < n_late; i++)
+	{
+		if (late[i].inbound_id == inbound_id)
+			return true;
+	}
+	return false;
+}
+
 static void
 take_out(Peer *peer)
 {
@@ -179,6 +191,7 @@ receive_forget_later(Peer *peer)
 		return;
 	}
 	late[n_late].connection = peer->inbound;
+	late[n_late].inbound_id = peer->inbound_id;
 	late[n_late].at_us = network.now_us + LATE_US;
 	network.timer_us = Min(network.timer_us, late[n_late].at_us);
 	n_late++;
@@ -424,8 +437,10 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 	}
 	if (peer == NULL)
 	{
+		/* Who has not heard yet that we have parted may go on for a moment. */
 		count(&transport_shared->counters.stale_frames);
-		close_sender(frame);
+		if (!closes_late(id))
+			close_sender(frame);
 		return true;
 	}
 	if (head.sequence != peer->inbound_sequence + 1)
