@@ -184,6 +184,18 @@ typedef int ProcNumber;
 	PortalRun(portal, count, is_top_level, true, dest, None_Receiver, completion)
 #define executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0, true)
 
+/* 18 has columns of OLD and NEW, too. */
+#define range_table_columns(rte, relid, names, columns) \
+	expandRTE(rte, relid, 0, -1, false, names, columns)
+
+/* 18 counts what a scan of an index does. */
+#define index_scan_begin(table, index, snapshot, n_keys) \
+	index_beginscan(table, index, snapshot, n_keys, 0)
+
+/* 18 says that bytes are no characters. */
+#define base64_encode(bytes, size, text, room) pg_b64_encode(bytes, size, text, room)
+#define base64_decode(text, length, bytes, room) pg_b64_decode(text, length, bytes, room)
+
 /* 18 keeps what prunes partitions in a list of the whole plan. */
 #define partition_prune_info(root, rel, paths, quals) \
 	make_partition_pruneinfo(root, rel, paths, quals)
@@ -202,6 +214,12 @@ typedef int ProcNumber;
 #define portal_run(portal, count, is_top_level, dest, completion) \
 	PortalRun(portal, count, is_top_level, dest, None_Receiver, completion)
 #define executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0)
+#define range_table_columns(rte, relid, names, columns) \
+	expandRTE(rte, relid, 0, VAR_RETURNING_DEFAULT, -1, false, names, columns)
+#define index_scan_begin(table, index, snapshot, n_keys) \
+	index_beginscan(table, index, snapshot, NULL, n_keys, 0)
+#define base64_encode(bytes, size, text, room) pg_b64_encode((const uint8 *) (bytes), size, text, room)
+#define base64_decode(text, length, bytes, room) pg_b64_decode(text, length, (uint8 *) (bytes), room)
 
 static inline PartitionPruneInfo *
 partition_prune_info(PlannerInfo *root, RelOptInfo *rel, List *paths, List *quals)

@@ -27,6 +27,7 @@
 #include "optimizer/restrictinfo.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -152,7 +153,7 @@ deploy_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *target_l
 	scan->flags = path->flags;
 	scan->custom_exprs = list_make1(copyObject(call));
 	scan->methods = &scan_methods;
-	expandRTE(rte, rel->relid, 0, -1, false, &names, &columns);
+	range_table_columns(rte, rel->relid, &names, &columns);
 	forboth(name, names, column, columns)
 		scan->custom_scan_tlist = lappend(scan->custom_scan_tlist,
 										  makeTargetEntry(lfirst(column),

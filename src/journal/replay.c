@@ -124,7 +124,7 @@ open_next_partition(EntryScan *scan)
 	scan->table = table_open(list_nth_oid(scan->partitions, scan->next++), AccessShareLock);
 	scan->index = index_open(find_index(scan->table), AccessShareLock);
 	scan->slot = table_slot_create(scan->table, NULL);
-	scan->scan = index_beginscan(scan->table, scan->index, GetActiveSnapshot(), 2, 0);
+	scan->scan = index_scan_begin(scan->table, scan->index, GetActiveSnapshot(), 2);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(scan->actor));
 	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum((int64) scan->after));
 	index_rescan(scan->scan, keys, 2, NULL, 0);

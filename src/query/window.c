@@ -182,9 +182,13 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 	path = fanout_path_create(root, base, window_rel, target, columns, local);
 	path->windows = windows;
 	foreach(lc, windows)
+	{
+		WindowClause *window pg_attribute_unused() = lfirst_node(WindowClause, lc);
+
 		path->window_conditions =
 			list_concat(path->window_conditions,
-						window_run_conditions(lfirst_node(WindowClause, lc)));
+						window_run_conditions(window));
+	}
 	fanout_path_cost(root, path, rows,
 					 cpu_operator_cost * (list_length(columns->exprs) + 10));
 	/* Nothing is better: each row has to come in any case. */

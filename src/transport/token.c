@@ -36,6 +36,7 @@
 
 #include "base/function.h"
 #include "base/guc.h"
+#include "base/pg_compat.h"
 #include "transport/member.h"
 
 DLOG_FUNCTION(dlog_create_join_token);
@@ -110,7 +111,7 @@ token_write(const Token *token)
 	int length;
 
 	strcpy(text, TOKEN_PREFIX);
-	length = pg_b64_encode(content, size, text + strlen(TOKEN_PREFIX), room);
+	length = base64_encode(content, size, text + strlen(TOKEN_PREFIX), room);
 	if (length < 0)
 		elog(ERROR, "could not encode a token");
 	text[strlen(TOKEN_PREFIX) + length] = '\0';
@@ -128,7 +129,7 @@ token_read(const char *text, Token *token)
 	int n = 0;
 
 	if (strncmp(text, TOKEN_PREFIX, strlen(TOKEN_PREFIX)) == 0 &&
-		pg_b64_decode(text + strlen(TOKEN_PREFIX), (int) strlen(text + strlen(TOKEN_PREFIX)), content, room - 1) > 0)
+		base64_decode(text + strlen(TOKEN_PREFIX), (int) strlen(text + strlen(TOKEN_PREFIX)), content, room - 1) > 0)
 	{
 		for (char *at = content; n < TOKEN_FIELDS; n++)
 		{
