@@ -140,12 +140,14 @@ sub wait_until_up
 	return;
 }
 
-sub start_again
+sub kill_and_start
 {
 	my ($node) = @_;
 	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
-		# Processes of the server that was killed may still be there.
+		# Processes of the server that was killed may still be there.  Then the
+		# node believes what the old pid file says, until it is killed again.
+		$node->kill9;
 		return if $node->start(fail_ok => 1);
 		sleep 0.1;
 	}
@@ -164,7 +166,7 @@ sub kill_one
 
 my %storm = (
 	'a server stopped at once' => sub { $_[1]->stop('immediate'); $_[1]->start; 1 },
-	'a postmaster killed' => sub { $_[1]->kill9; start_again($_[1]); 1 },
+	'a postmaster killed' => sub { kill_and_start($_[1]); 1 },
 	'a session killed' => sub { kill_one($_[0], qr/: postgres bank \[/, 'KILL') },
 	'a scheduler killed' => sub { kill_one($_[0], qr/dlog scheduler/, 'KILL') },
 	'a scheduler terminated' => sub { kill_one($_[0], qr/dlog scheduler/, 'TERM') },
