@@ -120,6 +120,7 @@ BEGIN
 END $$;
 SELECT dlog.create_behavior('oracle', 'int', 'listener_init', '{answer}');
 SELECT dlog.spawn('oracle', name => 'oracle') IS NOT NULL AS spawned;
+SELECT test.wait_until($$EXISTS (SELECT FROM dlog.flock_members('workers'))$$);
 SELECT dlog.broadcast('workers', 'oracle', ROW(3)::question) AS b \gset
 SELECT node, reply, error, sqlstate, elapsed > '0' AS took FROM dlog.collect_replies(:b, '30 s');
 SELECT * FROM dlog.collect_replies(:b);
@@ -129,6 +130,7 @@ SELECT dlog.broadcast('workers', 'oracle', ROW(3)::other_message) AS b \gset
 SELECT node, reply, error, sqlstate FROM dlog.collect_replies(:b, '30 s');
 SELECT dlog.broadcast('all', 'oracle', ROW(0)::question) AS b \gset
 SELECT node, reply, error, sqlstate FROM dlog.collect_replies(:b, '30 s');
+SELECT test.wait_until($$dlog.whereis('oracle') IS NULL$$);
 SELECT dlog.spawn('oracle', name => 'oracle') IS NOT NULL AS spawned;
 SELECT dlog.broadcast('workers', 'oracle', ROW(70000)::question) AS b \gset
 SELECT node, reply, error, sqlstate FROM dlog.collect_replies(:b, '30 s');
@@ -142,6 +144,7 @@ SELECT reply, error FROM dlog.collect_replies(:b2, '30 s');
 SELECT reply, error FROM dlog.collect_replies(:b1, '30 s');
 -- a flock without members
 SELECT dlog.set_tags('{}');
+SELECT test.wait_until($$NOT EXISTS (SELECT FROM dlog.flock_members('workers'))$$);
 SELECT dlog.broadcast('workers', 'oracle', ROW(1)::question) AS b \gset
 SELECT count(*) FROM dlog.collect_replies(:b);
 -- what cannot be sent
