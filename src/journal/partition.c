@@ -72,6 +72,7 @@ journal_create_table(Oid behavior)
 	JournalScope scope;
 	const char *name;
 	const char *table;
+	Oid journal;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for type %u", behavior);
@@ -93,8 +94,9 @@ journal_create_table(Oid behavior)
 				 " FOR EACH STATEMENT EXECUTE FUNCTION dlog.journal_is_append_only()",
 				 table));
 	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only_truncate", table));
+	journal = get_relname_relid(name, get_namespace_oid("dlog", false));
 	journal_close(&scope);
-	return get_relname_relid(name, get_namespace_oid("dlog", false));
+	return journal;
 }
 
 static char *
