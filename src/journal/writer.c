@@ -14,6 +14,7 @@
 #include "executor/executor.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/pg_compat.h"
 #include "journal/journal_internal.h"
@@ -80,11 +81,16 @@ writer_next(RowWriter *writer)
 	return *slot;
 }
 
+/* At commit no snapshot is active any more, and long values need one. */
 static void
 flush(RowWriter *writer)
 {
+	bool is_without_snapshot = !ActiveSnapshotSet();
+
 	if (writer->n == 0)
 		return;
+	if (is_without_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	table_multi_insert(writer->relation, writer->slots, writer->n, GetCurrentCommandId(true), 0, NULL);
 	for (int i = 0; i < writer->n; i++)
 	{
@@ -97,6 +103,8 @@ flush(RowWriter *writer)
 		}
 		ExecClearTuple(writer->slots[i]);
 	}
+	if (is_without_snapshot)
+		PopActiveSnapshot();
 	writer->n = 0;
 	MemoryContextReset(writer->values);
 }
