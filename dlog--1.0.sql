@@ -44,11 +44,6 @@ COMMENT ON FUNCTION dlog.actors() IS
 REVOKE ALL ON FUNCTION dlog.actors() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dlog.actors() TO pg_monitor;
 
-CREATE VIEW dlog.actors AS SELECT * FROM dlog.actors();
-COMMENT ON VIEW dlog.actors IS
-'the actors that live on this node: who runs each, whose it is, its mailbox and what it has done; run_ms of native ones, sampled';
-GRANT SELECT ON dlog.actors TO pg_monitor;
-
 CREATE FUNCTION dlog.schedulers(
     OUT pid integer,
     OUT database text,
@@ -103,11 +98,6 @@ COMMENT ON FUNCTION dlog.dead_letters() IS
 'the last messages that reached nobody';
 REVOKE ALL ON FUNCTION dlog.dead_letters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dlog.dead_letters() TO pg_monitor;
-
-CREATE VIEW dlog.dead_letters AS SELECT * FROM dlog.dead_letters() ORDER BY number;
-COMMENT ON VIEW dlog.dead_letters IS
-'the last messages that reached nobody, and why; dlog.stat_runtime counts all';
-GRANT SELECT ON dlog.dead_letters TO pg_monitor;
 
 CREATE FUNCTION dlog.stat_runtime(
     OUT name text,
@@ -590,6 +580,27 @@ CREATE OPERATOR CLASS dlog.actor_ref_ops DEFAULT FOR TYPE dlog.actor_ref USING h
     OPERATOR 1 pg_catalog.=,
     FUNCTION 1 dlog.actor_ref_hash(dlog.actor_ref),
     FUNCTION 2 dlog.actor_ref_hash_extended(dlog.actor_ref, bigint);
+
+-- The views of actors, for people and for dlog.send(), dlog.stop() and so on.
+CREATE FUNCTION dlog.reference(address text, database text) RETURNS dlog.actor_ref
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_reference';
+COMMENT ON FUNCTION dlog.reference(text, text) IS
+'the reference of the actor at an address that dlog.actors() or dlog.dead_letters() shows';
+
+CREATE VIEW dlog.actors AS
+SELECT dlog.reference(a.actor, a.database) AS actor, a.behavior, a.database, a.role, a.pid, a.mailbox, a.mailbox_high_water,
+       a.received, a.spawned_at, a.name, a.state, a.restarts, a.run_ms
+FROM dlog.actors() AS a;
+COMMENT ON VIEW dlog.actors IS
+'the actors that live on this node: who runs each, whose it is, its mailbox and what it has done; run_ms of native ones, sampled';
+GRANT SELECT ON dlog.actors TO pg_monitor;
+
+CREATE VIEW dlog.dead_letters AS
+SELECT l.number, l.at, l.type, l.reason, dlog.reference(l.receiver, NULL) AS receiver, dlog.reference(l.sender, NULL) AS sender
+FROM dlog.dead_letters() AS l ORDER BY l.number;
+COMMENT ON VIEW dlog.dead_letters IS
+'the last messages that reached nobody, and why; dlog.stat_runtime counts all';
+GRANT SELECT ON dlog.dead_letters TO pg_monitor;
 
 -- What behaviors are made of.  Each is a domain over dlog.actor_ref as well,
 -- which has its name, owner and privileges.

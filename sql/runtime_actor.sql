@@ -2,13 +2,13 @@
 -- whoever sends to one that is gone is told.
 SELECT test.actor_spawn('first') AS a, test.actor_spawn('second') AS b \gset
 SELECT test.actor_address(:a) AS address_a, test.actor_address(:b) AS address_b \gset
-SELECT behavior, database, role, mailbox, received FROM dlog.actors
+SELECT behavior, database, role, mailbox, received FROM dlog.actors()
 WHERE actor IN (:'address_a', :'address_b') ORDER BY behavior;
 
 -- order
 SELECT count(test.actor_send(:a, :'address_b', i::text)) FROM generate_series(1, 5) i;
 SELECT test.actor_receive(:b) FROM generate_series(1, 3);
-SELECT mailbox, mailbox_high_water, received FROM dlog.actors WHERE actor = :'address_b';
+SELECT mailbox, mailbox_high_water, received FROM dlog.actors() WHERE actor = :'address_b';
 SELECT test.actor_receive(:b) FROM generate_series(1, 2);
 SELECT test.actor_receive(:b, 0) IS NULL AS nothing_more;
 
@@ -25,7 +25,7 @@ SELECT test.actor_receive(:a);
 SELECT test.actor_receive(:c);
 SELECT test.actor_receive(:a, 0) IS NULL AS a_has_no_more, test.actor_receive(:c, 0) IS NULL AS c_has_no_more;
 SELECT test.actor_send(:c, :'address_b', 'late');
-SELECT type, reason, receiver = :'address_b' AS to_b FROM dlog.dead_letters ORDER BY number DESC LIMIT 2;
+SELECT type, reason, receiver = :'address_b' AS to_b FROM dlog.dead_letters() ORDER BY number DESC LIMIT 2;
 
 -- a monitor of one that is gone is answered at once
 SELECT test.actor_monitor(:a, :'address_b');
@@ -47,7 +47,7 @@ SELECT test.actor_send(:a, '0/4000000000/1', 'x'), test.actor_send(:a, 'no such 
 SELECT count(*) FROM dlog.actors WHERE behavior IN ('first', 'second', 'third', 'fourth');
 
 -- a full mailbox refuses; what waits is still there
-SELECT coalesce(max(number), 0) AS letters_before FROM dlog.dead_letters \gset
+SELECT coalesce(max(number), 0) AS letters_before FROM dlog.dead_letters() \gset
 SET dlog.mailbox_limit = 16;
 SELECT test.actor_spawn('full') AS a \gset
 SELECT test.actor_address(:a) AS address_a \gset
@@ -55,5 +55,5 @@ SELECT test.actor_send(0, :'address_a', 'x'), count(*) FROM generate_series(1, 2
 SELECT count(test.actor_receive(:a, 0)) FROM generate_series(1, 20);
 RESET dlog.mailbox_limit;
 
-SELECT count(*) FROM dlog.dead_letters WHERE reason = 'mailbox full' AND number > :letters_before;
+SELECT count(*) FROM dlog.dead_letters() WHERE reason = 'mailbox full' AND number > :letters_before;
 SELECT name FROM dlog.messages WHERE number IN (8, 9) ORDER BY number;

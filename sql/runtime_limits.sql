@@ -22,7 +22,7 @@ SELECT test.actor_send(:me, :'a', 'flood 3 ' || :'gone');
 SELECT test.wait_until(format('pg_temp.told(%s, %L, ''no actor'') = 3', :me, :'a'));
 SELECT * FROM pg_temp.counted();
 SELECT type, reason, receiver = :'gone' AS the_receiver, sender = :'a' AS the_sender, count(*)
-FROM dlog.dead_letters WHERE receiver = :'gone' GROUP BY 1, 2, 3, 4 ORDER BY 5;
+FROM dlog.dead_letters() WHERE receiver = :'gone' GROUP BY 1, 2, 3, 4 ORDER BY 5;
 
 -- a stale incarnation: the same, though another lives in its slot, who hears nothing of it
 SELECT test.victim_spawn() AS b \gset
@@ -72,6 +72,6 @@ SELECT n >= 2 AS counted FROM pg_temp.counted() WHERE what = 'dead letters: out 
 SELECT pg_temp.told(:me, :'c', 'out of memory') AS not_told_twice;
 
 -- nothing is left of all that
-SELECT count(test.actor_send(0, actor, 'exit')) > 0 FROM dlog.actors WHERE behavior = 'test victim';
+SELECT count(test.actor_send(0, actor, 'exit')) > 0 FROM dlog.actors() WHERE behavior = 'test victim';
 SELECT test.wait_until($$NOT EXISTS (SELECT FROM dlog.actors WHERE behavior = 'test victim')$$);
 SELECT test.wait_until(format('(SELECT sum(used) FROM dlog.memory) <= %s', :used));

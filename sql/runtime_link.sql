@@ -6,7 +6,7 @@ SELECT (:'ring'::text[])[1] AS r1, (:'ring'::text[])[2] AS r2, (:'ring'::text[])
        (:'ring'::text[])[4] AS r4, (:'ring'::text[])[5] AS r5, (:'ring'::text[])[6] AS r6 \gset
 CREATE VIEW links AS SELECT value FROM dlog.stat_runtime WHERE name = 'links';
 CREATE FUNCTION alive(VARIADIC actors text[]) RETURNS integer LANGUAGE sql AS
-$$SELECT count(*)::int FROM dlog.actors WHERE actor = ANY ($1)$$;
+$$SELECT count(*)::int FROM dlog.actors() WHERE actor = ANY ($1)$$;
 
 -- a chain of links, twice the same; an error ends all of it
 SELECT test.link(:'r1', :'r2'), test.link(:'r2', :'r3'), test.link(:'r3', :'r2'), test.link(:'r3', :'r3');
@@ -54,13 +54,13 @@ SELECT * FROM links;
 SELECT count(test.send_exit(:'watcher', actor, 'enough')) FROM ring WHERE number <= 1500;
 SELECT test.actor_receive(:w), count(*) FROM generate_series(1, 500) GROUP BY 1;
 SELECT * FROM links;
-SELECT test.wait_until('(SELECT count(*) = 1500 FROM ring JOIN dlog.actors USING (actor))');
+SELECT test.wait_until('(SELECT count(*) = 1500 FROM ring JOIN dlog.actors() USING (actor))');
 -- ... which exits; "normal" ends nobody
 SELECT test.actor_exit(:w);
 SELECT * FROM links;
-SELECT number > 1500 AS was_linked, count(*) FROM ring JOIN dlog.actors USING (actor) GROUP BY 1;
+SELECT number > 1500 AS was_linked, count(*) FROM ring JOIN dlog.actors() USING (actor) GROUP BY 1;
 SELECT count(test.send_exit('0/0/0', actor, 'kill')) FROM ring;
-SELECT test.wait_until($$NOT EXISTS (SELECT FROM ring JOIN dlog.actors USING (actor))$$);
+SELECT test.wait_until($$NOT EXISTS (SELECT FROM ring JOIN dlog.actors() USING (actor))$$);
 
 -- a session that is gone takes those with it that it is linked with
 SELECT test.actor_spawn('watcher') AS w \gset
@@ -68,7 +68,7 @@ SELECT test.actor_address(:w) AS watcher \gset
 SELECT (test.ring_create(:w, 1))[1] AS linked \gset
 SELECT test.link(:'watcher', :'linked');
 \c
-SELECT test.wait_until(format('NOT EXISTS (SELECT FROM dlog.actors WHERE actor = %L)', :'linked'));
+SELECT test.wait_until(format('NOT EXISTS (SELECT FROM dlog.actors() WHERE actor = %L)', :'linked'));
 DROP TABLE ring;
 DROP VIEW links;
 DROP FUNCTION alive;

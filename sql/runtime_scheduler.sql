@@ -29,7 +29,7 @@ SELECT test.actor_receive(:a);
 
 -- one is terminated: its monitor is told, and so is who sends to it
 SELECT test.actor_monitor(:a, :'worker_2');
-SELECT pg_terminate_backend(pid) FROM dlog.actors WHERE actor = :'worker_2';
+SELECT pg_terminate_backend(pid) FROM dlog.actors() WHERE actor = :'worker_2';
 SELECT test.actor_receive(:a) UNION ALL SELECT test.actor_receive(:a);
 SELECT test.actor_send(:a, :'worker_2', 'too late');
 

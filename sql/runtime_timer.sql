@@ -51,7 +51,7 @@ SELECT used FROM dlog.memory WHERE class = 'blocks' AND block_size = 65536 AND u
 -- a message to one that has gone is a dead letter
 SELECT test.timer_set(:'address_a', :'address_b', 'too late', 10) > 0 AS set;
 SELECT test.wait_until($$(SELECT value = 0 FROM dlog.stat_runtime WHERE name = 'timers')$$);
-SELECT test.wait_until(format($$(SELECT receiver = %L FROM dlog.dead_letters ORDER BY number DESC LIMIT 1)$$, :'address_b'));
+SELECT test.wait_until(format($$(SELECT receiver = %L FROM dlog.dead_letters() ORDER BY number DESC LIMIT 1)$$, :'address_b'));
 
 -- the launcher is terminated: somebody else keeps time
 SELECT pid AS launcher FROM pg_stat_activity WHERE backend_type = 'dlog launcher' \gset

@@ -8,9 +8,9 @@ SELECT test.actor_receive(:m, 60000);
 
 -- each has handled a quarter of the hops, and what it was told before
 SELECT behavior, state, mailbox, restarts IS NULL AS no_restarts, received, name, role, database
-FROM dlog.actors JOIN ring USING (actor) ORDER BY number;
+FROM dlog.actors() JOIN ring USING (actor) ORDER BY number;
 SELECT test.name_register(actor, 'first of the ring') FROM ring WHERE number = 1;
-SELECT number FROM dlog.actors JOIN ring USING (actor) WHERE name = 'first of the ring';
+SELECT number FROM dlog.actors() JOIN ring USING (actor) WHERE name = 'first of the ring';
 
 SELECT actors - :actors_before AS actors, spawned - :spawned_before AS spawned,
        messages - :messages_before AS messages, run_ms > 0 AS has_run
@@ -19,7 +19,7 @@ SELECT sum(count) > 5000 AS sampled, bool_and(below_us > 0) AS bounded FROM dlog
 
 -- what has exited is still counted
 SELECT test.ring_send(actor, CASE number WHEN 1 THEN 'fail' ELSE 'stop' END) FROM ring ORDER BY number;
-SELECT test.wait_until('NOT EXISTS (SELECT FROM dlog.actors JOIN ring USING (actor))');
+SELECT test.wait_until('NOT EXISTS (SELECT FROM dlog.actors() JOIN ring USING (actor))');
 SELECT actors - :actors_before AS actors, exited - :exited_before AS exited, failed - :failed_before AS failed,
        messages - :messages_before AS messages
 FROM dlog.stat_behaviors WHERE behavior = 'test ring';

@@ -1090,9 +1090,19 @@ host_has_work(int database)
 	return pool_has_work(database) || (actor_journal != NULL && actor_journal->has_work(database));
 }
 
+static const char *
+host_message_name(uint16 type)
+{
+	if (type < LOCAL_MAIL || type >= LOCAL_END)
+		return NULL;
+	return type == LOCAL_MAIL ? "mail" : type == LOCAL_FAILURE ? "failure" :
+																 "control";
+}
+
 const ActorHost sql_actor_host = {
 	.send = host_send,
 	.view = host_view,
+	.message_name = host_message_name,
 	.has_work = host_has_work,
 	.run = batch_run,
 	.leave = batch_leave,

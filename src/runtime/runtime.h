@@ -310,6 +310,7 @@ typedef struct ActorHost
 	 */
 	SendResult (*send)(ActorAddress to, Message *message);
 	void (*view)(uint32 slot, HostedView *view);
+	const char *(*message_name)(uint16 type); /* for dlog.dead_letters; NULL: not one of the host's */
 
 	/*
 	 * In a scheduler of the database that has this number: is there something

@@ -240,7 +240,7 @@ letter_type_name(const DeadLetter *letter)
 	if (name == NULL && letter->to.node == THIS_NODE && slot != NULL &&
 		(uint32) (pg_atomic_read_u64(&slot->identity) >> 32) == letter->to.incarnation)
 		name = shard_message_name(slot->behavior_number, letter->type);
-	return name;
+	return name != NULL ? name : actor_host->message_name(letter->type);
 }
 
 Datum
