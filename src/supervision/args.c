@@ -16,7 +16,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "behavior/behavior.h"
+#include "actor/actor.h"
 #include "supervision/supervision_internal.h"
 
 static ArrayType *
@@ -85,44 +85,64 @@ args_append(ArrayType *first, ArrayType *second)
 	return make_array(all, all_nulls, n[0] + n[1]);
 }
 
+/* Texts as values of these types, in place. */
+static void
+read_values(Datum *values, const bool *nulls, const Oid *types, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Oid input;
+		Oid parameter;
+
+		if (nulls[i])
+			continue;
+		getTypeInputInfo(types[i], &input, &parameter);
+		values[i] = OidInputFunctionCall(input, TextDatumGetCString(values[i]), parameter, -1);
+	}
+}
+
 /*
  * args_values
  *		The arguments as the behavior's init takes them.
+ *
+ * They are read as the child's owner, like all that its actor does: the check
+ * of a domain is a user's function, and the caller may be a scheduler.
  *
  * ERROR 42883 when their number is not what it takes, or that of the type's
  * input function.
  */
 Datum *
-args_values(Oid behavior, ArrayType *args, int *n_args, bool **nulls)
+args_values(Oid id, Oid owner, ArrayType *args, int *n_args, bool **nulls)
 {
-	Behavior *found = behavior_acquire(behavior);
+	Behavior *behavior = behavior_acquire(id);
 	Oid *types = NULL;
 	int n_types = 0;
 	Datum *values = NULL;
-	int i;
 
-	if (OidIsValid(found->init))
-		get_func_signature(found->init, &types, &n_types);
 	*n_args = 0;
-	if (args != NULL)
-		deconstruct_array(args, TEXTOID, -1, false, TYPALIGN_INT, &values, nulls, n_args);
-	if (*n_args != n_types)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("behavior \"%s\" is spawned with %d arguments, not with %d",
-						NameStr(found->name), n_types, *n_args)));
-	for (i = 0; i < n_types; i++)
+	PG_TRY();
 	{
-		Oid input;
-		Oid parameter;
-		char *string;
+		Oid user;
+		int security_context;
+		int level;
 
-		if ((*nulls)[i])
-			continue;
-		getTypeInputInfo(types[i], &input, &parameter);
-		string = TextDatumGetCString(values[i]);
-		values[i] = OidInputFunctionCall(input, string, parameter, -1);
+		if (OidIsValid(behavior->init))
+			get_func_signature(behavior->init, &types, &n_types);
+		if (args != NULL)
+			deconstruct_array(args, TEXTOID, -1, false, TYPALIGN_INT, &values, nulls, n_args);
+		if (*n_args != n_types)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("behavior \"%s\" is spawned with %d arguments, not with %d",
+							NameStr(behavior->name), n_types, *n_args)));
+		level = actor_role_enter(owner, behavior, &user, &security_context);
+		read_values(values, *nulls, types, n_types);
+		actor_role_leave(level, user, security_context);
 	}
-	behavior_release(found);
+	PG_FINALLY();
+	{
+		behavior_release(behavior);
+	}
+	PG_END_TRY();
 	return values;
 }

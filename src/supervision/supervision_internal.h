@@ -440,7 +440,7 @@ extern void tree_init(void);
 
 extern ArrayType *args_of_record(HeapTupleHeader record);
 extern ArrayType *args_append(ArrayType *first, ArrayType *second);
-extern Datum *args_values(Oid behavior, ArrayType *args, int *n_args, bool **nulls);
+extern Datum *args_values(Oid behavior, Oid owner, ArrayType *args, int *n_args, bool **nulls);
 
 /* --- call.c ----------------------------------------------------------------- */
 

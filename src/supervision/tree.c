@@ -802,7 +802,7 @@ child_spawn(const ChildRow *row, ChildRecord *record, ActorAddress supervisor)
 				 errmsg("the role that child \"%s\" ran as does not exist any more", row->name)));
 	if (row->job != 0)
 		return job_spawn(row, (uint64) record, supervisor);
-	spawn.args = args_values(row->behavior, row->args, &spawn.n_args, &spawn.args_null);
+	spawn.args = args_values(row->behavior, row->owner, row->args, &spawn.n_args, &spawn.args_null);
 	return actor_spawn(&spawn);
 }
 
