@@ -126,6 +126,37 @@ like($cluster->sql_error(1, "SET ROLE clerk; SELECT dlog.ask('$far', ROW()::how_
 my $gone = $far =~ s/\d+$/999999/r;
 like($cluster->sql_error(1, "SELECT dlog.ask('$gone', ROW()::how_many)"), qr/42704/, 'an actor that is not there is told');
 
+# --- whose work it is ---
+# A node's own work is a superuser's; what users define must not be run by it.
+$cluster->sql_everywhere('CREATE ROLE mallory; CREATE SCHEMA mal AUTHORIZATION mallory');
+$cluster->sql(1, 'SET ROLE mallory; CREATE TYPE mal.trap AS (a text)');
+$cluster->sql(2, <<'SQL');
+SET ROLE mallory;
+CREATE FUNCTION mal.who(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'the check runs as %', current_user; END $$;
+CREATE DOMAIN mal.checked AS text CHECK (mal.who(VALUE));
+CREATE TYPE mal.trap AS (a mal.checked);
+SQL
+$cluster->sql(1, "SET ROLE mallory; SELECT dlog.send('$far', ROW('x')::mal.trap)");
+$cluster->wait_until(2, "SELECT EXISTS (SELECT FROM dlog.inbox_refused WHERE error ~ 'the check')");
+is($cluster->sql(2, "SELECT error FROM dlog.inbox_refused WHERE error ~ 'the check'"), 'the check runs as mallory',
+	'a message is read as the role that sent it');
+like($cluster->sql_error(2, "SELECT dlog.take_refused(id) FROM dlog.inbox_refused WHERE error ~ 'the check'"),
+	qr/the check runs as mallory/, 'by whomever it is taken after all');
+
+$cluster->sql(1, <<'SQL');
+SET ROLE mallory;
+CREATE FUNCTION mal.differs(bigint[], bigint[]) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'the operator runs as %', current_user; END $$;
+CREATE OPERATOR mal.<> (FUNCTION = mal.differs, LEFTARG = bigint[], RIGHTARG = bigint[]);
+RESET ROLE;
+ALTER DATABASE shop SET search_path = mal, pg_catalog;
+SQL
+$cluster->sql(1, 'SELECT pg_terminate_backend(pid) FROM dlog.schedulers');
+$cluster->sql(1, "SELECT dlog.send('$far', ROW(10)::public.note)");
+$cluster->wait_until(1, "SELECT NOT EXISTS (SELECT FROM dlog.outgoing) OR EXISTS (SELECT FROM dlog.deliveries WHERE last_error ~ 'the operator')");
+is($cluster->sql(1, "SELECT count(*) FROM dlog.outgoing"), 0, 'no operator of a user is in the way of the outbox');
+$cluster->sql(1, 'ALTER DATABASE shop RESET search_path; SELECT pg_terminate_backend(pid) FROM dlog.schedulers');
+$cluster->wait_until(2, 'SELECT EXISTS (SELECT FROM notes WHERE n = 10)');
+
 # --- no room ---
 $cluster->sql(2, "SELECT dlog.create_behavior('small', 'int', handlers => '{note}', apply => '{noted}', durable => true, mailbox_limit => 10)");
 my $small = $cluster->sql(2, "SELECT dlog.spawn('small', name => 'small')");

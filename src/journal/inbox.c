@@ -107,16 +107,32 @@ reference(const char *text)
 	return parsed.ref;
 }
 
+/*
+ * To read a message calls functions of its types, such as checks of domains,
+ * which are its sender's affair.  An error undoes the change of role.
+ */
 static Datum
 message_datum(const Incoming *incoming, Oid *type, bool *is_null)
 {
+	Oid role = get_role_oid(incoming->column[INBOX_ROLE], false);
+	int level = NewGUCNestLevel();
+	Oid user;
+	int security_context;
 	Oid input;
 	Oid parameter;
 	Datum payload;
+	Datum result;
 
 	getTypeInputInfo(journal_type("payload"), &input, &parameter);
+	GetUserIdAndSecContext(&user, &security_context);
+	SetUserIdAndSecContext(role, security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	payload = OidInputFunctionCall(input, incoming->column[INBOX_PAYLOAD], parameter, -1);
-	return payload_datum((struct varlena *) DatumGetPointer(payload), type, is_null);
+	result = payload_datum((struct varlena *) DatumGetPointer(payload), type, is_null);
+	AtEOXact_GUC(true, level);
+	SetUserIdAndSecContext(user, security_context);
+	return result;
 }
 
 /* "SQLSTATE text" */

@@ -206,6 +206,7 @@ store_question(Message *message)
 	payload = palloc(VARSIZE_ANY_EXHDR(bytes) - sizeof(question));
 	memcpy(payload, VARDATA_ANY(bytes) + sizeof(question), VARSIZE_ANY_EXHDR(bytes) - sizeof(question));
 	StartTransactionCommand();
+	outbox_use_own_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	outbox_flush_at_commit();
 	outbox_put(OUTBOX_SEND, &question.to, &question.asker, question.role, payload);

@@ -48,5 +48,6 @@ extern void outbox_drain_init(void);
 
 /* In a scheduler: commits of this transaction wait until they are on disk. */
 extern void outbox_flush_at_commit(void);
+extern void outbox_use_own_settings(void);
 
 #endif

@@ -308,6 +308,7 @@ start_outbox(void)
 	if (database < 0)
 		return;
 	actor = make_outbox_actor(database);
+	outbox_use_own_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	if (SPI_execute("SELECT DISTINCT node_id FROM dlog.outbox", true, 0) != SPI_OK_SELECT)
@@ -549,11 +550,17 @@ outbox_flush_at_commit(void)
 								 GUC_ACTION_LOCAL, true, 0, false);
 }
 
-/* Text that any node reads in the same way. */
-static void
-use_plain_formats(void)
+/*
+ * outbox_use_own_settings
+ *		In a scheduler's transaction: names that mean dlog's and the server's
+ *		own, whatever actors or the database have set, and text that any node
+ *		reads in the same way.
+ */
+void
+outbox_use_own_settings(void)
 {
 	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
 		{"datestyle", "ISO"},
 		{"intervalstyle", "postgres"},
 		{"extra_float_digits", "1"},
@@ -574,7 +581,7 @@ drain_transaction(uint32 node)
 	StartTransactionCommand();
 
 	outbox_flush_at_commit();
-	use_plain_formats();
+	outbox_use_own_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	result = drain_step(node);
@@ -594,6 +601,7 @@ note_failure(uint32 node, const char *reason)
 	Datum values[2];
 
 	StartTransactionCommand();
+	outbox_use_own_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	values[0] = Int64GetDatum((int64) node_id_of(node));

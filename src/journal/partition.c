@@ -105,12 +105,38 @@ time_literal(TimestampTz at)
 	return quote_literal_cstr(timestamptz_to_str(at));
 }
 
+/*
+ * Where a new partition for this time begins and ends: at multiples of
+ * dlog.journal_partition, unless partitions that were made under another
+ * setting are in the way.
+ */
+static void
+find_bounds(Oid journal, TimestampTz at, TimestampTz *from, TimestampTz *to)
+{
+	int64 width = (int64) dlog_journal_partition * SECS_PER_MINUTE * USECS_PER_SEC;
+	Relation relation = table_open(journal, AccessShareLock);
+	PartitionBoundInfo bounds = RelationGetPartitionDesc(relation, true)->boundinfo;
+
+	*from = at - ((at % width) + width) % width;
+	*to = *from + width;
+	for (int i = 0; bounds != NULL && i < bounds->ndatums; i++)
+	{
+		TimestampTz bound = DatumGetTimestampTz(bounds->datums[i][0]);
+
+		if (bound <= at)
+			*from = Max(*from, bound);
+		else
+			*to = Min(*to, bound);
+	}
+	table_close(relation, NoLock);
+}
+
 /* The partition that a time belongs to; nobody else makes one meanwhile. */
 static void
 create_partition(Oid journal, TimestampTz at)
 {
-	int64 width = (int64) dlog_journal_partition * SECS_PER_MINUTE * USECS_PER_SEC;
-	TimestampTz from = at - ((at % width) + width) % width;
+	TimestampTz from;
+	TimestampTz to;
 	const char *parent = quote_qualified_identifier("dlog", get_rel_name(journal));
 	struct pg_tm tm;
 	fsec_t fsec;
@@ -118,6 +144,7 @@ create_partition(Oid journal, TimestampTz at)
 	JournalScope scope;
 	const char *table;
 
+	find_bounds(journal, at, &from, &to);
 	if (timestamp2tm(from, &zone, &tm, &fsec, NULL, pg_tzset("GMT")) != 0)
 		elog(ERROR, "time of a journal is out of range");
 	journal_open(&scope);
@@ -126,7 +153,7 @@ create_partition(Oid journal, TimestampTz at)
 														  tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min)));
 	run(psprintf("CREATE TABLE %s (LIKE dlog.journal_entry INCLUDING STORAGE)", table));
 	run(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)", parent, table,
-				 time_literal(from), time_literal(from + width)));
+				 time_literal(from), time_literal(to)));
 	run(psprintf("CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON %s"
 				 " FOR EACH STATEMENT EXECUTE FUNCTION dlog.journal_is_append_only()",
 				 table));
