@@ -60,6 +60,35 @@ check_payload(uint16 type, const char *payload, Size size)
 	}
 }
 
+/* Frames of a bundle are all of it, and are written as they were read. */
+static void
+check_bundles(const char *payload, Size size)
+{
+	BundleMessage bundle;
+	const char *frame;
+	Size frame_size;
+	const char *at;
+	Size left;
+
+	if (!bundle_read(payload, size, &bundle))
+		return;
+	at = bundle.frames.data;
+	left = bundle.frames.size;
+	while (left > 0 && bundle_next(&at, &left, &frame, &frame_size))
+	{
+		char again[BUNDLE_FRAME_SIZE(0)];
+		FrameHead head;
+
+		if (frame_size < FRAME_HEAD_SIZE || frame + frame_size != at ||
+			at + left != bundle.frames.data + bundle.frames.size)
+			fail("bundle", "a frame does not end where the next one begins");
+		(void) frame_read(frame, frame_size, &head);
+		(void) bundle_add(again, &head, frame_size - FRAME_HEAD_SIZE);
+		if (memcmp(again, frame - 4, sizeof(again)) != 0)
+			fail("bundle", "a frame is written in another way than it was read");
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
@@ -81,5 +110,6 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	/* The same bytes as the payload of every type. */
 	for (uint16 type = 0; type < 256; type++)
 		check_payload(type, bytes, size);
+	check_bundles(bytes, size);
 	return 0;
 }

@@ -286,6 +286,59 @@ test_frame(void)
 }
 
 static void
+test_bundles(void)
+{
+	const char *problem = NULL;
+
+	for (int round = 0; round < ROUNDS && problem == NULL; round++)
+	{
+		FrameHead head = {.version = PROTOCOL_HIGHEST, .type = MESSAGE_BUNDLE, .sequence = 1};
+		char buffer[4096];
+		char *at = buffer + BUNDLE_HEAD_SIZE;
+		const char *in = at;
+		Size sizes[8];
+		int n = (int) (random_u64_bits() % lengthof(sizes));
+		BundleMessage bundle;
+		Size left;
+
+		for (int i = 0; i < n; i++)
+		{
+			sizes[i] = random_u64_bits() % 400;
+			head.sequence++;
+			head.type = MESSAGE_ECHO;
+			at = bundle_add(at, &head, sizes[i]);
+			memset(at, i, sizes[i]);
+			at += sizes[i];
+		}
+		head.type = MESSAGE_BUNDLE;
+		head.sequence = 1;
+		bundle_begin(buffer, &head, at - buffer);
+		if (!bundle_read(buffer + FRAME_HEAD_SIZE, at - buffer - FRAME_HEAD_SIZE, &bundle) ||
+			bundle.frames.data != in)
+			problem = "it cannot be read back";
+		left = bundle.frames.size;
+		for (int i = 0; i < n && problem == NULL; i++)
+		{
+			const char *frame;
+			Size size;
+			Size short_left = left - 1;
+			const char *short_in = in;
+
+			if (i == n - 1 && bundle_next(&short_in, &short_left, &frame, &size))
+				problem = "a short one is not noticed";
+			else if (!bundle_next(&in, &left, &frame, &size) ||
+					 frame_read(frame, size, &head) != FRAME_OK ||
+					 head.sequence != (uint64) i + 2 || size != FRAME_HEAD_SIZE + sizes[i] ||
+					 (sizes[i] > 0 && (frame[FRAME_HEAD_SIZE] != i || frame[size - 1] != i)))
+				problem = "a frame is read back differently";
+		}
+		if (problem == NULL && left != 0)
+			problem = "something is left over";
+	}
+	report("bundles", problem);
+}
+
+static void
 test_versions(void)
 {
 	report("versions",
@@ -308,6 +361,7 @@ main(int argc, char **argv)
 #undef MESSAGE
 #undef FIELD
 	test_frame();
+	test_bundles();
 	test_versions();
 	return failures > 0;
 }

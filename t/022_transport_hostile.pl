@@ -97,7 +97,7 @@ $cluster->sql(1, 'SELECT dlog.add_node(' . join(', ',
 
 foreach my $case (
 	[ 'other-id', 'its number is 4243, but its key belongs to node 4242' ],
-	[ 'other-version', 'it speaks versions 200 to 200 of the protocol, and this node 1 to 1' ])
+	[ 'other-version', 'it speaks versions 200 to 200 of the protocol, and this node 1 to 2' ])
 {
 	my ($what, $log) = @$case;
 	my $offset = -s $cluster->node(1)->logfile;
@@ -127,6 +127,21 @@ foreach my $case (
 	is(hostile(\@nobody, $what), 'closed', "$what: the connection is closed");
 	is(counter($counter), $before + 1, "$what: counted");
 	$cluster->node(1)->wait_for_log(qr/refused a frame from node "mad": \Q$log\E/, $offset);
+}
+
+# Bundles of frames: the log tells of each kind of line only so often.
+foreach my $case (
+	[ 'bundle-cut', 'its content is malformed' ],
+	[ 'bundle-skip', 'it is out of sequence' ],
+	[ 'bundle-nested', 'its content is malformed' ],
+	[ 'bundle-early', 'its content is malformed' ])
+{
+	my ($what, $why) = @$case;
+	my $before = counter('refused_frames');
+
+	is(hostile(\@nobody, $what), 'closed', "$what: the connection is closed");
+	is(counter('refused_frames'), $before + 1, "$what: counted");
+	$cluster->wait_until(1, "SELECT last_error = 'a frame was refused: $why' FROM dlog.links WHERE node = 'mad'");
 }
 is(hostile(\@nobody, 'oversize'), 'closed', 'oversize: the connection is closed');
 my $stale = counter('stale_frames');

@@ -55,18 +55,28 @@ $cluster->wait_for_links($_) foreach (1, 2);
 
 # --- versions of the protocol
 
-$one->append_conf('postgresql.conf', "dlog.protocol_highest = 2\n");
-$one->restart;
-$cluster->wait_for_links($_) foreach (1, 2);
-is($cluster->sql(2, 'SELECT protocol_version FROM dlog.links'), '1', 'the highest version that both speak');
-is($cluster->sql(2, "SELECT dlog.ping('n1') < '10 s'"), 't', 'is spoken');
+is($cluster->sql(2, 'SELECT protocol_version FROM dlog.links'), '2', 'the highest version');
 
-$one->append_conf('postgresql.conf', "dlog.protocol_lowest = 2\n");
+# One that knows a later version, and one that knows only the one before.
+foreach my $case ([ 3, 2 ], [ 1, 1 ])
+{
+	my ($highest, $spoken) = @$case;
+
+	$one->append_conf('postgresql.conf', "dlog.protocol_highest = $highest\n");
+	$one->restart;
+	$cluster->wait_for_links($_) foreach (1, 2);
+	is($cluster->sql(2, 'SELECT protocol_version FROM dlog.links'), $spoken,
+		"up to $highest and up to 2: the highest version that both speak");
+	is($cluster->sql(2, "SELECT dlog.ping('n1') < '10 s'"), 't', 'is spoken');
+	is($cluster->sql(2, "SELECT sum(result::int) FROM dlog.deploy_map('all', 'SELECT 1')"), '2', 'by statements, too');
+}
+
+$one->append_conf('postgresql.conf', "dlog.protocol_lowest = 3\ndlog.protocol_highest = 3\n");
 $one->restart;
 $cluster->wait_until(1, "SELECT state = 'refused' FROM dlog.links");
 $cluster->wait_until(2, "SELECT state = 'refused' FROM dlog.links");
 like($cluster->sql(1, 'SELECT last_error FROM dlog.links'),
-	qr/versions 1 to 1 of the protocol, and this node 2 to 2|versions 2 to 2 of the protocol, and this node 1 to 1/,
+	qr/versions 1 to 2 of the protocol, and this node 3 to 3|versions 3 to 3 of the protocol, and this node 1 to 2/,
 	'no version in common: both sides say so');
 like($cluster->sql(2, 'SELECT last_error FROM dlog.links'), qr/versions . to . of the protocol/, 'the other too');
 like($cluster->sql_error(1, "SELECT dlog.ping('n2')"), qr/08006.*of the protocol/s, 'and who asks is told');

@@ -87,6 +87,29 @@ send_ping(int version)
 	send_buffer();
 }
 
+/*
+ * A bundle of two pings, each "claimed" bytes long as it says, with sequence
+ * numbers "ahead" of the right ones, and of a type.
+ */
+static void
+send_bundle(int version, int claimed, int ahead, int type)
+{
+	put_head(version, 5);
+	put(2 * (4 + 28 + 8), 4);
+	for (int i = 0; i < 2; i++)
+	{
+		put(claimed, 4);
+		put(version, 1);
+		put(0, 1);
+		put(type, 2);
+		put(++sequence + ahead, 8);
+		put(0, 8);
+		put(0, 8);
+		put(1, 8);
+	}
+	send_buffer();
+}
+
 /* ---------------------------------------------------- what can be done */
 
 static void
@@ -149,6 +172,16 @@ do_what(const char *what, uint64_t node_id)
 	{
 		send_hello(node_id, 1);
 		send_ping(77);
+	}
+	else if (strncmp(what, "bundle", 6) == 0)
+	{
+		int version = strcmp(what, "bundle-early") == 0 ? 1 : 2;
+		int claimed = strcmp(what, "bundle-cut") == 0 ? 48 : 36;
+		int ahead = strcmp(what, "bundle-skip") == 0 ? 10 : 0;
+		int type = strcmp(what, "bundle-nested") == 0 ? 5 : 2;
+
+		send_hello(node_id, version);
+		send_bundle(version, claimed, ahead, type);
 	}
 	else if (strcmp(what, "type") == 0)
 	{

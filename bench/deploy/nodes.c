@@ -61,6 +61,7 @@ typedef struct Identity
 typedef struct Waiting
 {
 	struct Waiting *next;
+	int n_inner; /* frames in it, if it is a bundle */
 	Size size;
 	char frame[FLEXIBLE_ARRAY_MEMBER];
 } Waiting;
@@ -181,26 +182,55 @@ link_start_over(Link *link)
 	link->last = &link->first;
 }
 
+static char *
+put_u32(char *at, uint32 value)
+{
+	value = pg_hton32(value);
+	memcpy(at, &value, sizeof(value));
+	return at + sizeof(value);
+}
+
+static uint32
+get_u32(const char *at)
+{
+	uint32 value;
+
+	memcpy(&value, at, sizeof(value));
+	return pg_ntoh32(value);
+}
+
+static void
+number(char *frame, uint64 sequence)
+{
+	sequence = pg_hton64(sequence);
+	memcpy(frame + 4, &sequence, sizeof(sequence));
+}
+
 /*
- * Number a frame and send it.  There is no limit to what waits in libzmq, so
+ * Number a frame, and those in it, and send it.  There is no limit to what waits in libzmq, so
  * that fails only when the connection is lost: the link starts over, once the
  * other side greets or somebody needs it.
  */
 static void
-send_frame(Node *node, Link *link, char *frame, Size size)
+send_made(Node *node, Link *link, Waiting *made)
 {
-	uint64 sequence = pg_hton64(++link->sequence);
+	char *inner = made->frame + BUNDLE_HEAD_SIZE;
 
 	if (link->dealer == NULL)
 		return;
-	memcpy(frame + 4, &sequence, sizeof(sequence));
-	if (zmq_send(link->dealer, frame, size, ZMQ_DONTWAIT) < 0)
+	number(made->frame, ++link->sequence);
+	for (int i = 0; i < made->n_inner; i++)
+	{
+		number(inner + 4, ++link->sequence);
+		inner += 4 + get_u32(inner);
+	}
+	if (zmq_send(link->dealer, made->frame, made->size, ZMQ_DONTWAIT) < 0)
 	{
 		link_start_over(link);
 		return;
 	}
-	node->sent++;
-	node->sent_bytes += size;
+	node->sent += Max(made->n_inner, 1);
+	node->sent_bytes += made->size;
 }
 
 static Waiting *
@@ -208,7 +238,7 @@ make_frame(uint16 type, uint32 to_slot, uint32 to_incarnation, uint32 from_incar
 {
 	Waiting *made = allocate(offsetof(Waiting, frame) + FRAME_HEAD_SIZE + payload);
 	FrameHead head = {
-		.version = PROTOCOL_LOWEST,
+		.version = PROTOCOL_HIGHEST,
 		.flags = FRAME_CONTROL,
 		.type = type,
 		.to_slot = to_slot,
@@ -222,13 +252,39 @@ make_frame(uint16 type, uint32 to_slot, uint32 to_incarnation, uint32 from_incar
 	return made;
 }
 
+/* Several frames in one, as a server sends what it has for one node. */
+static Waiting *
+bundle_up(Waiting **frames, int n)
+{
+	Size size = 0;
+	FrameHead head = {.version = PROTOCOL_HIGHEST, .flags = FRAME_CONTROL, .type = MESSAGE_BUNDLE};
+	Waiting *bundle;
+	char *at;
+
+	for (int i = 0; i < n; i++)
+		size += 4 + frames[i]->size;
+	bundle = allocate(offsetof(Waiting, frame) + BUNDLE_HEAD_SIZE + size);
+	bundle->n_inner = n;
+	bundle->size = BUNDLE_HEAD_SIZE + size;
+	bundle_begin(bundle->frame, &head, bundle->size);
+	at = bundle->frame + BUNDLE_HEAD_SIZE;
+	for (int i = 0; i < n; i++)
+	{
+		at = put_u32(at, (uint32) frames[i]->size);
+		memcpy(at, frames[i]->frame, frames[i]->size);
+		at += frames[i]->size;
+		free(frames[i]);
+	}
+	return bundle;
+}
+
 /* Send now, or when the link is up. */
 static void
 post(Node *node, Link *link, Waiting *made)
 {
 	if (link->is_up)
 	{
-		send_frame(node, link, made->frame, made->size);
+		send_made(node, link, made);
 		free(made);
 		return;
 	}
@@ -296,7 +352,7 @@ greet(Node *node, Link *link)
 	};
 	Waiting *made = MAKE(HELLO, hello, &hello, 0, 0, 0);
 
-	send_frame(node, link, made->frame, made->size);
+	send_made(node, link, made);
 	free(made);
 	link->told_epoch = link->peer_epoch;
 }
@@ -383,23 +439,6 @@ job_place(uint32 number)
 	return place;
 }
 
-static char *
-put_u32(char *at, uint32 value)
-{
-	value = pg_hton32(value);
-	memcpy(at, &value, sizeof(value));
-	return at + sizeof(value);
-}
-
-static uint32
-get_u32(const char *at)
-{
-	uint32 value;
-
-	memcpy(&value, at, sizeof(value));
-	return pg_ntoh32(value);
-}
-
 /* The answer: one row of dlog.deploy_merge(), its columns in binary. */
 static void
 job_answer(Job *job)
@@ -407,6 +446,7 @@ job_answer(Job *job)
 	StartedMessage started = {.pid = (uint32) getpid(), .credits = 8};
 	ChunkMessage chunk = {.rows = 1};
 	EndMessage end = {.rows = 1, .run_us = 1, .tag = text_of("SELECT 1")};
+	Waiting *words[3];
 	char row[64];
 	char *at = put_u32(row + 4, sizeof(uint64));
 	uint64 sum = pg_hton64((uint64) job->sum);
@@ -418,9 +458,10 @@ job_answer(Job *job)
 		at = put_u32(at, PG_UINT32_MAX); /* null */
 	put_u32(row, (uint32) (at - row - 4));
 	chunk.bytes = (WireBytes){.size = (uint32) (at - row), .data = row};
-	post(job->node, job->asker, MAKE(STARTED, started, &started, job->asker_slot, job->asker_incarnation, job->number));
-	post(job->node, job->asker, MAKE(CHUNK, chunk, &chunk, job->asker_slot, job->asker_incarnation, job->number));
-	post(job->node, job->asker, MAKE(END, end, &end, job->asker_slot, job->asker_incarnation, job->number));
+	words[0] = MAKE(STARTED, started, &started, job->asker_slot, job->asker_incarnation, job->number);
+	words[1] = MAKE(CHUNK, chunk, &chunk, job->asker_slot, job->asker_incarnation, job->number);
+	words[2] = MAKE(END, end, &end, job->asker_slot, job->asker_incarnation, job->number);
+	post(job->node, job->asker, bundle_up(words, lengthof(words)));
 }
 
 static void
@@ -646,6 +687,27 @@ acknowledge(Node *node, Link *link, uint32 sequence)
 	post(node, link, MAKE(PROBE_ACK, probe_ack, &ack, 0, 0, 0));
 }
 
+static void hear_frame(Node *node, uint32 inbound_id, const char *data, Size frame_size);
+
+static void
+hear_bundle(Node *node, uint32 inbound_id, const char *payload, Size size)
+{
+	BundleMessage bundle;
+	const char *frame;
+
+	if (!bundle_read(payload, size, &bundle))
+		die("a bundle that is not understood");
+	while (bundle.frames.size > 0)
+	{
+		Size left = bundle.frames.size;
+
+		if (!bundle_next(&bundle.frames.data, &left, &frame, &size))
+			die("a bundle that is not understood");
+		bundle.frames.size = (uint32) left;
+		hear_frame(node, inbound_id, frame, size);
+	}
+}
+
 static void
 hear_frame(Node *node, uint32 inbound_id, const char *data, Size frame_size)
 {
@@ -706,6 +768,9 @@ hear_frame(Node *node, uint32 inbound_id, const char *data, Size frame_size)
 			}
 			break;
 		}
+		case MESSAGE_BUNDLE:
+			hear_bundle(node, inbound_id, payload, size);
+			break;
 		case MESSAGE_REQUEST:
 			hear_request(node, link, &head, payload, size);
 			break;

@@ -9,6 +9,9 @@
 #define DLOG_PROTOCOL_H
 
 #define PROTOCOL_LOWEST 1
-#define PROTOCOL_HIGHEST 1
+#define PROTOCOL_HIGHEST 2
+
+/* What is spoken from a version on: */
+#define PROTOCOL_BUNDLE 2 /* several frames in one */
 
 #endif

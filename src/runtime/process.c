@@ -155,9 +155,39 @@ static volatile sig_atomic_t n_held = 0;
 static uint16 held[MAX_HELD];
 
 /*
+ * What this process has sent to the network process since it holds wake-ups
+ * back, newest first as in an inbox.  They go there together, so that those
+ * for one node leave in one frame.
+ */
+static pg_atomic_uint64 held_outgoing;
+
+static void
+push_held_outgoing(void)
+{
+	pg_atomic_uint64 *inbox = &processes[PROCESS_NETWORK].inbox;
+	Message *newest = (Message *) pg_atomic_exchange_u64(&held_outgoing, 0);
+	Message *oldest = newest;
+	uint64 before;
+	uint32 n = 1;
+
+	if (newest == NULL)
+		return;
+	for (; oldest->next != NULL; oldest = oldest->next)
+		n++;
+	before = pg_atomic_read_u64(inbox);
+	do
+	{
+		oldest->next = (Message *) before;
+	} while (!pg_atomic_compare_exchange_u64(inbox, &before, (uint64) newest));
+	pg_atomic_fetch_add_u32(&processes[PROCESS_NETWORK].queued, n);
+	signal_mail(PROCESS_NETWORK);
+}
+
+/*
  * process_hold_wakeups
  *		From here to process_release_wakeups(), those to whom this process
- *		sends find the messages in their inboxes, but are not woken for them.
+ *		sends find the messages in their inboxes, but are not woken for them,
+ *		and what is for other nodes stays here.
  *
  * For messages that follow each other closely.  Waiting releases them too.
  */
@@ -176,9 +206,25 @@ process_release_wakeups(void)
 {
 	is_holding = false;
 	pg_compiler_barrier();
+	push_held_outgoing();
 	for (int i = 0; i < n_held; i++)
 		signal_mail(held[i]);
 	n_held = 0;
+}
+
+/* Keep a message for the network process until they are released. */
+static void
+hold_outgoing(Message *message)
+{
+	uint64 newest = pg_atomic_read_u64(&held_outgoing);
+
+	do
+	{
+		message->next = (Message *) newest;
+	} while (!pg_atomic_compare_exchange_u64(&held_outgoing, &newest, (uint64) message));
+	pg_compiler_barrier();
+	if (!is_holding)
+		process_release_wakeups();
 }
 
 /* Wake the owner of an inbox, now or with the others. */
@@ -371,6 +417,7 @@ process_attach_network(void)
 	bound_forget_all();
 	is_holding = false;
 	n_held = 0;
+	pg_atomic_write_u64(&held_outgoing, 0);
 	my_process_slot = PROCESS_NETWORK;
 	my_process = &processes[PROCESS_NETWORK];
 	my_process->pid = MyProcPid;
@@ -414,7 +461,10 @@ process_network_died(void)
 void
 process_network_send(Message *message)
 {
-	(void) process_push(PROCESS_NETWORK, message);
+	if (is_holding && my_process_slot != PROCESS_NETWORK)
+		hold_outgoing(message);
+	else
+		(void) process_push(PROCESS_NETWORK, message);
 }
 
 Message *
@@ -436,7 +486,8 @@ network_inbox_take(void)
 
 /*
  * network_inbox_sleep
- *		From now on a message makes process_wakeup_fd() readable.
+ *		From now on a message is announced on process_wakeup_fd(): a write,
+ *		which epoll tells of in its edge-triggered mode.  It is never read.
  *
  * False when there is one already.
  */
@@ -451,14 +502,11 @@ network_inbox_sleep(void)
 	return false;
 }
 
+/* The sleep is over: nobody need write to it. */
 void
 network_inbox_awake(void)
 {
-	uint64 count;
-	ssize_t got pg_attribute_unused();
-
 	pg_atomic_write_u32(&my_process->is_signalled, 1);
-	got = read(wakeup_fd, &count, sizeof(count)); /* nonblocking */
 }
 
 int
@@ -502,6 +550,7 @@ process_shmem_init(void)
 void
 process_init(void)
 {
+	pg_atomic_init_u64(&held_outgoing, 0);
 	wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (wakeup_fd < 0)
 		ereport(FATAL,

@@ -772,7 +772,7 @@ network_main(const NodeKey *key)
 	process_attach_network();
 	prepare(key);
 	receive_init();
-	network_watch(process_wakeup_fd(), SOURCE_WAKE, 0);
+	watch(process_wakeup_fd(), SOURCE_WAKE, 0, EPOLLIN | EPOLLET);
 	if (!resolve_init() || !open_sockets())
 		_exit(2);
 	members_start();

@@ -40,6 +40,7 @@
 #define TWINS_US (15 * UINT64CONST(1000000)) /* both servers try again before */
 #define SEND_HIGH_WATER 256					 /* messages in libzmq, per link */
 #define PING_INTERVAL_US 1000000			 /* while the link is in use */
+#define BUNDLE_MAX 16384					 /* bytes of a frame of several messages */
 
 static void peer_connect(Peer *peer);
 static bool send_hello(Peer *peer);
@@ -70,6 +71,58 @@ set_last_error(Peer *peer, const char *reason)
 
 /* ------------------------------------------------------------- sending */
 
+static void
+make_frame(zmq_msg_t *frame, Size size)
+{
+	if (zmq_msg_init_size(frame, size) != 0)
+		abort(); /* no memory: the worker starts us afresh */
+}
+
+/*
+ * Gives a frame to libzmq, or returns false when that has no room for it now.
+ * It holds so many messages, and sequence numbers as many, plus "extra".
+ */
+static bool
+give_frame(Peer *peer, zmq_msg_t *frame, int n_messages, int extra)
+{
+	Size size = zmq_msg_size(frame);
+
+	if (zmq_msg_send(frame, peer->dealer, ZMQ_DONTWAIT) < 0)
+	{
+		int events;
+		size_t events_size = sizeof(events);
+
+		/*
+		 * libzmq looks at what its thread told it only now and then while
+		 * sending; reading ZMQ_EVENTS makes it look.
+		 */
+		if (errno != EAGAIN ||
+			zmq_getsockopt(peer->dealer, ZMQ_EVENTS, &events, &events_size) != 0 ||
+			zmq_msg_send(frame, peer->dealer, ZMQ_DONTWAIT) < 0)
+		{
+			zmq_msg_close(frame);
+			return false;
+		}
+	}
+
+	peer->sequence += n_messages + extra;
+	pg_atomic_write_u64(&peer->link->sent_messages,
+						pg_atomic_read_u64(&peer->link->sent_messages) + n_messages);
+	pg_atomic_write_u64(&peer->link->sent_bytes,
+						pg_atomic_read_u64(&peer->link->sent_bytes) + size);
+	return true;
+}
+
+/*
+ * The version and the number that a frame gets, "ahead" of the next one.
+ */
+static void
+number_frame(Peer *peer, FrameHead *head, int ahead)
+{
+	head->version = (uint8) (peer->version != 0 ? peer->version : PROTOCOL_LOWEST);
+	head->sequence = peer->sequence + 1 + ahead;
+}
+
 /*
  * Sends one frame, or returns false when libzmq has no room for it now.
  */
@@ -81,38 +134,11 @@ send_frame(Peer *peer, const FrameHead *head, const char *payload, Size size)
 
 	if (peer->dealer == NULL)
 		return false;
-	if (zmq_msg_init_size(&frame, FRAME_HEAD_SIZE + size) != 0)
-		abort(); /* no memory: the worker starts us afresh */
-
-	numbered.version = (uint8) (peer->version != 0 ? peer->version : PROTOCOL_LOWEST);
-	numbered.sequence = peer->sequence + 1;
+	make_frame(&frame, FRAME_HEAD_SIZE + size);
+	number_frame(peer, &numbered, 0);
 	frame_write(zmq_msg_data(&frame), &numbered);
 	memcpy((char *) zmq_msg_data(&frame) + FRAME_HEAD_SIZE, payload, size);
-
-	if (zmq_msg_send(&frame, peer->dealer, ZMQ_DONTWAIT) < 0)
-	{
-		int events;
-		size_t events_size = sizeof(events);
-
-		/*
-		 * libzmq looks at what its thread told it only now and then while
-		 * sending; reading ZMQ_EVENTS makes it look.
-		 */
-		if (errno != EAGAIN ||
-			zmq_getsockopt(peer->dealer, ZMQ_EVENTS, &events, &events_size) != 0 ||
-			zmq_msg_send(&frame, peer->dealer, ZMQ_DONTWAIT) < 0)
-		{
-			zmq_msg_close(&frame);
-			return false;
-		}
-	}
-
-	peer->sequence++;
-	pg_atomic_write_u64(&peer->link->sent_messages,
-						pg_atomic_read_u64(&peer->link->sent_messages) + 1);
-	pg_atomic_write_u64(&peer->link->sent_bytes,
-						pg_atomic_read_u64(&peer->link->sent_bytes) + FRAME_HEAD_SIZE + size);
-	return true;
+	return give_frame(peer, &frame, 1, 0);
 }
 
 /*
@@ -223,6 +249,75 @@ send_ping(Peer *peer)
 	SEND_LINK_MESSAGE(peer, PING, ping, &ping);
 }
 
+static FrameHead
+head_of(const Message *message)
+{
+	return (FrameHead){
+		.flags = ((message->flags & MESSAGE_CONTROL) ? FRAME_CONTROL : 0) |
+				 ((message->flags & MESSAGE_URGENT) ? FRAME_URGENT : 0) |
+				 ((message->flags & MESSAGE_EPHEMERAL) ? FRAME_EPHEMERAL : 0),
+		.type = message->type,
+		.to_slot = message->to.slot,
+		.to_incarnation = message->to.incarnation,
+		.from_slot = message->from.slot,
+		.from_incarnation = message->from.incarnation,
+	};
+}
+
+/* Sends the oldest "n" messages that wait, which take "size" bytes together. */
+static bool
+send_bundle(Peer *peer, int n, Size size)
+{
+	FrameHead head = {.type = MESSAGE_BUNDLE, .flags = FRAME_CONTROL};
+	Message *message = peer->first;
+	zmq_msg_t frame;
+	char *at;
+
+	make_frame(&frame, size);
+	at = zmq_msg_data(&frame);
+	number_frame(peer, &head, 0);
+	bundle_begin(at, &head, size);
+	at += BUNDLE_HEAD_SIZE;
+	for (int i = 0; i < n; i++, message = message->next)
+	{
+		head = head_of(message);
+		number_frame(peer, &head, i + 1);
+		at = bundle_add(at, &head, message->size);
+		memcpy(at, message->payload, message->size);
+		at += message->size;
+	}
+	return give_frame(peer, &frame, n, 1);
+}
+
+/*
+ * Sends as many of the messages that wait as go into one frame.  Returns how
+ * many; 0 when libzmq has no room.
+ */
+static int
+send_some(Peer *peer)
+{
+	Message *message = peer->first;
+	Size size = BUNDLE_HEAD_SIZE;
+	FrameHead head;
+	int n = 0;
+
+	if (peer->dealer == NULL)
+		return 0;
+	if (peer->version >= PROTOCOL_BUNDLE)
+	{
+		for (; message != NULL && size + BUNDLE_FRAME_SIZE(message->size) <= BUNDLE_MAX; message = message->next)
+		{
+			size += BUNDLE_FRAME_SIZE(message->size);
+			n++;
+		}
+	}
+	if (n > 1)
+		return send_bundle(peer, n, size) ? n : 0;
+	message = peer->first;
+	head = head_of(message);
+	return send_frame(peer, &head, message->payload, message->size) ? 1 : 0;
+}
+
 /*
  * peer_flush
  *		Send what waits, as far as libzmq has room; watch for more room.
@@ -235,30 +330,21 @@ peer_flush(Peer *peer)
 	if (get_state(peer) != LINK_UP)
 		return;
 
-	while (peer->first != NULL)
+	while (peer->first != NULL && !is_full)
 	{
-		Message *message = peer->first;
-		FrameHead head = {
-			.flags = ((message->flags & MESSAGE_CONTROL) ? FRAME_CONTROL : 0) |
-					 ((message->flags & MESSAGE_URGENT) ? FRAME_URGENT : 0) |
-					 ((message->flags & MESSAGE_EPHEMERAL) ? FRAME_EPHEMERAL : 0),
-			.type = message->type,
-			.to_slot = message->to.slot,
-			.to_incarnation = message->to.incarnation,
-			.from_slot = message->from.slot,
-			.from_incarnation = message->from.incarnation,
-		};
+		int n_sent = send_some(peer);
 
-		if (!send_frame(peer, &head, message->payload, message->size))
+		is_full = n_sent == 0;
+		while (n_sent-- > 0)
 		{
-			is_full = true;
-			break;
+			Message *message = peer->first;
+
+			peer->first = message->next;
+			if (peer->first == NULL)
+				peer->last = NULL;
+			link_count_dequeued(peer->link, message);
+			message_free(message);
 		}
-		peer->first = message->next;
-		if (peer->first == NULL)
-			peer->last = NULL;
-		link_count_dequeued(peer->link, message);
-		message_free(message);
 	}
 
 	if (is_full != peer->is_watching_dealer)

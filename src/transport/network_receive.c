@@ -42,6 +42,10 @@ static bool is_stalled;
 static uint32 held_id;
 static zmq_msg_t held;
 
+/* Where in the bundle in hand the next frame stands, and what is left of it. */
+static Size bundle_at;
+static Size bundle_left;
+
 void
 receive_init(void)
 {
@@ -398,14 +402,13 @@ ask_for_room(Size size)
 }
 
 /*
- * Hands a frame to whom it is for.  Returns false, having changed nothing,
- * when there is no memory for it.
+ * Hands a frame to whom it is for: one that came by itself or in a bundle,
+ * which "frame" is then.  Returns false, having changed nothing, when there is
+ * no memory for it.
  */
 static bool
-handle_frame(uint32 id, zmq_msg_t *frame)
+handle_frame(uint32 id, zmq_msg_t *frame, const char *buffer, Size frame_size)
 {
-	const char *buffer = zmq_msg_data(frame);
-	Size frame_size = zmq_msg_size(frame);
 	const char *payload = buffer + FRAME_HEAD_SIZE;
 	Size size;
 	FrameHead head;
@@ -459,6 +462,21 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 		return true;
 	}
 
+	if (head.type == MESSAGE_BUNDLE)
+	{
+		BundleMessage bundle;
+
+		if (buffer != zmq_msg_data(frame) || peer->version < PROTOCOL_BUNDLE ||
+			!bundle_read(payload, size, &bundle))
+		{
+			refuse_frame(peer, id, frame, "its content is malformed");
+			return true;
+		}
+		peer->inbound_sequence = head.sequence;
+		bundle_at = bundle.frames.data - buffer;
+		bundle_left = bundle.frames.size;
+		return true;
+	}
 	if (membership_handles(head.type))
 	{
 		peer->inbound_sequence = head.sequence;
@@ -524,6 +542,44 @@ handle_frame(uint32 id, zmq_msg_t *frame)
 	return true;
 }
 
+/*
+ * Hands out what a message from the network holds: a frame, or a bundle of
+ * them.  Returns false when there is no memory for the next one; then it is to
+ * be called again, with "is_new" false.
+ */
+static bool
+handle_message(uint32 id, zmq_msg_t *message, bool is_new)
+{
+	if (is_new)
+		bundle_left = 0;
+	if (bundle_left == 0 &&
+		!handle_frame(id, message, zmq_msg_data(message), zmq_msg_size(message)))
+		return false;
+	while (bundle_left > 0)
+	{
+		const char *begin = zmq_msg_data(message);
+		const char *at = begin + bundle_at;
+		Size left = bundle_left;
+		const char *frame;
+		Size size;
+		Peer *peer = find_by_inbound(id);
+
+		if (peer == NULL || !bundle_next(&at, &left, &frame, &size))
+		{
+			/* Its epoch has ended in the middle, or ends with this. */
+			if (peer != NULL)
+				refuse_frame(peer, id, message, "its content is malformed");
+			bundle_left = 0;
+			break;
+		}
+		if (!handle_frame(id, message, frame, size))
+			return false;
+		bundle_at = at - begin;
+		bundle_left = left;
+	}
+	return true;
+}
+
 /* Throws away the rest of a message of several parts. */
 static int
 drain_parts(void)
@@ -583,7 +639,7 @@ receive_frames(void)
 {
 	if (is_stalled)
 	{
-		if (!handle_frame(held_id, &held))
+		if (!handle_message(held_id, &held, false))
 			return false;
 		zmq_msg_close(&held);
 		is_stalled = false;
@@ -622,7 +678,7 @@ receive_frames(void)
 			continue;
 		}
 
-		if (!handle_frame(id, &frame))
+		if (!handle_message(id, &frame, true))
 		{
 			count(&transport_shared->counters.stalls);
 			is_stalled = true;

@@ -133,6 +133,50 @@ frame_status_text(FrameStatus status)
 }
 
 /*
+ * bundle_begin
+ *		Write the head of a BUNDLE of "size" bytes in all, and what stands
+ *		before its frames: BUNDLE_HEAD_SIZE bytes.
+ */
+void
+bundle_begin(char *buffer, const FrameHead *head, Size size)
+{
+	frame_write(buffer, head);
+	put32(buffer + FRAME_HEAD_SIZE, (uint32) (size - BUNDLE_HEAD_SIZE));
+}
+
+/*
+ * bundle_add
+ *		Write the size and the head of one of its frames; returns the place of
+ *		its payload.
+ */
+char *
+bundle_add(char *at, const FrameHead *head, Size payload_size)
+{
+	put32(at, (uint32) (FRAME_HEAD_SIZE + payload_size));
+	frame_write(at + 4, head);
+	return at + BUNDLE_FRAME_SIZE(0);
+}
+
+/*
+ * bundle_next
+ *		The next frame of a BUNDLE, of whose field "frames" *left bytes are
+ *		still to be read at *at.  False if what is there is malformed.
+ */
+bool
+bundle_next(const char **at, Size *left, const char **frame, Size *size)
+{
+	if (*left < BUNDLE_FRAME_SIZE(0))
+		return false;
+	*size = get32(*at);
+	if (*size < FRAME_HEAD_SIZE || *size > *left - 4)
+		return false;
+	*frame = *at + 4;
+	*at += 4 + *size;
+	*left -= 4 + *size;
+	return true;
+}
+
+/*
  * protocol_choose
  *		The version to speak between two sides.
  */

@@ -31,6 +31,10 @@
 /* Bytes of payload that a receiver has room for. */
 #define FRAME_MAX_PAYLOAD (64 * 1024 - 48)
 
+/* What a BUNDLE takes beyond its frames, and beyond each of them. */
+#define BUNDLE_HEAD_SIZE (FRAME_HEAD_SIZE + 4)
+#define BUNDLE_FRAME_SIZE(payload) (4 + FRAME_HEAD_SIZE + (payload))
+
 typedef struct FrameHead
 {
 	uint8 version;
@@ -55,6 +59,11 @@ typedef enum FrameStatus
 extern void frame_write(char *buffer, const FrameHead *head);
 extern FrameStatus frame_read(const char *buffer, Size size, FrameHead *head);
 extern const char *frame_status_text(FrameStatus status);
+
+/* Frames in a BUNDLE, one after the other. */
+extern void bundle_begin(char *buffer, const FrameHead *head, Size size);
+extern char *bundle_add(char *at, const FrameHead *head, Size payload_size);
+extern bool bundle_next(const char **at, Size *left, const char **frame, Size *size);
 
 /*
  * The version that two sides speak, given the range of each: the highest
