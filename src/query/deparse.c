@@ -346,6 +346,23 @@ and_expression(DeparseContext *context, List *expressions)
 												fragment_expression(context, (Node *) expressions)));
 }
 
+/* Of all columns; those that are dropped have an empty name. */
+static List *
+column_names(Oid relid)
+{
+	Relation relation = table_open(relid, AccessShareLock);
+	List *names = NIL;
+
+	for (int i = 0; i < RelationGetNumberOfAttributes(relation); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), i);
+
+		names = lappend(names, makeString(pstrdup(column->attisdropped ? "" : NameStr(column->attname))));
+	}
+	table_close(relation, NoLock);
+	return names;
+}
+
 static RangeTblEntry *
 table_entry(PlannerInfo *root, FragmentTable *table)
 {
@@ -358,7 +375,7 @@ table_entry(PlannerInfo *root, FragmentTable *table)
 		rte->relid = table->over;
 		rte->relkind = get_rel_relkind(table->over);
 		rte->rellockmode = AccessShareLock;
-		rte->eref = makeAlias(get_rel_name(table->over), NIL);
+		rte->eref = makeAlias(get_rel_name(table->over), column_names(table->over));
 	}
 	else
 	{
@@ -391,28 +408,11 @@ static List *
 entry_columns(RangeTblEntry *rte, List **names)
 {
 	List *result = NIL;
-	Relation relation;
-	int n;
+	int n = list_length(rte->eref->colnames);
 
-	if (rte->rtekind != RTE_RELATION)
-	{
-		n = list_length(rte->eref->colnames);
-		*names = list_concat_copy(*names, rte->eref->colnames);
-		for (int i = 1; i <= n; i++)
-			result = lappend_int(result, i);
-		return result;
-	}
-	relation = table_open(rte->relid, AccessShareLock);
-	for (int i = 0; i < RelationGetNumberOfAttributes(relation); i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), i);
-
-		if (column->attisdropped)
-			continue;
-		*names = lappend(*names, makeString(pstrdup(NameStr(column->attname))));
-		result = lappend_int(result, column->attnum);
-	}
-	table_close(relation, NoLock);
+	*names = list_concat_copy(*names, rte->eref->colnames);
+	for (int i = 1; i <= n; i++)
+		result = lappend_int(result, i);
 	return result;
 }
 
