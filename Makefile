@@ -19,6 +19,12 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers 
 	-Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK = -lzmq -lresolv $(libpq)
 
+# mDNS is a program of its own, made where Avahi's client library is.
+ifneq ($(shell pkg-config --exists avahi-client 2>/dev/null && echo yes),)
+MDNS = dlog_mdns
+endif
+EXTRA_CLEAN = dlog_mdns
+
 # Nothing here gains from being inlined by the server's JIT.
 override with_llvm = no
 NO_INSTALLCHECK = 1
@@ -32,6 +38,19 @@ all:
 ifneq ($(PGXS),)
 install: may-install
 include $(PGXS)
+
+all: $(MDNS)
+dlog_mdns: mdns/dlog_mdns.c src/transport/mdns_event.h
+	$(CC) $(CFLAGS) -Isrc $< -o $@ $(LDFLAGS) $$(pkg-config --cflags --libs avahi-client)
+
+ifdef MDNS
+install: install-mdns
+install-mdns: dlog_mdns installdirs
+	$(INSTALL_PROGRAM) dlog_mdns '$(DESTDIR)$(pkglibdir)/'
+uninstall: uninstall-mdns
+uninstall-mdns:
+	rm -f '$(DESTDIR)$(pkglibdir)/dlog_mdns'
+endif
 
 # PGXS follows no headers by itself.
 $(OBJS): $(wildcard src/*/*.h src/*/*.def include/dlog/*.h)
@@ -122,5 +141,5 @@ help:
 		text != "" { sub(/:.*/, ""); printf "make %-14s %s\n", $$0, text; text = "" }' \
 		Makefile
 
-.PHONY: all install test installcheck tap fuzz simulate demo cluster psql logs cluster-stop \
+.PHONY: all install install-mdns uninstall-mdns test installcheck tap fuzz simulate demo cluster psql logs cluster-stop \
 	bench lint format debug clean may-install clean-objects clean-scratch help

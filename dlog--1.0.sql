@@ -427,6 +427,26 @@ COMMENT ON FUNCTION dlog.network() IS
 REVOKE ALL ON FUNCTION dlog.network() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dlog.network() TO pg_monitor;
 
+CREATE FUNCTION dlog.mdns(
+    OUT state text,
+    OUT since timestamptz,
+    OUT published_as text,
+    OUT error text,
+    OUT services bigint,
+    OUT left_out bigint,
+    OUT starts bigint
+) RETURNS record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_mdns';
+COMMENT ON FUNCTION dlog.mdns() IS
+'this node by multicast DNS';
+REVOKE ALL ON FUNCTION dlog.mdns() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dlog.mdns() TO pg_monitor;
+
+CREATE VIEW dlog.mdns AS SELECT * FROM dlog.mdns();
+COMMENT ON VIEW dlog.mdns IS
+'multicast DNS, while a flock uses it: off, waiting for Avahi, registering, published or refused, since when; the name under which others see this node; the last error; services of others that are seen, and that found no room; how often the program was started';
+GRANT SELECT ON dlog.mdns TO pg_monitor;
+
 CREATE VIEW dlog.network AS SELECT * FROM dlog.network();
 COMMENT ON VIEW dlog.network IS
 'the network process, and what it has refused since the server started';
@@ -2164,12 +2184,18 @@ COMMENT ON TABLE dlog.flock_subscription IS
     'actors that are told of what happens in flocks; use the functions dlog.subscribe, unsubscribe';
 GRANT SELECT ON dlog.flock_subscription TO pg_monitor;
 
+CREATE FUNCTION dlog.key_fingerprint(public_key text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(public_key, 'SQL_ASCII')), 'hex'), 32);
+COMMENT ON FUNCTION dlog.key_fingerprint(text) IS
+'by what people tell the keys of nodes apart: 32 hexadecimal digits';
+
 CREATE TABLE dlog.candidate
 (
     address text NOT NULL,
     port integer NOT NULL,
     found_via text NOT NULL,
-    public_key text,
+    fingerprint text,
     found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     seen_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     verdict text NOT NULL,
@@ -2179,9 +2205,7 @@ COMMENT ON TABLE dlog.candidate IS
     'what dlog.candidates shows';
 
 CREATE VIEW dlog.candidates AS
-    SELECT address, port, found_via,
-        pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(public_key, 'SQL_ASCII')), 'hex'), 32) AS fingerprint,
-        found_at, seen_at, verdict
+    SELECT address, port, found_via, fingerprint, found_at, seen_at, verdict
     FROM dlog.candidate ORDER BY 1, 2, 3;
 COMMENT ON VIEW dlog.candidates IS
     'nodes that were found where flocks say they may be: by which source, the fingerprint of the key if it is told, when first and last, and whether they were let in or why not';

@@ -32,7 +32,7 @@ sub names
 # --- what is no source
 
 foreach my $source ('nonsense', 'carrier:pigeon', 'static:', 'static:host', 'static:host:0', 'static:a:1=short',
-	'gossip:a:1,', 'dns:', 'dns:a:b')
+	'gossip:a:1,', 'dns:', 'dns:a:b', 'mdns:x', 'mdnsx')
 {
 	like($cluster->sql_error(1, "SELECT dlog.create_flock('f', discover_via => '$source')"),
 		qr/22023.*cannot discover nodes via/s, "\"$source\" is no source");

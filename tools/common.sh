@@ -85,12 +85,12 @@ build_private_server() {
 			[ "$entry" = "$sharedir/extension" ] || ln -s "$entry" "$root$sharedir"
 		done
 		ln -s "$sharedir"/extension/* "$root$sharedir/extension"
-		rm -f "$root$pkglibdir/dlog.so" "$root$sharedir"/extension/dlog*
+		rm -f "$root$pkglibdir"/dlog* "$root$sharedir"/extension/dlog*
 		echo "$stamp" >"$root/made-from"
 	fi
 	# The source again, as links, so that its objects are apart from ours.
 	find "$root/build" -xtype l -delete
-	for dir in $(cd "$top" && ls -d src src/*/ include/dlog/); do
+	for dir in $(cd "$top" && ls -d src src/*/ include/dlog/ mdns/); do
 		mkdir -p "$root/build/$dir"
 		find "$top/$dir" -maxdepth 1 \( -name '*.[ch]' -o -name '*.def' \) \
 			-exec ln -sf -t "$root/build/$dir" {} +

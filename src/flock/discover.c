@@ -27,6 +27,9 @@
 /* A candidate that nobody has yielded for so long is forgotten. */
 #define KEPT "1 day"
 
+/* Of more, those that were seen last are kept: anybody can publish a service. */
+#define KEPT_ROWS "10000"
+
 static void
 begin(FlockScope *scope)
 {
@@ -61,11 +64,11 @@ read_sources(MemoryContext context)
 static void
 note(const Candidate *candidate, const char *verdict)
 {
-	flock_run("INSERT INTO dlog.candidate AS c (address, port, found_via, public_key, verdict)"
+	flock_run("INSERT INTO dlog.candidate AS c (address, port, found_via, fingerprint, verdict)"
 			  " VALUES ($1, $2::int4, $3, $4, $5)"
-			  " ON CONFLICT (address, port, found_via) DO UPDATE SET public_key = excluded.public_key,"
+			  " ON CONFLICT (address, port, found_via) DO UPDATE SET fingerprint = excluded.fingerprint,"
 			  "  seen_at = excluded.seen_at, verdict = excluded.verdict",
-			  5, (const char *[]){candidate->address, psprintf("%d", candidate->port), candidate->via, candidate->key, verdict});
+			  5, (const char *[]){candidate->address, psprintf("%d", candidate->port), candidate->via, candidate->fingerprint, verdict});
 }
 
 /* The node with this key is listed elsewhere and cannot be reached there. */
@@ -74,10 +77,10 @@ moved_node(const Candidate *candidate)
 {
 	char *name;
 
-	if (candidate->key == NULL ||
+	if (candidate->fingerprint == NULL ||
 		flock_run("SELECT n.name FROM dlog.node AS n JOIN dlog.links AS l ON l.node = n.name"
-				  " WHERE n.public_key = $1 AND l.state <> 'up' AND (n.address, n.port) <> ($2, $3::int4)",
-				  3, (const char *[]){candidate->key, candidate->address, psprintf("%d", candidate->port)}) == 0)
+				  " WHERE dlog.key_fingerprint(n.public_key) = $1 AND l.state <> 'up' AND (n.address, n.port) <> ($2, $3::int4)",
+				  3, (const char *[]){candidate->fingerprint, candidate->address, psprintf("%d", candidate->port)}) == 0)
 		return NULL;
 	name = flock_column(0, 1);
 	flock_run("UPDATE dlog.node SET address = $2, port = $3::int4, version = CASE WHEN version = 0 THEN 0 ELSE"
@@ -91,19 +94,24 @@ moved_node(const Candidate *candidate)
 static bool
 judge(Candidate *candidate, bool is_alone)
 {
-	const char *endpoint[] = {candidate->address, psprintf("%d", candidate->port), candidate->key};
+	const char *endpoint[] = {candidate->address, psprintf("%d", candidate->port), candidate->fingerprint};
 	char *moved;
 
-	if (flock_run("SELECT FROM dlog.this_node() WHERE (address = $1 AND port = $2::int4) OR public_key = $3", 3, endpoint) > 0)
+	if (flock_run("SELECT FROM dlog.this_node() WHERE (address = $1 AND port = $2::int4) OR dlog.key_fingerprint(public_key) = $3", 3, endpoint) > 0)
 	{
 		note(candidate, "it is this node");
 		return false;
 	}
-	if (flock_run("SELECT name FROM dlog.node WHERE ((address = $1 AND port = $2::int4) OR public_key = $3)"
+	if (flock_run("SELECT name FROM dlog.node WHERE ((address = $1 AND port = $2::int4) OR dlog.key_fingerprint(public_key) = $3)"
 				  " AND (address = $1 AND port = $2::int4 OR EXISTS (SELECT FROM dlog.links AS l WHERE l.node = name AND l.state = 'up'))",
 				  3, endpoint) > 0)
 	{
 		note(candidate, psprintf("it is node \"%s\"", flock_column(0, 1)));
+		return false;
+	}
+	if (candidate->cluster != NULL && strcmp(candidate->cluster, dlog_cluster_name) != 0)
+	{
+		note(candidate, psprintf("not admitted: it is of cluster \"%s\"", candidate->cluster));
 		return false;
 	}
 	moved = moved_node(candidate);
@@ -131,7 +139,9 @@ judge_all(List *candidates, MemoryContext context)
 	bool is_alone;
 
 	begin(&scope);
-	flock_run("DELETE FROM dlog.candidate WHERE seen_at < now() - '" KEPT "'::interval", 0, NULL);
+	flock_run("DELETE FROM dlog.candidate WHERE seen_at < now() - '" KEPT "'::interval"
+			  " OR seen_at < (SELECT seen_at FROM dlog.candidate ORDER BY seen_at DESC OFFSET " KEPT_ROWS " LIMIT 1)",
+			  0, NULL);
 	is_alone = flock_run("SELECT FROM dlog.node LIMIT 1", 0, NULL) == 0;
 	foreach(cell, candidates)
 	{
@@ -159,7 +169,7 @@ try_token(const Candidate *candidate, MemoryContext context)
 	PG_TRY();
 	{
 		begin(&scope);
-		transport_join_by_token(dlog_join_token, endpoint);
+		transport_join_by_token(dlog_join_token, endpoint, candidate->fingerprint);
 		note(candidate, "joined with dlog.join_token");
 		end(&scope, context);
 	}

@@ -49,8 +49,9 @@ typedef struct Candidate
 {
 	char *address;
 	int port;
-	char *key; /* NULL: not told */
-	char *via;
+	char *fingerprint; /* of its key; NULL: not told */
+	char *cluster;	   /* likewise */
+	const char *via;
 } Candidate;
 
 extern List *sources_ask(const char *sources, bool only_check);

@@ -9,6 +9,8 @@
  *									of them are tried each time, at random
  *		dns:NAME					SRV records: hosts and ports
  *		dns:NAME:PORT				A and AAAA records, with that port
+ *		mdns						nodes that show themselves by multicast DNS,
+ *									as this one does meanwhile
  *
  * What a source yields are candidates.  None is trusted for being there.
  */
@@ -43,7 +45,7 @@ refuse(const char *source, const char *why)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("cannot discover nodes via \"%s\"", source),
 			 errdetail("%s", why),
-			 errhint("Sources are static:host:port,..., gossip:host:port,..., dns:name (SRV) and dns:name:port (addresses), with spaces between them.")));
+			 errhint("Sources are static:host:port,..., gossip:host:port,..., dns:name (SRV), dns:name:port (addresses) and mdns, with spaces between them.")));
 }
 
 /* Splits HOST:PORT or [HOST]:PORT; false if it is neither. */
@@ -79,7 +81,7 @@ add_candidate(List *candidates, const char *via, const char *host, int port, con
 
 	candidate->address = pstrdup(host);
 	candidate->port = port;
-	candidate->key = key == NULL ? NULL : pstrdup(key);
+	candidate->fingerprint = key == NULL ? NULL : transport_key_fingerprint(key);
 	candidate->via = pstrdup(via);
 	return lappend(candidates, candidate);
 }
@@ -238,6 +240,34 @@ ask_name(const char *source, const char *name, bool only_check)
 	return add_addresses(candidates, source, host, ns_t_aaaa, port);
 }
 
+/* -------------------------------------------------------------------- mdns */
+
+static List *
+ask_mdns(bool only_check)
+{
+	List *candidates = NIL;
+	const char *unavailable = only_check ? transport_mdns_unavailable() : NULL;
+	ListCell *cell;
+
+	if (unavailable != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot discover nodes via \"mdns\""),
+				 errdetail("Here, %s.", unavailable),
+				 errhint("Install Avahi's client library (on Debian: libavahi-client-dev), and build and install dlog again.")));
+	if (only_check)
+		return NIL;
+	foreach(cell, transport_mdns_services())
+	{
+		FoundNode *node = lfirst(cell);
+		Candidate *candidate = palloc0(sizeof(Candidate));
+
+		*candidate = (Candidate){.address = node->address, .port = node->port, .fingerprint = node->fingerprint, .cluster = node->cluster, .via = "mdns"};
+		candidates = lappend(candidates, candidate);
+	}
+	return candidates;
+}
+
 /* ----------------------------------------------------------------- sources */
 
 static List *
@@ -249,6 +279,8 @@ ask_source(const char *source, bool only_check)
 		return pick_seeds(read_endpoints(source, source + 7, "gossip", false));
 	if (strncmp(source, "dns:", 4) == 0)
 		return ask_name(source, source + 4, only_check);
+	if (strcmp(source, "mdns") == 0)
+		return ask_mdns(only_check);
 	refuse(source, "There is no such source.");
 	return NIL;
 }

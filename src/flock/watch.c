@@ -188,11 +188,14 @@ publish(void)
 	flock_run("SELECT COALESCE(bit_xor(hashint8extended(version, hashtextextended(name, 0))), 0),"
 			  " COALESCE(min(EXTRACT(epoch FROM heartbeat_interval) * 1000)"
 			  "  FILTER (WHERE NOT is_dropped), 0)::int,"
-			  " COALESCE(bool_or(discover_via <> '' AND NOT is_dropped), false)::int FROM dlog.flock",
+			  " COALESCE(bool_or(discover_via <> '' AND NOT is_dropped), false)::int,"
+			  " COALESCE(bool_or('mdns' = ANY (regexp_split_to_array(discover_via, '\\s+')) AND NOT is_dropped), false)::int"
+			  " FROM dlog.flock",
 			  0, NULL);
 	transport_set_flock_digest((uint64) strtoi64(flock_column(0, 1), NULL, 10));
 	transport_set_heartbeat(atoi(flock_column(0, 2)));
 	transport_set_discovering(atoi(flock_column(0, 3)) != 0);
+	transport_set_mdns(atoi(flock_column(0, 4)) != 0);
 }
 
 /*

@@ -16,11 +16,15 @@
 
 #include "port.h"
 #include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "transport/transport_internal.h"
 
 #define KEY_FILE "dlog_node_key"
 #define KEY_FILE_NEW "dlog_node_key.new"
+
+#define FINGERPRINT_SIZE 16 /* bytes */
 
 /*
  * node_key_is_valid
@@ -162,4 +166,20 @@ node_key_ensure(NodeKey *key)
 		node_key_replace(key);
 	}
 	node_key_read(key);
+}
+
+/*
+ * transport_key_fingerprint
+ *		By what people tell keys apart: the start of the SHA-256 of its text, as
+ *		dlog.key_fingerprint() says.
+ */
+char *
+transport_key_fingerprint(const char *public_key)
+{
+	Datum hash = DirectFunctionCall1(sha256_bytea, CStringGetTextDatum(public_key));
+	bytea *bytes = DatumGetByteaPP(hash);
+	char *text = palloc0(FINGERPRINT_SIZE * 2 + 1);
+
+	hex_encode(VARDATA_ANY(bytes), FINGERPRINT_SIZE, text);
+	return text;
 }

@@ -18,10 +18,8 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -459,34 +457,6 @@ on_stop(int signal_number)
 	errno = save_errno;
 }
 
-/* Closes what came along with the fork, but for our wake-up and the log. */
-static void
-close_inherited_files(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	int keep = process_wakeup_fd();
-
-	if (directory == NULL)
-	{
-		int last = (int) sysconf(_SC_OPEN_MAX);
-
-		for (int fd = 3; fd < last; fd++)
-		{
-			if (fd != keep)
-				close(fd);
-		}
-		return;
-	}
-	for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
-	{
-		int fd = atoi(entry->d_name);
-
-		if (fd > 2 && fd != keep && fd != dirfd(directory))
-			close(fd);
-	}
-	closedir(directory);
-}
-
 /* As many files as we may have: each link takes half a dozen. */
 static void
 raise_file_limit(void)
@@ -503,30 +473,20 @@ raise_file_limit(void)
 static void
 become_network_process(void)
 {
-	pid_t worker = getppid();
-	sigset_t none;
-
 	on_exit_reset();
 	MyProcPid = getpid();
 
+	child_reset_signals();
 	pqsignal(SIGTERM, on_stop);
 	pqsignal(SIGINT, SIG_IGN);
 	pqsignal(SIGHUP, SIG_IGN);
-	pqsignal(SIGQUIT, SIG_DFL);
 	pqsignal(SIGALRM, SIG_IGN);
 	pqsignal(SIGPIPE, SIG_IGN);
 	pqsignal(SIGUSR1, SIG_IGN);
 	pqsignal(SIGUSR2, SIG_IGN);
 	pqsignal(SIGURG, SIG_IGN);
-	pqsignal(SIGCHLD, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != worker)
-		_exit(1); /* it died before that took effect */
-
-	close_inherited_files();
+	child_unblock_signals();
+	child_close_files(process_wakeup_fd());
 	raise_file_limit();
 	init_ps_display("dlog network");
 	srandom((unsigned) (network_wall_clock_us() ^ MyProcPid));

@@ -23,6 +23,11 @@ static uint64 told_flocks[MAX_LOADED_DATABASES];
 /* When a database is to look for candidates again; 0: it does not. */
 static uint64 discover_us[MAX_LOADED_DATABASES];
 
+/* When it last did; however much is found, it looks no more often than that. */
+static uint64 discovered_us[MAX_LOADED_DATABASES];
+
+#define SOON_US 1000000
+
 static LoadedDatabase *
 find_loaded(Oid database)
 {
@@ -154,9 +159,12 @@ discover(int d)
 		discover_us[d] = 0;
 		return;
 	}
+	if (pg_atomic_exchange_u32(&loaded->discover_soon, 0) != 0)
+		discover_us[d] = Min(discover_us[d], discovered_us[d] + SOON_US);
 	if (discover_us[d] > clock_now_us())
 		return;
-	discover_us[d] = clock_now_us() + dlog_discovery_interval * UINT64CONST(1000);
+	discovered_us[d] = clock_now_us();
+	discover_us[d] = discovered_us[d] + dlog_discovery_interval * UINT64CONST(1000);
 	message = message_try_create(MESSAGE_DISCOVER, sizeof(uint32));
 	if (message == NULL)
 		return;

@@ -133,6 +133,8 @@ find_database(Oid database, bool create)
 	pg_atomic_write_u64(&unused->flock_digest, 0);
 	pg_atomic_write_u32(&unused->join_tokens, 0);
 	pg_atomic_write_u32(&unused->discovers, 0);
+	pg_atomic_write_u32(&unused->discover_soon, 0);
+	pg_atomic_write_u32(&unused->uses_mdns, 0);
 	pg_atomic_write_u32(&unused->flock_sync_pending, 0);
 	pg_atomic_write_u32(&unused->heartbeat_ms, 0);
 	return unused;

@@ -619,9 +619,12 @@ take_welcome(const char *json)
  * transport_join_by_token
  *		Join with a token, at an endpoint or (NULL) where the token says.  In a
  *		transaction, connected to SPI.
+ *
+ * With a fingerprint, that is the one of the key of who is there: if it is not
+ * the key in the token, nobody has to be asked.
  */
 void
-transport_join_by_token(const char *text, const char *endpoint)
+transport_join_by_token(const char *text, const char *endpoint, const char *fingerprint)
 {
 	Token token;
 	NodeInfo self;
@@ -641,6 +644,10 @@ transport_join_by_token(const char *text, const char *endpoint)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("node \"%s\" cannot join itself", self.name),
 				 errhint("The token is for another node.")));
+	if (fingerprint != NULL && strcmp(transport_key_fingerprint(token.public_key), fingerprint) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the token is another node's")));
 	member_lock();
 	member_require_none();
 	if (endpoint == NULL)
@@ -675,7 +682,7 @@ dlog_join_by_token(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" is not an endpoint", endpoint),
 				 errhint("For example: 'db1.example.org:16432', with the port of dlog, not the server's.")));
 	SPI_connect();
-	transport_join_by_token(text_to_cstring(PG_GETARG_TEXT_PP(0)), endpoint);
+	transport_join_by_token(text_to_cstring(PG_GETARG_TEXT_PP(0)), endpoint, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

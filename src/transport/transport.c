@@ -52,6 +52,7 @@ transport_shmem_size(void)
 	size = add_size(size, MAXALIGN(mul_size(max_entries(), sizeof(LinkEntry))));
 	size = add_size(size, MAXALIGN(mul_size(max_entries(), sizeof(MemberEntry))));
 	size = add_size(size, MAXALIGN(mul_size(max_admissions(), sizeof(Admission))));
+	size = add_size(size, MAXALIGN(mul_size(mdns_max_services(), sizeof(MdnsService))));
 	size = add_size(size, MAXALIGN(mul_size(max_processes() / 32 + 1, sizeof(pg_atomic_uint32))));
 	return size;
 }
@@ -65,6 +66,7 @@ initialize(void)
 	memset(shared, 0, transport_shmem_size());
 	shared->tranche = LWLockNewTrancheId();
 	LWLockInitialize(&shared->node_lock, shared->tranche);
+	LWLockInitialize(&shared->mdns.lock, shared->tranche);
 
 	shared->max_nodes = (uint32) dlog_max_nodes;
 	shared->max_admissions = max_admissions();
@@ -76,6 +78,8 @@ initialize(void)
 	at += MAXALIGN(max_entries() * sizeof(LinkEntry));
 	shared->members = (MemberEntry *) at;
 	at += MAXALIGN(max_entries() * sizeof(MemberEntry));
+	shared->mdns.services = (MdnsService *) at;
+	at += MAXALIGN(mdns_max_services() * sizeof(MdnsService));
 	shared->admissions = (Admission *) at;
 
 	if (!pg_strong_random(&shared->instance, sizeof(shared->instance)))
@@ -100,8 +104,8 @@ transport_shmem_init(void)
 }
 
 /* Whether an address reaches nobody but this machine. */
-static bool
-is_loopback(const char *address)
+bool
+transport_is_loopback(const char *address)
 {
 	struct in_addr v4;
 	struct in6_addr v6;
@@ -113,6 +117,13 @@ is_loopback(const char *address)
 	return strcmp(address, "localhost") == 0;
 }
 
+/* Whether an address to listen on stands for all that there are. */
+bool
+transport_is_any_address(const char *address)
+{
+	return strcmp(address, "*") == 0 || strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+}
+
 /*
  * transport_init
  *		Called once, in the postmaster, before shared memory is there.
@@ -120,7 +131,7 @@ is_loopback(const char *address)
 void
 transport_init(void)
 {
-	if (dlog_encryption == ENCRYPTION_OFF && !is_loopback(dlog_listen_address))
+	if (dlog_encryption == ENCRYPTION_OFF && !transport_is_loopback(dlog_listen_address))
 		ereport(FATAL,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("dlog.encryption cannot be off while dlog.listen_address is \"%s\"",
@@ -228,9 +239,7 @@ transport_advertised_host(void)
 {
 	if (dlog_advertise_address[0] != '\0')
 		return dlog_advertise_address;
-	if (strcmp(dlog_listen_address, "*") == 0 ||
-		strcmp(dlog_listen_address, "0.0.0.0") == 0 ||
-		strcmp(dlog_listen_address, "::") == 0)
+	if (transport_is_any_address(dlog_listen_address))
 	{
 		static char host[HOST_SIZE];
 

@@ -115,10 +115,30 @@ extern void transport_flock_sync_seen(void);
 /*
  * A scheduler gets MESSAGE_DISCOVER every dlog.discovery_interval, as long as
  * this database discovers.  To join with a token: in a transaction, connected to
- * SPI; at an endpoint, HOST:PORT.
+ * SPI; at an endpoint, HOST:PORT, of the node whose key has that fingerprint (NULL:
+ * it may have any).
  */
 extern void transport_set_discovering(bool discovers);
-extern void transport_join_by_token(const char *token, const char *endpoint);
+extern void transport_join_by_token(const char *token, const char *endpoint, const char *fingerprint);
+
+/*
+ * mdns.c: nodes that show themselves by multicast DNS, while a database here
+ * looks for them.
+ */
+typedef struct FoundNode
+{
+	char *address;
+	int port;
+	char *cluster;	   /* NULL: not told */
+	char *fingerprint; /* of its key; likewise */
+} FoundNode;
+
+extern const char *transport_mdns_unavailable(void);
+extern void transport_set_mdns(bool uses_mdns);
+extern List *transport_mdns_services(void);
+
+/* key.c: by what people tell keys apart, 32 hexadecimal digits */
+extern char *transport_key_fingerprint(const char *public_key);
 
 /* Probe at least that often, for this database (ms); 0: as set. */
 extern void transport_set_heartbeat(int heartbeat_ms);

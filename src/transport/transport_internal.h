@@ -21,6 +21,7 @@
 
 #include "base/pg_compat.h"
 #include "membership/membership.h"
+#include "transport/mdns_event.h"
 #include "transport/transport.h"
 
 #define KEY_TEXT_SIZE 41 /* a CURVE key as Z85 text, with its zero */
@@ -83,6 +84,8 @@ typedef struct LoadedDatabase
 	pg_atomic_uint32 members_changed;	 /* a scheduler is to look at the flocks */
 	pg_atomic_uint32 sync_pending;		 /* one is to compare the table */
 	pg_atomic_uint32 discovers;			 /* it wants MESSAGE_DISCOVER now and then */
+	pg_atomic_uint32 discover_soon;		 /* something was found, see mdns.c */
+	pg_atomic_uint32 uses_mdns;			 /* one of its flocks does */
 	pg_atomic_uint32 join_tokens;		 /* rows of dlog.join_token, see token.c */
 	pg_atomic_uint32 flock_sync_pending; /* the same of dlog.flock */
 	pg_atomic_uint32 heartbeat_ms;		 /* the shortest of its flocks; 0: none */
@@ -177,6 +180,40 @@ typedef struct NetworkCounters
 	pg_atomic_uint64 refused_joins;	 /* with a token, see token.c */
 } NetworkCounters;
 
+/* --- mdns.c --------------------------------------------------------------- */
+
+/* A service that was found; unused: port 0. */
+typedef struct MdnsService
+{
+	uint32 number; /* by which the program knows it */
+	int32 port;
+	char address[MDNS_TEXT_SIZE];
+	char cluster[MDNS_TEXT_SIZE];
+	char fingerprint[MDNS_FINGERPRINT_SIZE];
+} MdnsService;
+
+typedef enum MdnsState
+{
+	MDNS_STATE_OFF,			/* no flock uses it; next: WAITING */
+	MDNS_STATE_WAITING,		/* for Avahi's daemon; next: REGISTERING, REFUSED */
+	MDNS_STATE_REGISTERING, /* next: PUBLISHED, REFUSED, WAITING */
+	MDNS_STATE_PUBLISHED,	/* next: REGISTERING, WAITING */
+	MDNS_STATE_REFUSED		/* Avahi does not publish us; next: REGISTERING, WAITING */
+} MdnsState;
+
+/* Written by the worker; all under "lock". */
+typedef struct MdnsShared
+{
+	LWLock lock;
+	MdnsState state;
+	TimestampTz since;
+	char name[MDNS_TEXT_SIZE];	/* PUBLISHED: under which */
+	char error[MDNS_TEXT_SIZE]; /* the last; "": none since it was published */
+	uint64 starts;				/* of the program */
+	uint64 left_out;			/* services for which there was no room */
+	MdnsService *services;
+} MdnsShared;
+
 typedef struct TransportShared
 {
 	LWLock node_lock;
@@ -196,6 +233,7 @@ typedef struct TransportShared
 	char public_key[KEY_TEXT_SIZE]; /* under node_lock */
 
 	LogRing log;
+	MdnsShared mdns;
 	NetworkCounters counters;
 	uint64 instance;			   /* random; of this start of the server */
 	pg_atomic_uint32 is_reloading; /* the network process stops, the server does not */
@@ -232,6 +270,8 @@ extern pg_atomic_uint32 *transport_watchers;
 extern void transport_nudge(uint32 node);
 extern void transport_wake(void);
 extern void transport_tell_watchers(void);
+extern bool transport_is_loopback(const char *address);
+extern bool transport_is_any_address(const char *address);
 extern const char *transport_advertised_host(void);
 extern void transport_this_key(uint64 *node_id, char public_key[KEY_TEXT_SIZE]);
 
@@ -256,6 +296,31 @@ extern pg_noreturn void network_main(const NodeKey *key);
 /* worker.c */
 extern void worker_init(void);
 extern void worker_request_reload(void);
+
+/* child.c */
+
+/* A process that the worker keeps running. */
+typedef struct Child
+{
+	pid_t pid; /* 0: there is none */
+	uint64 started_us;
+	int failed_starts; /* in a row */
+} Child;
+
+extern bool child_fork(Child *child);
+extern void child_reset_signals(void);
+extern void child_unblock_signals(void);
+extern void child_close_files(int keep);
+extern bool child_has_ended(Child *child, int *status);
+extern int child_kill(Child *child);
+extern long child_delay_ms(const Child *child, long slowest_ms);
+
+/* mdns.c */
+extern uint32 mdns_max_services(void);
+extern long mdns_keep(void);
+extern pgsocket mdns_socket(void);
+extern void mdns_stop(void);
+extern void mdns_settings_changed(void);
 
 /* ask.c */
 

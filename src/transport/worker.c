@@ -5,8 +5,8 @@
  * It makes this node's key at first start, forks the network process, and
  * waits.  When that one dies, however it does, the worker frees what it held
  * in shared memory, ends the epochs of all links, tells everybody who watches
- * them, and forks another at once; one that dies young again and again is
- * started more slowly.  It also logs what the network process has to say.
+ * them, and forks another (child.c).  It also logs what the network process has
+ * to say, and keeps the program that speaks mDNS (mdns.c).
  *
  * On SIGTERM it exits with code 1: after an exit with 0 the postmaster would
  * not start it again.
@@ -27,6 +27,7 @@
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -34,15 +35,12 @@
 #include "base/guc.h"
 #include "transport/transport_internal.h"
 
-#define YOUNG_US 1000000 /* dying before that age counts as a failed start */
 #define SLOWEST_START_MS 10000
 #define STOP_MS 500 /* until a network process must have stopped */
 
 extern DLOG_EXPORT void dlog_transport_main(Datum argument);
 
-static pid_t network_pid; /* 0: none */
-static uint64 started_us;
-static int failed_starts;
+static Child network_child;
 
 static void
 on_child_exit(int signal_number)
@@ -120,21 +118,13 @@ end_all_epochs(void)
 static void
 start_network(const NodeKey *key)
 {
-	fflush(NULL);
 	pg_atomic_write_u32(&transport_shared->is_ready, 0);
-	started_us = clock_now_us();
-	network_pid = fork();
-	if (network_pid == 0)
+	if (child_fork(&network_child))
 		network_main(key);
-	if (network_pid < 0)
-	{
-		network_pid = 0;
-		failed_starts++;
-		ereport(LOG, (errmsg("dlog: could not fork the network process: %m")));
+	if (network_child.pid == 0)
 		return;
-	}
 	pg_atomic_fetch_add_u64(&transport_shared->network_starts, 1);
-	pg_atomic_write_u32(&transport_shared->network_pid, (uint32) network_pid);
+	pg_atomic_write_u32(&transport_shared->network_pid, (uint32) network_child.pid);
 }
 
 /* Cleans up behind a network process that has died. */
@@ -143,7 +133,6 @@ network_died(int status)
 {
 	uint64 freed;
 
-	network_pid = 0;
 	pg_atomic_write_u32(&transport_shared->network_pid, 0);
 	pg_atomic_write_u32(&transport_shared->is_ready, 0);
 	freed = process_network_died();
@@ -158,11 +147,6 @@ network_died(int status)
 		ereport(LOG,
 				(errmsg("dlog: network process exited with code %d", WEXITSTATUS(status))));
 	end_all_epochs();
-
-	if (clock_now_us() - started_us < YOUNG_US)
-		failed_starts++;
-	else
-		failed_starts = 0;
 }
 
 /* Waits for the network process to stop, at most STOP_MS, then kills it. */
@@ -172,47 +156,32 @@ stop_network(void)
 	uint64 deadline_us = clock_now_us() + STOP_MS * 1000;
 	int status = 0;
 
-	if (network_pid == 0)
+	if (network_child.pid == 0)
 		return;
-	kill(network_pid, SIGTERM);
+	kill(network_child.pid, SIGTERM);
 	for (;;)
 	{
-		pid_t pid;
-
 		ResetLatch(MyLatch);
-		pid = waitpid(network_pid, &status, WNOHANG);
-		if (pid == network_pid || (pid < 0 && errno == ECHILD))
+		if (child_has_ended(&network_child, &status))
 			break;
 		if (clock_now_us() >= deadline_us)
 		{
-			kill(network_pid, SIGKILL);
-			waitpid(network_pid, &status, 0);
+			status = child_kill(&network_child);
 			break;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 20, PG_WAIT_EXTENSION);
 	}
-	failed_starts = 0;
 	network_died(status);
-	failed_starts = 0;
+	network_child.failed_starts = 0;
 }
 
 static void
 stop_at_exit(int code, Datum argument)
 {
 	transport_shared->worker_latch = NULL;
+	mdns_stop();
 	stop_network();
-}
-
-static long
-start_delay_ms(void)
-{
-	int64 delay_ms;
-
-	if (failed_starts < 2)
-		return 0;
-	delay_ms = (int64) 100 << Min(failed_starts, 16);
-	return (long) Min(delay_ms, SLOWEST_START_MS);
 }
 
 static void
@@ -245,6 +214,7 @@ reload_if_requested(NodeKey *key)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		membership_publish_settings();
+		mdns_settings_changed();
 	}
 	if (pg_atomic_read_u32(&transport_shared->reloads) == requests)
 		return;
@@ -255,12 +225,42 @@ reload_if_requested(NodeKey *key)
 	publish_key(key);
 	pg_atomic_write_u32(&transport_shared->reloads, requests);
 	transport_tell_watchers();
+	mdns_settings_changed();
+}
+
+/*
+ * Sees to it that there is a network process; returns in how many ms it is to
+ * be called again, -1: when something has happened.
+ */
+static long
+keep_network(const NodeKey *key)
+{
+	int status;
+	long delay_ms;
+
+	if (child_has_ended(&network_child, &status))
+		network_died(status);
+	if (network_child.pid != 0)
+		return -1;
+	delay_ms = child_delay_ms(&network_child, SLOWEST_START_MS);
+	if (delay_ms > 0)
+		return delay_ms;
+	start_network(key);
+	return network_child.pid == 0 ? 1000 : -1;
+}
+
+/* Of two timeouts; -1: none. */
+static long
+sooner(long a, long b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
 void
 dlog_transport_main(Datum argument)
 {
 	NodeKey key;
+	MemoryContext turn;
 
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -279,37 +279,30 @@ dlog_transport_main(Datum argument)
 	membership_publish_settings();
 	membership_read_tags();
 
-	/* The links of a worker before us, if any. */
+	/* The links of a worker before us, if any, and what it has found. */
 	end_all_epochs();
+	mdns_stop();
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "dlog transport");
+	turn = AllocSetContextCreate(TopMemoryContext, "dlog transport turn", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(turn);
 
 	while (!ShutdownRequestPending)
 	{
-		long timeout_ms = -1;
-		int status;
+		long timeout_ms;
 
+		MemoryContextReset(turn);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		log_lines();
 		reload_if_requested(&key);
 		make_room_if_wanted();
 
-		if (network_pid != 0 && waitpid(network_pid, &status, WNOHANG) == network_pid)
-			network_died(status);
-		if (network_pid == 0)
-		{
-			int64 age_ms = (int64) (clock_now_us() - started_us) / 1000;
-
-			timeout_ms = Max(start_delay_ms() - age_ms, 0);
-			if (timeout_ms == 0)
-			{
-				start_network(&key);
-				timeout_ms = network_pid == 0 ? 1000 : -1;
-			}
-		}
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
-							 (timeout_ms >= 0 ? WL_TIMEOUT : 0),
-						 timeout_ms, PG_WAIT_EXTENSION);
+		timeout_ms = sooner(keep_network(&key), mdns_keep());
+		(void) WaitLatchOrSocket(MyLatch,
+								 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+									 (timeout_ms >= 0 ? WL_TIMEOUT : 0) |
+									 (mdns_socket() != PGINVALID_SOCKET ? WL_SOCKET_READABLE : 0),
+								 mdns_socket(), timeout_ms, PG_WAIT_EXTENSION);
 	}
 	proc_exit(1);
 }
