@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -166,6 +167,13 @@ journal_expire(Oid id)
 	{
 		OldPartition *old = lfirst(cell);
 
+		/*
+		 * The long work comes first.  Batches that write into it yet, for they
+		 * began before it was over, are waited for, and what they wrote counts.
+		 */
+		if (!cover(old->relation, !until_snapshot))
+			break;
+		LockRelationOid(old->relation, AccessExclusiveLock);
 		if (!cover(old->relation, !until_snapshot))
 			break;
 		drop(old->relation);
