@@ -905,6 +905,10 @@ CREATE TYPE dlog.payload
 COMMENT ON TYPE dlog.payload IS
     'a value of any type, which its text names: ''(7,x)''::public.deposit';
 
+-- It is for the tables of dlog.
+REVOKE ALL ON FUNCTION dlog.payload_in(cstring) FROM PUBLIC;
+REVOKE ALL ON TYPE dlog.payload FROM PUBLIC;
+
 CREATE FUNCTION dlog.payload_type(payload dlog.payload) RETURNS regtype
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_payload_type';
 COMMENT ON FUNCTION dlog.payload_type(dlog.payload) IS

@@ -45,6 +45,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(runtime_shmem_size());
 	RequestAddinShmemSpace(transport_shmem_size());
 	RequestAddinShmemSpace(remote_shmem_size());
+	RequestAddinShmemSpace(behavior_shmem_size());
 	RequestAddinShmemSpace(sql_actor_shmem_size());
 	RequestAddinShmemSpace(journal_shmem_size());
 	RequestAddinShmemSpace(supervision_shmem_size());
@@ -62,6 +63,7 @@ initialize_shared_memory(void)
 	runtime_shmem_init();
 	transport_shmem_init();
 	remote_shmem_init();
+	behavior_shmem_init();
 	sql_actor_shmem_init();
 	journal_shmem_init();
 	supervision_shmem_init();

@@ -356,7 +356,7 @@ extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode
 
 /* --- spawn.c -------------------------------------------------------------- */
 
-extern Datum *args_read(const Value *value, int n_args, bool **nulls);
+extern Datum *args_read(const Value *value, int n_args, Oid init, bool **nulls);
 extern bool actor_of_ref(const ActorRef *ref, ActorAddress *address);
 
 /* --- durable.c ------------------------------------------------------------ */

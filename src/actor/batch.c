@@ -453,16 +453,16 @@ refresh_snapshot(bool is_content)
 
 /* What its owner could do when the actor was spawned may be revoked by now. */
 static void
-check_execute(BehaviorHandler *handler)
+check_execute(Oid function, Oid *checked_role)
 {
 	AclResult result;
 
-	if (handler->checked_role == current_role)
+	if (*checked_role == current_role)
 		return;
-	result = object_aclcheck(ProcedureRelationId, handler->function, current_role, ACL_EXECUTE);
+	result = object_aclcheck(ProcedureRelationId, function, current_role, ACL_EXECUTE);
 	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(handler->function));
-	handler->checked_role = current_role;
+		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+	*checked_role = current_role;
 }
 
 static void
@@ -503,7 +503,7 @@ run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 		fcinfo->args[0].isnull = state->is_null;
 		fcinfo->args[1].value = message;
 		fcinfo->args[1].isnull = message_is_null;
-		check_execute(handler);
+		check_execute(handler->function, &handler->checked_role);
 		refresh_snapshot(handler->takes_snapshots);
 		guc_level = NewGUCNestLevel();
 		handler_begins(handler_timeout(behavior));
@@ -542,7 +542,7 @@ run_init(Turn *turn, Behavior *behavior, RunningState *state)
 		FunctionCallInfo fcinfo = palloc0(SizeForFunctionCallInfo(body->n_args));
 		FmgrInfo *function = behavior_init_function(behavior);
 		bool *nulls;
-		Datum *args = args_read(body->args, body->n_args, &nulls);
+		Datum *args = args_read(body->args, body->n_args, behavior->init, &nulls);
 		bool any_null = false;
 
 		InitFunctionCallInfoData(*fcinfo, function, body->n_args, InvalidOid, NULL, NULL);
@@ -556,6 +556,7 @@ run_init(Turn *turn, Behavior *behavior, RunningState *state)
 		{
 			int guc_level = NewGUCNestLevel();
 
+			check_execute(behavior->init, &behavior->init_checked_role);
 			refresh_snapshot(false);
 			handler_begins(handler_timeout(behavior));
 			state->datum = FunctionCallInvoke(fcinfo);

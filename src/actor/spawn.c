@@ -10,7 +10,9 @@
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/syscache.h"
 
 #include "actor/actor_internal.h"
@@ -21,14 +23,29 @@ void (*actor_supervise_hook)(const char *supervisor, ActorSpawn *spawn);
 
 /* --------------------------------------------------------------- arguments */
 
-/* Before the bytes of each argument; those are aligned. */
+/*
+ * Before the bytes of each argument; those are aligned.  The layout of its
+ * type comes after them.
+ */
 typedef struct ArgHeader
 {
 	uint32 size;
-	int16 type_length;
+	Oid type;
+	uint32 layout_size;
 	bool is_by_value;
 	bool is_null;
 } ArgHeader;
+
+StaticAssertDecl(sizeof(ArgHeader) == MAXALIGN(sizeof(ArgHeader)), "an argument is aligned");
+
+static void
+append_aligned(StringInfo bytes, const void *data, Size size)
+{
+	if (size > 0)
+		appendBinaryStringInfo(bytes, data, size);
+	while (bytes->len != MAXALIGN(bytes->len))
+		appendStringInfoChar(bytes, '\0');
+}
 
 static Value *
 args_create(const ActorSpawn *spawn, Oid init)
@@ -46,44 +63,73 @@ args_create(const ActorSpawn *spawn, Oid init)
 		ValueType type = value_type(types[i]);
 		Size size;
 		Datum flat = value_flatten(spawn->args[i], type, spawn->args_null[i], &size);
+		int n;
+		const Oid *layout = type_layout(types[i], &n);
 		ArgHeader header = {
 			.size = size,
-			.type_length = type.length,
+			.type = types[i],
+			.layout_size = sizeof(Oid) * n,
 			.is_by_value = type.is_by_value,
 			.is_null = spawn->args_null[i],
 		};
 
-		appendBinaryStringInfo(&bytes, (char *) &header, sizeof(header));
-		if (size > 0)
-			appendBinaryStringInfo(&bytes, header.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
-		while (bytes.len != MAXALIGN(bytes.len))
-			appendStringInfoChar(&bytes, '\0');
+		append_aligned(&bytes, &header, sizeof(header));
+		append_aligned(&bytes, header.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
+		append_aligned(&bytes, layout, header.layout_size);
 	}
 	return value_of_bytes(bytes.data, bytes.len);
 }
 
+static pg_noreturn void
+refuse_args(Oid init, int n_args, const char *difference)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("the arguments that the actor was spawned with are not those of its init"),
+			 difference != NULL ?
+				 errdetail_internal("%s", difference) :
+				 errdetail("There are %d of them, and init is %s now.", n_args, format_procedure(init)),
+			 errhint("Let init take what it took before, or spawn another actor.")));
+}
+
 /*
  * args_read
- *		The arguments as datums; good for as long as the value, or the current
- *		memory context if that is shorter.
+ *		The arguments as datums for a behavior's init; good for as long as the
+ *		value, or the current memory context if that is shorter.
+ *
+ * ERROR 42804 when init takes others than the actor was spawned with.
  */
 Datum *
-args_read(const Value *value, int n_args, bool **nulls)
+args_read(const Value *value, int n_args, Oid init, bool **nulls)
 {
 	Datum *args = palloc(sizeof(Datum) * Max(n_args, 1));
 	const char *at = n_args == 0 ? NULL : value_bytes(value);
+	Oid *types;
+	int n_types;
 
+	(void) get_func_signature(init, &types, &n_types);
+	if (n_types != n_args)
+		refuse_args(init, n_args, NULL);
 	*nulls = palloc(sizeof(bool) * Max(n_args, 1));
 	for (int i = 0; i < n_args; i++)
 	{
 		const ArgHeader *header = (const ArgHeader *) at;
+		const Oid *layout = (const Oid *) (at + sizeof(ArgHeader) + MAXALIGN(header->size));
+		const char *difference;
 
+		if (header->type != types[i])
+			refuse_args(init, n_args,
+						psprintf("Argument %d is of type %s, and not of type %s.", i + 1,
+								 format_type_be(header->type), format_type_be(types[i])));
+		difference = layout_difference(header->type, layout, header->layout_size / sizeof(Oid));
+		if (difference != NULL)
+			refuse_args(init, n_args, difference);
 		at += sizeof(ArgHeader);
 		(*nulls)[i] = header->is_null;
 		args[i] = PointerGetDatum(at);
 		if (header->is_by_value && !header->is_null)
 			memcpy(&args[i], at, sizeof(Datum));
-		at += MAXALIGN(header->size);
+		at += MAXALIGN(header->size) + MAXALIGN(header->layout_size);
 	}
 	return args;
 }

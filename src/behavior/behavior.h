@@ -100,6 +100,7 @@ typedef struct Behavior
 	bool state_is_by_value;
 	Oid init;			  /* function of the arguments of spawn, or InvalidOid: NULL state */
 	FmgrInfo init_flinfo; /* behavior_init_function() */
+	Oid init_checked_role; /* the caller's: who was last found to have EXECUTE on it */
 	int n_handlers;
 	BehaviorHandler *handlers; /* ordered by message_type */
 	int mailbox_limit;		   /* messages; 0: dlog.mailbox_limit */
@@ -142,6 +143,13 @@ extern Oid (*behavior_create_journal)(Oid behavior);
 /* The same: a behavior, and with it its journal, is dropped. */
 extern void (*behavior_dropped_hook)(Oid behavior);
 
+/*
+ * What values of a type are made of.  Kept beside a value, it tells whether
+ * that can be read yet: ALTER TYPE may have changed the type of an attribute.
+ */
+extern const Oid *type_layout(Oid type, int *n); /* to be copied at once */
+extern char *layout_difference(Oid type, const Oid *oids, int n);
+
 /* ERROR 42804 that names the types it takes. */
 extern pg_noreturn void behavior_refuse_message(Behavior *behavior, Oid message_type);
 
@@ -164,6 +172,8 @@ extern bool behavior_may_send(Behavior *behavior, Oid actor_owner, Oid role);
 extern Oid (*behavior_of_actor)(const ActorRef *ref);
 
 /* dlog.c's table of contents */
+extern Size behavior_shmem_size(void);
+extern void behavior_shmem_init(void);
 extern void behavior_init(void);
 
 #endif

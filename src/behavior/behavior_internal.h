@@ -55,6 +55,7 @@ extern void behavior_spec_of_tuple(Relation relation, HeapTuple tuple, BehaviorS
 extern List *behavior_spec_list(void);
 extern void behavior_spec_insert(const BehaviorSpec *spec);
 extern void behavior_spec_update(const BehaviorSpec *spec);
+extern void behavior_spec_retire(const BehaviorSpec *spec);
 extern void behavior_spec_delete(Oid behavior);
 extern void behavior_spec_record_dependencies(const BehaviorSpec *spec);
 extern List *behavior_spec_functions(Oid behavior);
@@ -80,6 +81,13 @@ extern Oid behavior_find(const char *name, bool missing_ok);
 
 /* cache.c */
 extern bool behavior_is(Oid type);
+
+/* layout.c */
+extern List *type_composites(Oid type);
+
+/* retired.c: types that may be in mailboxes though no behavior has them any more */
+extern void type_retire(Oid type);
+extern List *retired_types(void);
 
 /* follow.c */
 extern void follow_init(void);

@@ -339,6 +339,7 @@ dlog_alter_behavior(PG_FUNCTION_ARGS)
 	Oid behavior;
 	BehaviorSpec spec;
 	char *init = text_argument(fcinfo, 3);
+	ListCell *cell;
 
 	runtime_require();
 	require_argument(fcinfo, 0, "name");
@@ -356,6 +357,8 @@ dlog_alter_behavior(PG_FUNCTION_ARGS)
 	spec.handlers = merge_handlers(spec.handlers,
 								   handlers_find(names_argument(fcinfo, 1), spec.state));
 	spec.handlers = remove_messages(&spec, types_argument(fcinfo, 2));
+	foreach(cell, types_argument(fcinfo, 2))
+		type_retire(lfirst_oid(cell));
 	if (init != NULL)
 		spec.init = *init == '\0' ? InvalidOid : init_find(init, spec.state);
 	if (!PG_ARGISNULL(4))

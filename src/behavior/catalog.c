@@ -434,6 +434,21 @@ behavior_spec_refresh_names(const BehaviorSpec *spec)
 }
 
 /*
+ * behavior_spec_retire
+ *		Messages that the behavior takes now may wait where it does not take
+ *		them any more.  Functions that are dropped with it may be gone.
+ */
+void
+behavior_spec_retire(const BehaviorSpec *spec)
+{
+	ListCell *cell;
+
+	foreach(cell, spec->handlers)
+		if (SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(lfirst_oid(cell))))
+			type_retire(handler_message_type(lfirst_oid(cell)));
+}
+
+/*
  * behavior_spec_delete
  *		Forget a behavior, whose domain is being dropped.
  */

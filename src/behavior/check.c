@@ -416,6 +416,7 @@ lock_type(Oid type)
 {
 	Oid relation = get_typ_typrelid(type);
 	const char *name = format_type_be(type);
+	ListCell *cell;
 
 	/* Composite types are locked as DROP locks them: by their relation too. */
 	if (OidIsValid(relation))
@@ -425,6 +426,10 @@ lock_type(Oid type)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("type %s was dropped by another session", name)));
+
+	/* What is inside could be altered. */
+	foreach(cell, type_composites(type))
+		LockRelationOid(get_typ_typrelid(lfirst_oid(cell)), AccessShareLock);
 }
 
 static void

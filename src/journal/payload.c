@@ -5,7 +5,8 @@
  * In tables it is the flat value itself, so that nothing is converted where
  * messages are many.  Its text names the type, '(7,x)'::public.deposit, so a
  * dump of it can be restored where types have other numbers.  When the type
- * is dropped meanwhile, the text is that number and the bytes.
+ * is dropped meanwhile, or an attribute in it has another type now, the text
+ * is the type's number and the bytes.
  */
 #include "postgres.h"
 
@@ -36,7 +37,7 @@ typedef struct Payload
 {
 	int32 vl_len_;
 	Oid type; /* invalid: data begins with the number of a type that is gone */
-	char data[FLEXIBLE_ARRAY_MEMBER];
+	char data[FLEXIBLE_ARRAY_MEMBER]; /* aligned, and after it the layout of its type */
 } Payload;
 
 StaticAssertDecl(offsetof(Payload, data) == 8, "data is aligned");
@@ -67,12 +68,20 @@ payload_create(Datum datum, Oid type, bool is_null)
 	Size size;
 	ValueType value = value_type(type);
 	Datum flat = value_flatten(datum, value, is_null, &size);
-	Payload *payload = palloc(offsetof(Payload, data) + size);
+	int n = 0;
+	const Oid *layout = is_null ? NULL : type_layout(type, &n);
+	Size all = n == 0 ? size : INTALIGN(size) + sizeof(Oid) * n;
+	Payload *payload = palloc(offsetof(Payload, data) + all);
 
-	SET_VARSIZE(payload, offsetof(Payload, data) + size);
+	SET_VARSIZE(payload, offsetof(Payload, data) + all);
 	payload->type = type;
 	if (size > 0)
 		memcpy(payload->data, value.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
+	if (n > 0)
+	{
+		memset(payload->data + size, 0, INTALIGN(size) - size);
+		memcpy(payload->data + INTALIGN(size), layout, sizeof(Oid) * n);
+	}
 	return (struct varlena *) payload;
 }
 
@@ -84,12 +93,32 @@ refuse_gone(Oid type)
 			 errmsg("a payload is of type %u, which does not exist any more", type)));
 }
 
+/*
+ * NULL, or why the value must not be read, though its type, which has this
+ * length, exists.
+ */
+static char *
+payload_difference(const Payload *payload, int16 length)
+{
+	Size size = VARSIZE(payload) - offsetof(Payload, data);
+	Size at;
+
+	/* Whatever a composite type can be in is of variable length. */
+	if (length != -1 || size == 0)
+		return NULL;
+	at = INTALIGN(VARSIZE_ANY(payload->data));
+	return layout_difference(payload->type, (const Oid *) (payload->data + at),
+							 at < size ? (size - at) / sizeof(Oid) : 0);
+}
+
 Datum
 payload_datum(const struct varlena *varlena, Oid *type, bool *is_null)
 {
 	const Payload *payload = (const Payload *) varlena;
 	HeapTuple tuple;
+	int16 length;
 	bool is_by_value;
+	const char *difference;
 	Datum datum;
 
 	*type = payload->type;
@@ -106,7 +135,15 @@ payload_datum(const struct varlena *varlena, Oid *type, bool *is_null)
 		refuse_gone(gone);
 	}
 	is_by_value = ((Form_pg_type) GETSTRUCT(tuple))->typbyval;
+	length = ((Form_pg_type) GETSTRUCT(tuple))->typlen;
 	ReleaseSysCache(tuple);
+	difference = payload_difference(payload, length);
+	if (difference != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a payload is of type %s as it was before it was altered", format_type_be(payload->type)),
+				 errdetail_internal("%s", difference),
+				 errhint("Give the attribute its old type again.  What shall be of another type gets a new type, and the behavior an upcast from the old one.")));
 	if (!is_by_value)
 		return PointerGetDatum(payload->data);
 	memcpy(&datum, payload->data, sizeof(Datum));
@@ -225,6 +262,13 @@ is_gone(const Payload *payload)
 		   !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(payload->type));
 }
 
+/* Gone, or of another layout. */
+static bool
+is_unreadable(const Payload *payload)
+{
+	return is_gone(payload) || payload_difference(payload, get_typlen(payload->type)) != NULL;
+}
+
 /* What payload_out writes of the number of a type that is gone, and of bytes. */
 static Payload *
 read_gone(const char *text)
@@ -304,7 +348,7 @@ dlog_payload_out(PG_FUNCTION_ARGS)
 	StringInfoData text;
 	const char *value;
 
-	if (is_gone(payload))
+	if (is_unreadable(payload))
 		PG_RETURN_CSTRING(gone_text(payload));
 	value = value_text(payload);
 	initStringInfo(&text);
@@ -347,7 +391,7 @@ Datum
 dlog_payload_text(PG_FUNCTION_ARGS)
 {
 	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
-	char *text = is_gone(payload) ? gone_text(payload) : value_text(payload);
+	char *text = is_unreadable(payload) ? gone_text(payload) : value_text(payload);
 
 	if (text == NULL)
 		PG_RETURN_NULL();
