@@ -149,3 +149,13 @@ DROP FUNCTION test.say(text, text);
 DROP AGGREGATE test.widest(test.extent);
 DROP FUNCTION test.widen(test.extent, test.extent);
 DROP TYPE test.extent;
+
+-- each node would add up the whole table
+CREATE TABLE "Whole" (id int PRIMARY KEY);
+SET client_min_messages = warning;
+SELECT dlog.distribute_table('"Whole"', by => 'id', partitions => 4);
+INSERT INTO "Whole" SELECT generate_series(1, 10);
+SELECT dlog.deploy_reduce('all', 'SELECT count(*) FROM (SELECT FROM "Whole" WHERE id > 3) w', 'sum', 0::bigint);
+SELECT dlog.deploy_reduce('all', 'SELECT count(*) AS partitions FROM dlog.local_partitions(''public."Whole"'')', 'sum', 0::bigint);
+RESET client_min_messages;
+DROP TABLE "Whole";

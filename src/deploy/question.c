@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/keywords.h"
 #include "funcapi.h"
@@ -21,6 +22,7 @@
 #include "utils/typcache.h"
 
 #include "deploy/deploy_internal.h"
+#include "partition/partition.h"
 
 /* --- a function's name ------------------------------------------------------ */
 
@@ -172,15 +174,37 @@ syntax_error_callback(void *arg)
 	}
 }
 
+/* Say that each node reads all of a distributed table; for most, that was not meant. */
+static bool
+warn_of_distributed(Node *node, void *argument)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeVar))
+	{
+		Oid table = RangeVarGetRelid((RangeVar *) node, NoLock, true);
+
+		if (OidIsValid(table) && partition_is_distributed(table))
+			ereport(WARNING,
+					(errmsg("each node will read all of distributed table \"%s\", from the other nodes too", get_rel_name(table)),
+					 errhint("Ask about the table in an ordinary query.  The partitions that a node has itself are dlog.local_partitions('%s').",
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table)))));
+		return false;
+	}
+	return raw_expression_tree_walker(node, warn_of_distributed, argument);
+}
+
 /*
  * question_check
- *		Refuse, before anyone is asked, what is not SQL.
+ *		Refuse, before anyone is asked, what is not SQL, and warn of what each
+ *		node would do for all.
  */
 void
 question_check(const char *query)
 {
 	ErrorContextCallback callback;
 	List *statements;
+	ListCell *cell;
 
 	callback.callback = syntax_error_callback;
 	callback.arg = unconstify(char *, query);
@@ -193,6 +217,13 @@ question_check(const char *query)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query is empty")));
+	foreach(cell, statements)
+	{
+		Node *statement = lfirst_node(RawStmt, cell)->stmt;
+
+		if (IsA(statement, SelectStmt))
+			(void) warn_of_distributed(statement, NULL);
+	}
 }
 
 /* --- sums of what cannot be summed --------------------------------------------- */
