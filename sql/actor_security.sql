@@ -47,6 +47,7 @@ RESET ROLE;
 
 -- each is its owner, whoever sends
 SELECT dlog.ask(:'m', ROW('SELECT current_user')::run), dlog.ask(:'a', ROW('SELECT current_user')::run);
+SELECT dlog.ask(:'m', ROW('SELECT session_user')::run), dlog.ask(:'a', ROW('SELECT session_user')::run);
 SELECT dlog.ask(:'a', ROW('SELECT what FROM sec.secret')::run), dlog.ask(:'m', ROW('SELECT what FROM sec.secret')::run);
 
 SET ROLE sec_mallory;
@@ -89,6 +90,8 @@ END $$;
 CREATE CONSTRAINT TRIGGER spring AFTER INSERT ON sec_mallory.trap DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION sec_mallory.spring();
 SELECT dlog.ask(:'m', ROW('INSERT INTO sec_mallory.trap VALUES (1)')::run);
+-- nor do they so by way of another node
+SELECT dlog.ask(:'m', ROW($$SELECT dlog.execute_command('here', 'INSERT INTO sec_mallory.trap VALUES (1)')$$)::run);
 RESET ROLE;
 SELECT rolsuper FROM pg_roles WHERE rolname = 'sec_mallory';
 -- those of good will are checked in time

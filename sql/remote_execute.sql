@@ -20,6 +20,28 @@ SELECT dlog.execute_command('here', 'CREATE TABLE remote_made (a int)');
 SELECT dlog.execute_command('here', '');
 SELECT dlog.execute_command('here', 'SELECT 1; SELECT 2');
 
+-- a transaction that only reads stays one over there
+BEGIN READ ONLY;
+SELECT dlog.execute_command('here', 'SET TRANSACTION READ WRITE; INSERT INTO remote_t VALUES (30, ''x'')');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT dlog.execute_command('here', 'SET transaction_read_only = off; INSERT INTO remote_t VALUES (31, ''x'')');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT dlog.execute_command('here', 'RESET transaction_read_only; INSERT INTO remote_t VALUES (32, ''x'')');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT dlog.execute_command('here', 'SELECT set_config(''transaction_read_only'', ''off'', true); INSERT INTO remote_t VALUES (33, ''x'')');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT dlog.execute_command('here', 'DO ''BEGIN SET TRANSACTION READ WRITE; END''; INSERT INTO remote_t VALUES (34, ''x'')');
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+SELECT dlog.execute_command('here', 'SET LOCAL transaction_read_only TO DEFAULT; INSERT INTO remote_t VALUES (35, ''x'')');
+ROLLBACK;
+SELECT dlog.execute_command('here', 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE');
+SELECT count(*) FROM remote_t WHERE a BETWEEN 30 AND 39;
+
 -- columns must be what was said
 SELECT * FROM dlog.execute('here', 'SELECT 1::bigint AS x') AS (x int);
 SELECT * FROM dlog.execute('here', 'SELECT 1, 2') AS (x int);

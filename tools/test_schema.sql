@@ -57,6 +57,8 @@ CREATE FUNCTION test.arena_crash(kills integer) RETURNS bigint
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_crash';
 CREATE FUNCTION test.arena_fill(size integer) RETURNS bigint
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_fill';
+CREATE FUNCTION test.arena_take() RETURNS void
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_take';
 CREATE FUNCTION test.arena_lost() RETURNS bigint
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_arena_lost';
 

@@ -47,6 +47,7 @@
 #include "base/clock.h"
 #include "base/guc.h"
 #include "base/pg_compat.h"
+#include "base/role.h"
 #include "base/stop_point.h"
 
 #define TICK_MS 10
@@ -179,7 +180,7 @@ set_role(Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the role with OID %u, which owns the actor, does not exist", role)));
-	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	role_enter(role, role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	current_role = role;
 }
 
@@ -217,7 +218,7 @@ close_cursors(void)
 static void
 leave_role(void)
 {
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
+	role_leave();
 	current_role = InvalidOid;
 }
 
@@ -225,7 +226,7 @@ leave_role(void)
 static void
 forget_role(void)
 {
-	current_role = InvalidOid;
+	leave_role();
 	if (search_path != NULL)
 		pfree(search_path);
 	search_path = NULL;
@@ -860,10 +861,10 @@ report_failure(Turn *turn, Message *message, const ErrorData *error)
 	PG_TRY();
 	{
 		StartTransactionCommand();
-		SetUserIdAndSecContext(report.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+		role_enter(report.owner, report.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 		if (OidIsValid(report.message_type))
 			report.message = mail_text(message);
-		SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
+		role_leave();
 		report.message = report.message ? MemoryContextStrdup(batch_context, report.message) : NULL;
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(batch_context);
@@ -875,6 +876,7 @@ report_failure(Turn *turn, Message *message, const ErrorData *error)
 		MemoryContextSwitchTo(batch_context);
 		EmitErrorReport();
 		AbortOutOfAnyTransaction();
+		role_leave();
 		FlushErrorState();
 		RESUME_INTERRUPTS();
 	}

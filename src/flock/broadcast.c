@@ -32,6 +32,7 @@
 
 #include "base/clock.h"
 #include "base/function.h"
+#include "base/role.h"
 #include "flock/flock_internal.h"
 
 DLOG_FUNCTION(dlog_broadcast);
@@ -468,7 +469,7 @@ ask_actor(const BroadcastMessage *broadcast, MemoryContext context)
 	char *reply = NULL;
 	char *type;
 
-	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	role_enter(role, role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	type = format_type_be_qualified(DatumGetObjectId(DirectFunctionCall1(regtypein, CStringGetDatum(string_of(broadcast->type)))));
@@ -536,7 +537,7 @@ handle_broadcast(Message *message)
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		reply = ask_actor(&broadcast, context);
-		SetUserIdAndSecContext(GetSessionUserId(), 0);
+		role_leave();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -546,6 +547,7 @@ handle_broadcast(Message *message)
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		role_leave();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

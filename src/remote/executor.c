@@ -45,6 +45,7 @@
 #include "base/clock.h"
 #include "base/errcodes.h"
 #include "base/pg_compat.h"
+#include "base/role.h"
 #include "remote/remote_internal.h"
 
 /* While the planner is at work on another node's statement: that statement. */
@@ -163,14 +164,21 @@ void
 execution_enter(Execution *execution)
 {
 	Statement *statement = execution->cached->statement;
-	Oid role = role_oid(statement->role);
+	Oid session_user = get_role_oid(statement->session_user, true);
 	ListCell *cell;
+
+	/* A session user that is nobody here must not be somebody else. */
+	execution->role = role_oid(statement->role);
+	if (!OidIsValid(session_user))
+		session_user = execution->role;
 
 	/*
 	 * As in a SECURITY DEFINER function, neither the role nor the session's
 	 * user can be changed from here on.
 	 */
-	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
+	role_enter(execution->role, session_user,
+			   SECURITY_LOCAL_USERID_CHANGE |
+				   (statement->is_restricted ? SECURITY_RESTRICTED_OPERATION : 0));
 	foreach(cell, statement->settings)
 		apply_setting(lfirst(cell));
 	(void) encoding_enter(statement->encoding);
@@ -682,6 +690,7 @@ execution_close(Execution *execution)
 	if (execution->activity != NULL)
 		activity_end(execution->activity);
 	execution->activity = NULL;
+	reserve_free(&execution->last_word);
 }
 
 void

@@ -11,8 +11,11 @@
 /* Longest text of one field, so that all of them fit into a message. */
 #define FIELD_MAX 6000
 
+/* Longest text of one that has no more room than failure_reserve() made. */
+#define RESERVED_TEXT_MAX 300
+
 static WireBytes
-clipped(const char *text, int encoding)
+clipped(const char *text, int encoding, int longest)
 {
 	WireBytes field = {0, NULL};
 
@@ -22,37 +25,77 @@ clipped(const char *text, int encoding)
 		int length = strlen(converted);
 
 		field.data = converted;
-		field.size = length <= FIELD_MAX ?
+		field.size = length <= longest ?
 						 length :
-						 pg_encoding_mbcliplen(encoding, converted, length, FIELD_MAX);
+						 pg_encoding_mbcliplen(encoding, converted, length, longest);
 	}
 	return field;
 }
 
 /*
- * failure_message
- *		Make a FAILURE of an error, with all but its position in the text.
+ * failure_reserve
+ *		A message that failure_message() can use when there is no memory for
+ *		another one.
  */
 Message *
-failure_message(const ErrorData *error, uint8 flags, int encoding)
+failure_reserve(void)
 {
-	FailureMessage failure;
-	Message *message;
+	FailureMessage failure = {.message.size = RESERVED_TEXT_MAX};
 
-	failure.severity = error->elevel;
-	failure.flags = flags;
-	failure.sqlstate = error->sqlerrcode;
-	failure.message = clipped(error->message, encoding);
-	failure.detail = clipped(error->detail, encoding);
-	failure.hint = clipped(error->hint, encoding);
-	failure.context = clipped(error->context, encoding);
-	failure.schema = clipped(error->schema_name, encoding);
-	failure.table = clipped(error->table_name, encoding);
-	failure.column = clipped(error->column_name, encoding);
-	failure.datatype = clipped(error->datatype_name, encoding);
-	failure.constraint = clipped(error->constraint_name, encoding);
+	return remote_message(MESSAGE_FAILURE, failure_size(&failure));
+}
 
-	message = remote_message(MESSAGE_FAILURE, failure_size(&failure));
+/* It was not needed, or it was. */
+void
+reserve_free(Message **reserve)
+{
+	if (*reserve != NULL)
+		message_free(*reserve);
+	*reserve = NULL;
+}
+
+/*
+ * failure_message
+ *		Make a FAILURE of an error, with all but its position in the text.
+ *
+ * When the shared memory is full, which may be why there is an error, the
+ * reserve is used up; it has room for the primary message.  NULL if that
+ * is gone as well.
+ */
+Message *
+failure_message(const ErrorData *error, uint8 flags, int encoding, Message **reserve)
+{
+	FailureMessage failure = {
+		.severity = error->elevel,
+		.flags = flags,
+		.sqlstate = error->sqlerrcode,
+		.message = clipped(error->message, encoding, FIELD_MAX),
+		.detail = clipped(error->detail, encoding, FIELD_MAX),
+		.hint = clipped(error->hint, encoding, FIELD_MAX),
+		.context = clipped(error->context, encoding, FIELD_MAX),
+		.schema = clipped(error->schema_name, encoding, FIELD_MAX),
+		.table = clipped(error->table_name, encoding, FIELD_MAX),
+		.column = clipped(error->column_name, encoding, FIELD_MAX),
+		.datatype = clipped(error->datatype_name, encoding, FIELD_MAX),
+		.constraint = clipped(error->constraint_name, encoding, FIELD_MAX),
+	};
+	Message *message = message_try_create(MESSAGE_FAILURE, failure_size(&failure));
+
+	if (message == NULL && *reserve != NULL)
+	{
+		failure = (FailureMessage){
+			.severity = error->elevel,
+			.flags = flags,
+			.sqlstate = error->sqlerrcode,
+			.message = clipped(error->message, encoding, RESERVED_TEXT_MAX),
+		};
+		message = *reserve;
+		message->size = failure_size(&failure);
+		*reserve = NULL;
+	}
+	if (message == NULL)
+		return NULL;
+	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
 	failure_write(message->payload, message->size, &failure);
 	return message;
 }

@@ -143,7 +143,7 @@ resolve_tables(CachedStatement *cached)
 	foreach(cell, statement->tables)
 	{
 		RemoteTable *table = lfirst(cell);
-		Oid namespace = LookupExplicitNamespace(table->schema, false);
+		Oid namespace = get_namespace_oid(table->schema, false);
 		Oid parent = get_relname_relid(table->name, namespace);
 		ListCell *inner;
 
@@ -252,6 +252,19 @@ refuse_statement(RawStmt *parsetree)
 				 errmsg("%s cannot be sent to another node",
 						GetCommandTagName(CreateCommandTag(stmt))),
 				 errhint("What runs there is part of the transaction here.")));
+	if (IsA(stmt, VariableSetStmt))
+	{
+		VariableSetStmt *set = castNode(VariableSetStmt, stmt);
+
+		if (set->name != NULL &&
+			(pg_strcasecmp(set->name, "TRANSACTION") == 0 ||
+			 pg_strcasecmp(set->name, "TRANSACTION SNAPSHOT") == 0 ||
+			 pg_strncasecmp(set->name, "transaction_", 12) == 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the transaction's characteristics cannot be set on another node"),
+					 errhint("They are those of the transaction here.")));
+	}
 	if (IsA(stmt, CopyStmt) && castNode(CopyStmt, stmt)->filename == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -156,6 +156,8 @@ typedef struct Statement
 	uint32 encoding; /* of the asking database */
 	const char *architecture;
 	const char *role;
+	const char *session_user;
+	bool is_restricted; /* SECURITY_RESTRICTED_OPERATION holds there */
 	const char *sql;
 	List *settings; /* of Setting */
 	int n_params;
@@ -186,6 +188,7 @@ extern Statement *statement_read(StringInfo in);
 extern void run_write(StringInfo out, const RemoteRequest *request);
 extern void run_read(StringInfo in, const Statement *statement, StatementRun *run);
 extern const char *statement_architecture(void);
+extern char *wire_to_server(WireBytes text, int encoding);
 
 /* --- failure.c: errors as messages --------------------------------------- */
 
@@ -194,7 +197,10 @@ typedef enum FailureFlags
 	FAILURE_RETRYABLE = 1 /* the statement has not failed: who ran it has */
 } FailureFlags;
 
-extern Message *failure_message(const ErrorData *error, uint8 flags, int encoding);
+extern Message *failure_reserve(void);
+extern void reserve_free(Message **reserve);
+extern Message *failure_message(const ErrorData *error, uint8 flags, int encoding,
+								Message **reserve);
 extern ErrorData *failure_error(const Message *message, uint8 *flags);
 
 /* --- the two sides' words in a request ----------------------------------- */
@@ -306,6 +312,7 @@ typedef struct Execution
 	CachedStatement *cached;
 	bool is_pinned;
 	int level; /* transaction nesting that it belongs to */
+	Oid role;  /* that it runs as, once it does */
 	uint64 query_id;
 	TimestampTz deadline;	/* 0: none */
 	Portal portal;			/* NULL: gone with its subtransaction, or not needed */
@@ -323,6 +330,7 @@ typedef struct Execution
 	uint64 stalled_us;
 	uint64 stalled_since_us;
 	struct Activity *activity;
+	Message *last_word; /* for its failure, if there is no memory then; or NULL */
 } Execution;
 
 extern Execution *execution_open(Execution *execution, StringInfo body,

@@ -347,6 +347,11 @@ read_value(FmgrInfo *function, ColumnForm form, Oid io_param, int32 typmod,
 	{
 		char *text = pnstrdup(data, size);
 
+		/* Conversion looks at all of "size". */
+		if (strlen(text) != size)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("a value of another node has a zero in it")));
 		value = InputFunctionCall(function, pg_client_to_server(text, size),
 								  io_param, typmod);
 	}

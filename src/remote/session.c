@@ -33,12 +33,15 @@
 #include "storage/ipc.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
 #include "base/clock.h"
+#include "base/role.h"
+#include "base/stop_point.h"
 #include "remote/remote_internal.h"
 
 /*
@@ -63,8 +66,9 @@ typedef struct Session
 	int level;		  /* nesting of our transaction; 1: no subtransaction */
 	int failed_level; /* 0: nothing failed */
 	int guc_level;
-	int log_level;	/* log_min_messages of this scheduler */
-	Oid outer_role; /* the scheduler's own */
+	int log_level;	 /* log_min_messages of this scheduler */
+	Oid worked_as;	 /* the role of all its statements so far */
+	bool is_of_many; /* there were several */
 	int client_encoding;
 	uint32 asker_encoding; /* for errors before a statement was read */
 	uint64 request_id;
@@ -72,13 +76,20 @@ typedef struct Session
 	char *name; /* how this session appears in pg_stat_activity */
 	dlist_head executions;
 	Execution *speaker; /* the one at work; notices are its asker's */
-	/* The request whose body is still coming in */
-	ActorAddress body_asker;
-	RequestMessage body_request;
-	StringInfoData body;
-	bool body_is_open;
-	uint32 body_unacknowledged;
+	dlist_head bodies;	/* of Body: requests that are still coming in */
+	Message *last_word; /* for a failure, if there is no memory then; or NULL */
 } Session;
+
+/* A request that did not fit into one message, as far as it has come. */
+typedef struct Body
+{
+	dlist_node node;
+	MemoryContext context;
+	ActorAddress asker;
+	RequestMessage request; /* without its texts */
+	StringInfoData bytes;
+	uint32 unacknowledged;
+} Body;
 
 static Session *volatile current;
 static TimeoutId answer_timeout;
@@ -119,20 +130,37 @@ tell_credit(Session *session, ActorAddress to, uint32 messages)
 	tell(session, to, message);
 }
 
-static void
-tell_done(Session *session)
+static Message *
+done_message(void)
 {
 	DoneMessage done = {0};
 	Message *message = remote_message(MESSAGE_DONE, done_size(&done));
 
 	done_write(message->payload, message->size, &done);
-	tell(session, session->peer, message);
+	return message;
 }
 
+/*
+ * tell_failure
+ *		Never fails: without memory it uses up "reserve".
+ *
+ * If that is gone, the session's last word is said, and it ends: whoever
+ * waits for it then learns that from the address.
+ */
 static void
-tell_failure(Session *session, ActorAddress to, ErrorData *error, uint8 flags)
+tell_failure(Session *session, ActorAddress to, ErrorData *error, uint8 flags,
+			 Message **reserve)
 {
-	tell(session, to, failure_message(error, flags, session->asker_encoding));
+	Message *message = failure_message(error, flags, session->asker_encoding, reserve);
+
+	if (message == NULL)
+	{
+		message = failure_message(error, flags, session->asker_encoding,
+								  &session->last_word);
+		session->is_ended = true;
+	}
+	if (message != NULL)
+		tell(session, to, message);
 }
 
 static void
@@ -234,15 +262,39 @@ forget_process_state(void)
 static void
 transaction_commit(Session *session)
 {
-	/* Deferred triggers run as the role and under the settings of the asker. */
+	/* Under the settings of the asker. */
 	AfterTriggerFireDeferred();
 	AtEOXact_GUC(false, session->guc_level);
 	forget_transactional_state();
 	EndTransactionBlock(false);
 	CommitTransactionCommand();
-	SetUserIdAndSecContext(session->outer_role, 0);
+	role_leave();
 	session->level = 0;
 	MemoryContextSwitchTo(session->context);
+}
+
+/*
+ * Deferred triggers and checks run as who the asking session is when it
+ * commits, as they would there, and not as who had the last statement: that
+ * may have been a view's owner, or a function's.
+ *
+ * A role that this node does not have has done nothing here.  What waits is
+ * then fired as the one role under which all of it was done.
+ */
+static void
+commit_enter(Session *session, const char *name)
+{
+	Oid role = get_role_oid(name, true);
+
+	if (!OidIsValid(role) && !session->is_of_many)
+		role = session->worked_as;
+	if (!OidIsValid(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" does not exist on node \"%s\"", name,
+						node_this_name()),
+				 errhint("A transaction that has run as several roles is committed by one that the node has.")));
+	role_enter(role, GetSessionUserId(), SECURITY_LOCAL_USERID_CHANGE);
 }
 
 /*
@@ -261,7 +313,7 @@ executions_rolled_back(Session *session, int level, ErrorData *why)
 		if (execution->level < level)
 			continue;
 		if (why != NULL)
-			tell_failure(session, execution->asker, why, 0);
+			tell_failure(session, execution->asker, why, 0, &execution->last_word);
 		execution->portal = NULL;
 		dlist_delete(&execution->node);
 		execution_close(execution);
@@ -408,6 +460,10 @@ execution_create(Session *session, ActorAddress asker, const RequestMessage *req
 	execution->writer.from = session->self;
 	execution->writer.credits = request->credits;
 	dlist_push_tail(&session->executions, &execution->node);
+
+	/* A session for one statement has the one last word. */
+	if (session->is_pinned)
+		execution->last_word = failure_reserve();
 	return execution;
 }
 
@@ -450,6 +506,9 @@ statement_begin(Session *session, ActorAddress asker,
 	session->speaker = NULL;
 	deadline_end(execution);
 	session->asker_encoding = execution->cached->statement->encoding;
+	if (OidIsValid(session->worked_as) && session->worked_as != execution->role)
+		session->is_of_many = true;
+	session->worked_as = execution->role;
 }
 
 static bool
@@ -468,6 +527,7 @@ session_step(Session *session, Execution *execution)
 {
 	bool is_done;
 
+	STOP_POINT("session-step");
 	deadline_begin(execution);
 	session->speaker = execution;
 	is_done = execution_run(execution);
@@ -481,54 +541,115 @@ session_step(Session *session, Execution *execution)
 
 /* --- input ------------------------------------------------------------------ */
 
-static void
-body_begin(Session *session, Message *message)
+static Body *
+body_find(Session *session, ActorAddress asker)
 {
-	RequestMessage *request = &session->body_request;
+	dlist_iter iter;
 
-	if (!request_read(message->payload, message->size, request) ||
-		request->body.size > request->body_size || request->body_size > BODY_MAX ||
-		session->body_is_open)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("malformed request from another node")));
-	resetStringInfo(&session->body);
-	appendBinaryStringInfo(&session->body, request->body.data, request->body.size);
-	session->body_asker = message->from;
-	session->body_is_open = true;
-	session->body_unacknowledged = 0;
+	dlist_foreach(iter, &session->bodies)
+	{
+		Body *body = dlist_container(Body, node, iter.cur);
+
+		if (actor_address_equal(body->asker, asker))
+			return body;
+	}
+	return NULL;
 }
 
 static void
-body_add(Session *session, Message *message)
+body_drop(Body *body)
 {
-	RequestMoreMessage more;
+	if (body == NULL)
+		return;
+	dlist_delete(&body->node);
+	MemoryContextDelete(body->context);
+}
 
-	if (!session->body_is_open ||
-		!request_more_read(message->payload, message->size, &more) ||
-		session->body.len + more.body.size > session->body_request.body_size)
+/* Those of statements that a rollback of "level" has taken back. */
+static void
+bodies_rolled_back(Session *session, int level)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &session->bodies)
+	{
+		Body *body = dlist_container(Body, node, iter.cur);
+
+		if (body->request.level >= level)
+			body_drop(body);
+	}
+}
+
+/* The first part of what does not fit into one message. */
+static void
+body_create(Session *session, ActorAddress asker, const RequestMessage *request)
+{
+	MemoryContext context = AllocSetContextCreate(session->context,
+												  "dlog request coming in",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Body *body = palloc0(sizeof(Body));
+
+	body->context = context;
+	body->asker = asker;
+	body->request = *request;
+	initStringInfo(&body->bytes);
+	appendBinaryStringInfo(&body->bytes, request->body.data, request->body.size);
+	MemoryContextSwitchTo(old);
+	dlist_push_tail(&session->bodies, &body->node);
+}
+
+static void
+handle_request(Session *session, Message *message)
+{
+	RequestMessage request;
+
+	if (!request_read(message->payload, message->size, &request) ||
+		request.body.size > request.body_size || request.body_size > BODY_MAX ||
+		body_find(session, message->from) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("malformed request from another node")));
-	appendBinaryStringInfo(&session->body, more.body.data, more.body.size);
-	if (++session->body_unacknowledged >= INPUT_CREDITS / 2)
+	if (request.body.size < request.body_size)
+		body_create(session, message->from, &request);
+	else
 	{
-		tell_credit(session, session->body_asker, session->body_unacknowledged);
-		session->body_unacknowledged = 0;
+		StringInfoData whole = {
+			.data = (char *) request.body.data,
+			.len = request.body.size,
+			.maxlen = request.body.size,
+		};
+
+		statement_begin(session, message->from, &request, &whole);
 	}
 }
 
 static void
-body_end(Session *session)
+handle_request_more(Session *session, Message *message)
 {
-	if (!session->body_is_open ||
-		session->body.len < session->body_request.body_size)
-		return;
-	session->body_is_open = false;
-	if (session->body_unacknowledged > 0)
-		tell_credit(session, session->body_asker, session->body_unacknowledged);
-	statement_begin(session, session->body_asker, &session->body_request,
-					&session->body);
+	Body *body = body_find(session, message->from);
+	RequestMoreMessage more;
+	bool is_whole;
+
+	if (body == NULL)
+		return; /* it was called off, or has failed */
+	if (!request_more_read(message->payload, message->size, &more) ||
+		body->bytes.len + more.body.size > body->request.body_size)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("malformed request from another node")));
+	appendBinaryStringInfo(&body->bytes, more.body.data, more.body.size);
+	is_whole = body->bytes.len == body->request.body_size;
+	if (++body->unacknowledged >= INPUT_CREDITS / 2 || is_whole)
+	{
+		tell_credit(session, body->asker, body->unacknowledged);
+		body->unacknowledged = 0;
+	}
+	if (is_whole)
+	{
+		statement_begin(session, body->asker, &body->request, &body->bytes);
+		body_drop(body);
+	}
 }
 
 static void
@@ -551,9 +672,12 @@ static void
 handle_commit(Session *session, Message *message)
 {
 	CommitMessage commit;
+	Message *done;
 
 	if (!commit_read(message->payload, message->size, &commit))
-		return;
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("malformed commit from another node")));
 	if (commit.level > 1)
 	{
 		/* A subtransaction that failed here cannot be kept there. */
@@ -568,6 +692,11 @@ handle_commit(Session *session, Message *message)
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction on node \"%s\" has failed and cannot be committed",
 						node_this_name())));
+
+	STOP_POINT("session-commit");
+
+	/* What has been committed can be said. */
+	done = done_message();
 	if (session->level > 0)
 	{
 		dlist_mutable_iter iter;
@@ -575,10 +704,11 @@ handle_commit(Session *session, Message *message)
 		dlist_foreach_modify(iter, &session->executions)
 			execution_drop(dlist_container(Execution, node, iter.cur));
 		subtransactions_release(session, 2);
+		commit_enter(session, wire_to_server(commit.role, session->asker_encoding));
 		transaction_commit(session);
 	}
 	session->is_ended = true;
-	tell_done(session);
+	tell(session, session->peer, done);
 }
 
 static void
@@ -593,6 +723,7 @@ handle_rollback(Session *session, Message *message)
 		session->is_ended = true;
 		return;
 	}
+	bodies_rolled_back(session, rollback.level);
 	if (session->level > 0)
 		subtransactions_rollback(session, rollback.level, NULL);
 	if (session->failed_level >= rollback.level)
@@ -613,10 +744,10 @@ session_handle(Session *session, Message *message)
 	switch (message->type)
 	{
 		case MESSAGE_REQUEST:
-			body_begin(session, message);
+			handle_request(session, message);
 			break;
 		case MESSAGE_REQUEST_MORE:
-			body_add(session, message);
+			handle_request_more(session, message);
 			break;
 		case MESSAGE_CREDIT:
 			if (execution != NULL &&
@@ -632,6 +763,8 @@ session_handle(Session *session, Message *message)
 				session->peer_is_gone = true;
 			else if (execution != NULL)
 				execution_drop(execution);
+			else
+				body_drop(body_find(session, message->from));
 			break;
 		case MESSAGE_COMMIT:
 			handle_commit(session, message);
@@ -658,29 +791,25 @@ asker_is_there(Session *session)
 	return !session->peer_is_gone;
 }
 
-/*
- * Handle a message, or with none the request that has come in whole.  An
- * error is the statement's that it is about.
- */
+/* Handle a message.  An error is the statement's that it is about. */
 static void
 session_take(Session *session, Message *message)
 {
-	ActorAddress from = message != NULL ? message->from : session->body_asker;
-	bool is_commit = message != NULL && message->type == MESSAGE_COMMIT;
+	ActorAddress from = message->from;
+	bool is_commit = message->type == MESSAGE_COMMIT;
 
 	PG_TRY();
 	{
-		if (message != NULL)
-			session_handle(session, message);
-		body_end(session);
+		session_handle(session, message);
 	}
 	PG_CATCH();
 	{
 		ErrorData *error = caught_error(session);
 
-		session->body_is_open = false;
+		body_drop(body_find(session, from));
 		if (execution_find(session, from.slot, from.incarnation) == NULL)
-			tell_failure(session, is_commit ? session->peer : from, error, 0);
+			tell_failure(session, is_commit ? session->peer : from, error, 0,
+						 &session->last_word);
 		session_fail(session, error);
 		FreeErrorData(error);
 		if (is_commit)
@@ -741,12 +870,12 @@ session_wait_for_credit(Execution *execution)
 
 /* One read-only statement in a transaction of its own. */
 static void
-run_alone(Session *session)
+run_alone(Session *session, Message *message)
 {
-	while (session->body_is_open && asker_is_there(session))
+	session_handle(session, message);
+	while (!dlist_is_empty(&session->bodies) && asker_is_there(session))
 	{
-		Message *message = bound_actor_receive(session->actor);
-
+		message = bound_actor_receive(session->actor);
 		if (message == NULL)
 		{
 			(void) runtime_wait(-1, PG_WAIT_EXTENSION);
@@ -755,7 +884,6 @@ run_alone(Session *session)
 		}
 		session_handle(session, message);
 		message_free(message);
-		body_end(session);
 	}
 	while (!dlist_is_empty(&session->executions) && asker_is_there(session))
 		session_step(session, dlist_head_element(Execution, node,
@@ -768,14 +896,19 @@ run_alone(Session *session)
 	while (!dlist_is_empty(&session->executions))
 		execution_drop(dlist_head_element(Execution, node,
 										  &session->executions));
-	if (session->level > 0)
-		transaction_commit(session);
+	if (session->level == 0)
+		return;
+
+	/* Nothing of it may outlive a rollback of the asker's. */
+	if (!XactReadOnly)
+		elog(ERROR, "a request that only reads has made its transaction read-write");
+	transaction_commit(session);
 }
 
 static void
-run_pinned(Session *session)
+run_pinned(Session *session, Message *message)
 {
-	session_take(session, NULL);
+	session_take(session, message);
 	for (;;)
 	{
 		Execution *volatile execution = NULL;
@@ -821,7 +954,7 @@ run_pinned(Session *session)
 			/* A portal of an outer level has failed, but not its level. */
 			if (execution->level < session->level)
 			{
-				tell_failure(session, execution->asker, error, 0);
+				tell_failure(session, execution->asker, error, 0, &execution->last_word);
 				execution_drop(execution);
 			}
 			session_fail(session, error);
@@ -857,7 +990,6 @@ session_begin(Session *session, Message *message)
 	tell_started(session);
 	session->name = psprintf("dlog: session %u on %s", request.asker_pid,
 							 session->node);
-	body_begin(session, message);
 }
 
 /*
@@ -893,10 +1025,12 @@ session_abandon(int code, Datum argument)
 		{
 			Execution *execution = dlist_container(Execution, node, iter.cur);
 
-			tell_failure(session, execution->asker, &error, FAILURE_RETRYABLE);
+			tell_failure(session, execution->asker, &error, FAILURE_RETRYABLE,
+						 &execution->last_word);
 		}
 		if (session->is_pinned || dlist_is_empty(&session->executions))
-			tell_failure(session, session->peer, &error, FAILURE_RETRYABLE);
+			tell_failure(session, session->peer, &error, FAILURE_RETRYABLE,
+						 &session->last_word);
 	}
 	PG_CATCH();
 	{
@@ -904,6 +1038,9 @@ session_abandon(int code, Datum argument)
 		FlushErrorState();
 	}
 	PG_END_TRY();
+	dlist_foreach(iter, &session->executions)
+		reserve_free(&dlist_container(Execution, node, iter.cur)->last_word);
+	reserve_free(&session->last_word);
 }
 
 /* In a signal handler: has the asker ended, or the way to it? */
@@ -931,9 +1068,18 @@ forward_notice(ErrorData *notice)
 
 	if (speaker != NULL && notice->elevel >= INFO && notice->elevel <= WARNING)
 	{
+		Message *nothing = NULL;
+		Message *message;
+
 		/* What the telling itself may report is not told. */
 		session->speaker = NULL;
-		tell_failure(session, speaker->asker, notice, 0);
+		message = failure_message(notice, 0, session->asker_encoding, &nothing);
+		if (message == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("out of memory for messages"),
+					 errhint("Increase dlog.shared_memory_size.")));
+		tell(session, speaker->asker, message);
 		session->speaker = speaker;
 		if (notice->elevel < session->log_level)
 			notice->output_to_server = false;
@@ -961,26 +1107,27 @@ scheduler_prepare(void)
 
 /*
  * Work handler for REQUEST: the scheduler is this session's until it returns.
- * No error leaves it.
+ * No error leaves it but that there is no memory to begin with.
  */
 static void
 session_run(Message *message)
 {
 	Session *volatile session;
 	MemoryContext outer = CurrentMemoryContext;
+	Message *last_word = failure_reserve();
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
 												  "dlog remote session",
 												  ALLOCSET_DEFAULT_SIZES);
 
 	MemoryContextSwitchTo(context);
 	session = palloc0(sizeof(Session));
+	session->last_word = last_word;
 	session->context = context;
 	session->client_encoding = pg_get_client_encoding();
-	session->outer_role = GetUserId();
 	session->asker_encoding = GetDatabaseEncoding();
 	session->peer = message->from;
 	dlist_init(&session->executions);
-	initStringInfo(&session->body);
+	dlist_init(&session->bodies);
 	scheduler_prepare();
 	current = session;
 	link_watch();
@@ -989,19 +1136,16 @@ session_run(Message *message)
 	{
 		session_begin(session, message);
 		if (session->is_pinned)
-			run_pinned(session);
+			run_pinned(session, message);
 		else
-		{
-			body_end(session);
-			run_alone(session);
-		}
+			run_alone(session, message);
 	}
 	PG_CATCH();
 	{
 		ErrorData *error = caught_error(session);
 
 		if (!session_is_interrupted())
-			tell_failure(session, session->peer, error, 0);
+			tell_failure(session, session->peer, error, 0, &session->last_word);
 		transaction_abort(session, NULL);
 	}
 	PG_END_TRY();
@@ -1009,6 +1153,7 @@ session_run(Message *message)
 	answer_release();
 	if (IsTransactionOrTransactionBlock())
 		transaction_abort(session, NULL);
+	role_leave();
 	forget_process_state();
 	SetClientEncoding(session->client_encoding);
 	debug_query_string = NULL;
@@ -1018,6 +1163,7 @@ session_run(Message *message)
 	link_unwatch();
 	current = NULL;
 	QueryCancelPending = false;
+	reserve_free(&session->last_word);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(context);
 }

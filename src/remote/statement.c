@@ -57,16 +57,30 @@ put_string(StringInfo out, const char *string)
 		appendBinaryStringInfo(out, string, size);
 }
 
+/* A text of another node in our encoding; palloc'd. */
+char *
+wire_to_server(WireBytes text, int encoding)
+{
+	char *string = pnstrdup(text.data, text.size);
+
+	/* Conversion looks at all of "size". */
+	if (strlen(string) != text.size)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a text of another node has a zero in it")));
+	return pg_any_to_server(string, text.size, encoding);
+}
+
 static char *
 get_string(StringInfo in, int encoding)
 {
 	int size = (int) pq_getmsgint(in, 4);
-	char *string;
+	WireBytes text = {.size = size};
 
 	if (size == -1)
 		return NULL;
-	string = pnstrdup(pq_getmsgbytes(in, size), size);
-	return pg_any_to_server(string, size, encoding);
+	text.data = pq_getmsgbytes(in, size);
+	return wire_to_server(text, encoding);
 }
 
 static int
@@ -298,6 +312,8 @@ statement_write(StringInfo out, const RemoteRequest *request, bool is_pinned,
 	pq_sendint32(out, GetDatabaseEncoding());
 	put_string(out, statement_architecture());
 	put_string(out, GetUserNameFromId(GetUserId(), false));
+	put_string(out, GetUserNameFromId(GetSessionUserId(), false));
+	pq_sendbyte(out, InSecurityRestrictedOperation());
 	pq_sendbyte(out, request->kind);
 	pq_sendbyte(out, is_pinned);
 	pq_sendbyte(out, dlog_enable_raw_rows);
@@ -340,6 +356,12 @@ statement_read(StringInfo in)
 				 errmsg("malformed request from another node")));
 	statement->architecture = get_string(in, encoding);
 	statement->role = get_string(in, encoding);
+	statement->session_user = get_string(in, encoding);
+	statement->is_restricted = pq_getmsgbyte(in);
+	if (statement->role == NULL || statement->session_user == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("malformed request from another node")));
 	statement->kind = pq_getmsgbyte(in);
 	statement->is_pinned = pq_getmsgbyte(in);
 	statement->wants_raw = pq_getmsgbyte(in);

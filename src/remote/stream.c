@@ -33,6 +33,7 @@
 
 #include "base/clock.h"
 #include "base/guc.h"
+#include "base/stop_point.h"
 #include "remote/remote_internal.h"
 
 /* How often a request is sent before its loss is reported. */
@@ -228,7 +229,10 @@ stream_set_error(RemoteStream *stream, ErrorData *error)
 	stream->has_moved = true;
 }
 
-/* The node, or the way to it, was lost: try again, or remember the error. */
+/*
+ * The node, or the way to it, was lost: try again, or remember the error.
+ * Callers are in whatever memory context; the stream lives on in its own.
+ */
 static void
 stream_lost(RemoteStream *stream, int sqlstate, const char *message, const char *detail)
 {
@@ -240,9 +244,11 @@ stream_lost(RemoteStream *stream, int sqlstate, const char *message, const char 
 	if (stream->participant == NULL && !stream->is_delivered &&
 		stream->stats.attempts < MAX_ATTEMPTS)
 	{
+		old = MemoryContextSwitchTo(stream->context);
 		stream_forget_chunks(stream);
 		stream->has_moved = true;
 		stream_begin(stream);
+		MemoryContextSwitchTo(old);
 		return;
 	}
 	stream->is_over_there = true;
@@ -445,6 +451,11 @@ stream_handle(RemoteStream *stream, Message *message)
 			break;
 		case MESSAGE_UNDELIVERED:
 			handle_undelivered(stream, message);
+			break;
+		case MESSAGE_DOWN:
+			stream_lost(stream, ERRCODE_CONNECTION_FAILURE,
+						"lost the statement on node \"%s\"",
+						"The scheduler there could not answer; its node's log says why.");
 			break;
 		default:
 			break;
@@ -689,6 +700,7 @@ send_more_of_body(RemoteStream *stream)
 		Message *message;
 		Size empty;
 
+		STOP_POINT("stream-body");
 		more.body.size = 0;
 		empty = request_more_size(&more);
 		more.body.data = stream->body.data + stream->body_sent;

@@ -39,6 +39,7 @@ struct Participant
 	int level;		   /* deepest nesting that it has heard of */
 	int owed_rollback; /* level of a rollback that could not be passed on */
 	Message *farewell; /* the ROLLBACK of the whole, made in advance */
+	Message *commit;   /* the COMMIT of the whole, until it is sent */
 	ErrorData *error;
 };
 
@@ -67,12 +68,16 @@ rollback_message(int level)
 	return message;
 }
 
+/* "role": who commits the whole; NULL for a subtransaction. */
 static Message *
-commit_message(int level)
+commit_message(int level, const char *role)
 {
 	CommitMessage commit = {.level = level};
-	Message *message = remote_message(MESSAGE_COMMIT, commit_size(&commit));
+	Message *message;
 
+	if (role != NULL)
+		commit.role = (WireBytes){strlen(role), role};
+	message = remote_message(MESSAGE_COMMIT, commit_size(&commit));
 	commit_write(message->payload, message->size, &commit);
 	return message;
 }
@@ -206,6 +211,7 @@ participant_handle(Participant *participant, Message *message)
 			}
 			break;
 		case MESSAGE_UNDELIVERED:
+		case MESSAGE_DOWN:
 			participant->is_lost = true;
 			break;
 		default:
@@ -290,6 +296,41 @@ participant_prepare(Participant *participant)
 	}
 }
 
+/* Is this one's answer still open?  Who has only read cannot fail. */
+static bool
+is_committing(Participant *participant)
+{
+	return participant->is_begun && participant->writes && !participant->is_done &&
+		   !participant->is_lost && participant->error == NULL;
+}
+
+/* Wait for its answer, for its loss, or until the user gives up. */
+static void
+await_commit(Participant *participant)
+{
+	while (is_committing(participant) && !QueryCancelPending && !ProcDiePending)
+	{
+		if (!participant_pump(participant) && is_committing(participant))
+			(void) runtime_wait(-1, PG_WAIT_EXTENSION);
+	}
+}
+
+static void
+check_commit(Participant *participant)
+{
+	bool is_open = is_committing(participant);
+
+	if (!participant->is_begun || !participant->writes || participant->is_done)
+		return;
+	if (participant->error != NULL)
+		participant_check(participant);
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 is_open ? errmsg("canceled while node \"%s\" was committing", participant->name) :
+					   errmsg("lost node \"%s\" while it was committing", participant->name),
+			 errdetail("It is not known whether its part of the transaction has been committed.")));
+}
+
 /*
  * participants_commit
  *		Commit on the other nodes, just before we commit here.
@@ -299,10 +340,15 @@ participant_prepare(Participant *participant)
  * and ours.  Two-phase commit belongs here: with more than one writer, first
  * let each prepare under a name that tells this transaction, write the
  * commit record with our own commit, and send the second phase after it.
+ *
+ * All that can be known to fail is found out before the first is told.  What
+ * comes after that, a cancel as well, leaves it open what those have done
+ * that have not answered, and is reported so.
  */
 static void
 participants_commit(void)
 {
+	const char *role = GetUserNameFromId(GetUserId(), false);
 	dlist_iter iter;
 
 	dlist_foreach(iter, &participants)
@@ -311,30 +357,32 @@ participants_commit(void)
 
 		participant_prepare(participant);
 		if (participant->is_begun)
-			tell(participant, commit_message(1));
+			participant->commit = commit_message(1, role);
 	}
+
+	/* Those prepared first may have been lost while the last was waited for. */
 	dlist_foreach(iter, &participants)
 	{
 		Participant *participant = dlist_container(Participant, link, iter.cur);
 
-		/* One that has only read has nothing that could fail. */
-		while (participant->is_begun && participant->writes && !participant->is_done)
-		{
-			if (!participant_pump(participant))
-			{
-				if (participant->is_lost)
-					ereport(ERROR,
-							(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-							 errmsg("lost node \"%s\" while it was committing",
-									participant->name),
-							 errdetail("It is not known whether its part of the transaction has been committed.")));
-				(void) runtime_wait(-1, PG_WAIT_EXTENSION);
-				CHECK_FOR_INTERRUPTS();
-			}
-			if (participant->error != NULL)
-				participant_check(participant);
-		}
+		(void) participant_pump(participant);
+		participant_check(participant);
 	}
+
+	HOLD_INTERRUPTS();
+	dlist_foreach(iter, &participants)
+	{
+		Participant *participant = dlist_container(Participant, link, iter.cur);
+
+		if (participant->commit != NULL)
+			tell(participant, participant->commit);
+		participant->commit = NULL;
+	}
+	dlist_foreach(iter, &participants)
+		await_commit(dlist_container(Participant, link, iter.cur));
+	RESUME_INTERRUPTS();
+	dlist_foreach(iter, &participants)
+		check_commit(dlist_container(Participant, link, iter.cur));
 	STOP_POINT("remote-committed");
 }
 
@@ -357,6 +405,9 @@ participants_forget(bool is_abort)
 		else
 			message_free(participant->farewell);
 		participant->farewell = NULL;
+		if (participant->commit != NULL)
+			message_free(participant->commit);
+		participant->commit = NULL;
 	}
 
 	/* They are in TopTransactionContext. */
@@ -409,7 +460,7 @@ subtransaction_event(SubXactEvent event, SubTransactionId sub,
 		if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
 		{
 			participant_prepare(participant);
-			tell(participant, commit_message(level));
+			tell(participant, commit_message(level, NULL));
 		}
 		else
 		{

@@ -218,12 +218,7 @@ runtime_wait(long timeout_ms, uint32 wait_event_info)
 		if (timeout_ms >= 0)
 			events |= WL_TIMEOUT;
 
-		/*
-		 * The next sender of mail sets the latch again.  If one did between
-		 * this and the look above, it is set.
-		 */
-		pg_atomic_write_u32(&my_process->is_signalled, 0);
-		pg_memory_barrier();
+		process_awaits_mail();
 		if (!process_has_mail())
 		{
 			happened = WaitLatch(MyLatch, events, timeout_ms, wait_event_info);

@@ -317,6 +317,20 @@ oldest_first(Message *newest)
 }
 
 /*
+ * process_awaits_mail
+ *		From here on the next sender of mail sets this process's latch.
+ *
+ * To be followed by a look at the inbox: if one sent before this, no latch is
+ * set for it.
+ */
+void
+process_awaits_mail(void)
+{
+	pg_atomic_write_u32(&my_process->is_signalled, 0);
+	pg_memory_barrier();
+}
+
+/*
  * process_take
  *		All messages in this process's inbox, in the order of their arrival.
  *
@@ -325,8 +339,7 @@ oldest_first(Message *newest)
 Message *
 process_take(void)
 {
-	pg_atomic_write_u32(&my_process->is_signalled, 0);
-	pg_memory_barrier();
+	process_awaits_mail();
 	if (pg_atomic_read_u64(&my_process->inbox) == 0)
 		return NULL;
 	return oldest_first((Message *) pg_atomic_exchange_u64(&my_process->inbox, 0));

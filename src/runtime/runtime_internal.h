@@ -45,6 +45,7 @@ extern bool process_push(uint16 slot, Message *message);
 extern bool process_has_room(uint16 slot);
 extern void process_wake(uint16 slot);
 extern void process_signal(uint16 slot);
+extern void process_awaits_mail(void);
 extern Message *process_take(void);
 extern bool process_has_mail(void);
 extern void process_count_sent(void);

@@ -303,26 +303,38 @@ run_refresh(void)
 
 /*
  * A handler did not come to its end: tell who sent the work, in the name of
- * the dispatcher.
+ * the dispatcher.  False if the work itself has become that message, since
+ * the arena is full: then it is no longer the caller's.
  */
-static void
+static bool
 work_is_down(Message *work, const char *reason)
 {
+	ActorAddress to = work->from;
+	ActorAddress from = work->to;
 	DownMessage down = {
 		.incarnation = work->to.incarnation,
 		.reason = {strlen(reason), reason},
 	};
 	Message *message;
 
-	if (work->from.slot == 0)
-		return;
+	if (to.slot == 0)
+		return true;
 	message = message_try_create(MESSAGE_DOWN, down_size(&down));
 	if (message == NULL)
-		return;
+	{
+		down.reason.size = 0;
+		if (work->size < down_size(&down) || MESSAGE_OBJECTS(work->type) > 0 ||
+			(work->flags & MESSAGE_CHAINED) != 0)
+			return true;
+		message = memset(work, 0, offsetof(Message, payload));
+		message->type = MESSAGE_DOWN;
+		message->size = down_size(&down);
+	}
 	down_write(message->payload, message->size, &down);
 	message->flags = MESSAGE_CONTROL;
-	message->from = work->to;
-	(void) actor_send(work->from, message);
+	message->from = from;
+	(void) actor_send(to, message);
+	return message != work;
 }
 
 static void
@@ -331,6 +343,7 @@ run_work(Message *message, MemoryContext work_context)
 	MemoryContext context = CurrentMemoryContext;
 	const char *name = message_type_name(message->type);
 	WorkHandler handler = NULL;
+	volatile bool is_ours = true;
 	int i;
 
 	for (i = 0; i < n_work_types; i++)
@@ -362,13 +375,14 @@ run_work(Message *message, MemoryContext work_context)
 	{
 		MemoryContextSwitchTo(context);
 		recover_from_error();
-		work_is_down(message, "error");
+		is_ours = work_is_down(message, "error");
 		my_scheduler->failed++;
 	}
 	PG_END_TRY();
 	current_work = NULL;
 	MemoryContextSwitchTo(context);
-	message_free(message);
+	if (is_ours)
+		message_free(message);
 	MemoryContextReset(work_context);
 	my_scheduler->works++;
 	runtime_report_activity(NULL);
@@ -491,9 +505,15 @@ sleep_idle(void)
 			timer_ms = -1;
 		if (timeout >= 0)
 			events |= WL_TIMEOUT;
-		happened = WaitLatch(MyLatch, events, timeout, WaitEventExtensionNew("DlogSchedulerIdle"));
-		if (happened & WL_LATCH_SET)
-			ResetLatch(MyLatch);
+
+		/* Mail for actors that have gone is to be answered, too. */
+		process_awaits_mail();
+		if (!process_has_mail())
+		{
+			happened = WaitLatch(MyLatch, events, timeout, WaitEventExtensionNew("DlogSchedulerIdle"));
+			if (happened & WL_LATCH_SET)
+				ResetLatch(MyLatch);
+		}
 	}
 	database_set_idle(my_database, my_number, false);
 	timers_leave();
@@ -526,8 +546,8 @@ scheduler_exit(int code, Datum argument)
 		actor_host->leave(my_database);
 	if (current_work != NULL)
 	{
-		work_is_down(current_work, REASON_PROCESS_EXITED);
-		message_free(current_work);
+		if (work_is_down(current_work, REASON_PROCESS_EXITED))
+			message_free(current_work);
 		current_work = NULL;
 	}
 	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);

@@ -56,6 +56,7 @@ DLOG_FUNCTION(dlog_test_actor_demonitor);
 DLOG_FUNCTION(dlog_test_arena_churn);
 DLOG_FUNCTION(dlog_test_arena_crash);
 DLOG_FUNCTION(dlog_test_arena_fill);
+DLOG_FUNCTION(dlog_test_arena_take);
 DLOG_FUNCTION(dlog_test_arena_lost);
 DLOG_FUNCTION(dlog_test_ring_create);
 DLOG_FUNCTION(dlog_test_ring_start);
@@ -524,6 +525,39 @@ dlog_test_arena_fill(PG_FUNCTION_ARGS)
 		arena_free(block);
 	}
 	PG_RETURN_INT64(n);
+}
+
+static void **taken = NULL;
+
+static void
+give_back(int code, Datum argument)
+{
+	while (taken != NULL)
+	{
+		void **block = taken;
+
+		taken = *block;
+		arena_free(block);
+	}
+}
+
+/* Take all memory there is, in blocks of all sizes, until this process exits. */
+Datum
+dlog_test_arena_take(PG_FUNCTION_ARGS)
+{
+	process_attach();
+	before_shmem_exit(give_back, (Datum) 0);
+	for (Size size = 64 * 1024; size >= 32; size /= 2)
+	{
+		void **block;
+
+		while ((block = arena_try_alloc(size - 8)) != NULL)
+		{
+			*block = taken;
+			taken = block;
+		}
+	}
+	PG_RETURN_VOID();
 }
 
 Datum
