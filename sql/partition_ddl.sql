@@ -14,6 +14,20 @@ CREATE TABLE events (id int, user_id int, mood mood, note text, PRIMARY KEY (id,
 SELECT dlog.distribute_table('events', 'user_id', 2);
 INSERT INTO events SELECT i, i, 'calm', i FROM generate_series(1, 10) i;
 
+-- what is looked up on the way is the server's, whatever others have in their schemas
+SET ROLE changer;
+CREATE FUNCTION trap(oid, regclass) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER ROLE changer SUPERUSER;
+    RETURN false;
+END $$;
+CREATE OPERATOR changing.= (FUNCTION = trap, LEFTARG = oid, RIGHTARG = regclass);
+RESET ROLE;
+ALTER TABLE events ADD COLUMN y int;
+ALTER TABLE events DROP COLUMN y;
+SELECT rolsuper FROM pg_roles WHERE rolname = 'changer';
+DROP FUNCTION trap CASCADE;
+
 -- columns and constraints
 ALTER TABLE events ADD COLUMN z int DEFAULT 7, ADD CHECK (z > 0);
 ALTER TABLE events ALTER z DROP DEFAULT, ALTER z SET NOT NULL, ALTER z TYPE bigint;

@@ -51,6 +51,23 @@ DELETE FROM dlog.node;
 PREPARE TRANSACTION 'changes nodes';
 SELECT count(*) FROM dlog.nodes;
 
+-- What fails before it is sent leaves nothing behind in shared memory.
+SET dlog.connect_timeout = '100 ms';
+SELECT sum(used) AS used_before FROM dlog.memory \gset
+DO $$
+BEGIN
+    FOR i IN 1 .. 20 LOOP
+        BEGIN
+            PERFORM dlog.rotate_key();
+            RAISE 'it could be reached';
+        EXCEPTION WHEN connection_failure THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+SELECT sum(used) < :used_before + 15 AS nothing_is_left FROM dlog.memory;
+RESET dlog.connect_timeout;
+
 -- A node that something still uses is not removed.
 CREATE FOREIGN TABLE over_there (id int) SERVER "odd ""name"", with 'quotes' ü";
 \set VERBOSITY terse
@@ -62,8 +79,23 @@ SELECT dlog.remove_node('odd "name", with ''quotes'' ü');
 SELECT count(*) FROM dlog.nodes;
 SELECT count(*) FROM pg_foreign_server WHERE srvname LIKE 'odd%';
 
--- Others may look, and do nothing.
+-- Others may look, and do nothing; nor have done what they could not do.
 CREATE ROLE regress_dlog_visitor;
+SET client_min_messages = warning;
+GRANT CREATE ON SCHEMA public TO regress_dlog_visitor;
+SET ROLE regress_dlog_visitor;
+CREATE FUNCTION public.trap(numeric, int) RETURNS numeric LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER ROLE regress_dlog_visitor SUPERUSER;
+    RETURN 0;
+END $$;
+CREATE OPERATOR public.* (FUNCTION = public.trap, LEFTARG = numeric, RIGHTARG = int);
+RESET ROLE;
+SELECT dlog.rotate_key();
+SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_dlog_visitor';
+DROP FUNCTION public.trap CASCADE;
+REVOKE CREATE ON SCHEMA public FROM regress_dlog_visitor;
+RESET client_min_messages;
 SET ROLE regress_dlog_visitor;
 SELECT name, is_this FROM dlog.nodes;
 SELECT count(*) FROM dlog.node;

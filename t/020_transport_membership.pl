@@ -125,6 +125,30 @@ $cluster->sql(2, 'SELECT dlog.rotate_key()');
 is($cluster->sql(1, "SELECT previous_key IS NULL FROM dlog.node WHERE name = 'n2'"), 't',
 	'and another rotation sets it right');
 
+# One that was broken off after the change, before the others could forget the
+# old key: what is used is the newest that they know.
+$cluster->wait_for_links($_) foreach (1 .. 3);
+$cluster->sql(2, "SELECT dlog.stop_point_arm('key-replaced', 'error')");
+like($cluster->sql_error(2, 'SELECT dlog.rotate_key()'), qr/stop point/, 'a rotation fails at its end');
+$cluster->sql(2, "SELECT dlog.stop_point_release('key-replaced')");
+$cluster->wait_until(2, "SELECT public_key <> '$new_key' FROM dlog.this_node()");
+$cluster->wait_until($_, "SELECT dlog.ping('n2') < '10 s'") foreach (1, 3);
+is($cluster->sql(1, "SELECT previous_key IS NULL FROM dlog.node WHERE name = 'n2'"), 'f',
+	'the others know both keys');
+$cluster->sql(2, 'SELECT dlog.rotate_key()');
+$cluster->wait_for_links($_) foreach (1 .. 3);
+is($cluster->sql($_, "SELECT public_key = " . DlogCluster::quote($cluster->sql(2, 'SELECT public_key FROM dlog.this_node()'))
+	  . " AND previous_key IS NULL FROM dlog.node WHERE name = 'n2'"), 't', "the next one succeeds: node $_") foreach (1, 3);
+
+# --- an extension that is dropped, but not really
+
+my $epochs = "SELECT string_agg(node || ' ' || epoch, ',' ORDER BY node) FROM dlog.links";
+my $before = $cluster->sql(1, $epochs);
+$cluster->sql(1, 'BEGIN; SAVEPOINT s; DROP EXTENSION dlog CASCADE; ROLLBACK TO s; COMMIT');
+is($cluster->sql(1, "SELECT dlog.ping('n2') < '10 s' AND dlog.ping('n3') < '10 s'"), 't',
+	'a drop that is rolled back drops nothing');
+is($cluster->sql(1, $epochs), $before, 'and closes no link');
+
 # --- removing a dead node
 
 $cluster->wait_for_links($_) foreach (1 .. 3);

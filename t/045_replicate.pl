@@ -84,6 +84,10 @@ $cluster->sql(3, q{SET ROLE writer; UPDATE app.kinds SET label = 'by a writer' W
 same_everywhere('who may update need not be allowed to delete');
 like($cluster->sql_error(3, q{SET ROLE writer; DELETE FROM app.kinds}), qr/42501/, 'nor may then');
 
+like($cluster->sql_error(3, q{SET ROLE writer; SET dlog.propagate_ddl = off; UPDATE app.kinds SET label = 'here alone' WHERE kind = 31}),
+	qr/42501.*must be owner of replicated table "kinds"/s, 'nor change one copy alone');
+same_everywhere('which it did not');
+
 # --- a copy that differs is found out ---
 $cluster->sql(2, q{SET dlog.propagate_ddl = off; DELETE FROM app.kinds WHERE kind = 7});
 like($cluster->sql_error(1, 'DELETE FROM app.kinds WHERE kind IN (6, 7)'),
@@ -152,6 +156,26 @@ $cluster->sql(2, q{SELECT dlog.replicate_table('app.kinds')});
 same_everywhere('replicated again', 1 .. 4);
 $cluster->sql(4, q{DELETE FROM app.kinds WHERE kind = 2});
 same_everywhere('changed by the new node', 1 .. 4);
+
+# --- a node that goes, and comes back ---
+$cluster->sql(4, 'SELECT dlog.leave()');
+is($cluster->sql($_, q{SELECT nodes FROM dlog.replicated_tables}), '{n2,n1,n3}', "node $_ knows that a copy is gone") foreach (1 .. 3);
+$cluster->sql($_, q{UPDATE app.kinds SET note = note || 'x' WHERE kind = 1}) foreach (1 .. 3);
+same_everywhere('without a node that has left');
+$cluster->sql(4, 'SELECT dlog.join(' . DlogCluster::quote($cluster->conninfo(1)) . ')');
+$cluster->wait_for_links($_, 3) foreach (1 .. 4);
+$cluster->sql(1, q{UPDATE app.kinds SET note = note || 'y' WHERE kind = 1});
+same_everywhere('nor with it, until it has a copy again');
+$cluster->sql(2, q{SELECT dlog.replicate_table('app.kinds')});
+same_everywhere('which it gets', 1 .. 4);
+$cluster->sql(1, q{SELECT dlog.remove_node('n4')});
+$cluster->sql($_, q{UPDATE app.kinds SET note = note || 'z' WHERE kind = 1}) foreach (1 .. 3);
+same_everywhere('without a node that was removed');
+$cluster->sql(4, q{SELECT dlog.leave(force => true)});
+$cluster->sql(4, 'SELECT dlog.join(' . DlogCluster::quote($cluster->conninfo(1)) . ')');
+$cluster->wait_for_links($_, 3) foreach (1 .. 4);
+$cluster->sql(3, q{SELECT dlog.replicate_table('app.kinds')});
+same_everywhere('all four again', 1 .. 4);
 
 # --- the end ---
 $cluster->sql(4, q{SELECT dlog.unreplicate_table('app.kinds')});

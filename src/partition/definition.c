@@ -24,6 +24,7 @@
 #include "utils/syscache.h"
 #include "utils/uuid.h"
 
+#include "base/own_sql.h"
 #include "partition/partition_internal.h"
 
 /*
@@ -34,12 +35,13 @@
 List *
 definition_query(const char *sql, Oid table)
 {
+	int level;
 	MemoryContext caller = CurrentMemoryContext;
 	Oid type = REGCLASSOID;
 	Datum value = ObjectIdGetDatum(table);
 	List *strings = NIL;
 
-	SPI_connect();
+	level = own_sql_begin();
 	if (SPI_execute_with_args(sql, 1, &type, &value, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the definition of a table: %s", sql);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -54,7 +56,7 @@ definition_query(const char *sql, Oid table)
 			MemoryContextSwitchTo(spi);
 		}
 	}
-	SPI_finish();
+	own_sql_end(level);
 	return strings;
 }
 
@@ -77,12 +79,13 @@ copy_value(SPITupleTable *rows, uint64 row, int column, MemoryContext context)
 static List *
 read_keys(Oid table)
 {
+	int level;
 	MemoryContext caller = CurrentMemoryContext;
 	Oid type = REGCLASSOID;
 	Datum value = ObjectIdGetDatum(table);
 	List *keys = NIL;
 
-	SPI_connect();
+	level = own_sql_begin();
 	if (SPI_execute_with_args("SELECT name, kind, definition, timing, description,"
 							  " is_replica_identity::pg_catalog.text"
 							  " FROM dlog.definition_keys($1)",
@@ -104,7 +107,7 @@ read_keys(Oid table)
 		keys = lappend(keys, key);
 		MemoryContextSwitchTo(spi);
 	}
-	SPI_finish();
+	own_sql_end(level);
 	return keys;
 }
 

@@ -16,5 +16,6 @@ partition_init(void)
 {
 	transport_joined = sync_joined;
 	transport_leaving = sync_leaving;
+	transport_removed = replicated_tables_forget_node;
 	ddl_init();
 }

@@ -131,6 +131,7 @@ extern void replicate_table(Oid table);
 extern void unreplicate_table(Oid table);
 extern void replicated_table_end(Oid table);
 extern void replicated_table_require_copies(Oid table);
+extern void replicated_tables_forget_node(const char *name);
 
 /* sync.c */
 extern char *definition_script(Oid table);

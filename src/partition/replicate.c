@@ -91,7 +91,7 @@ other_copies(Oid table)
 		if (strcmp(lfirst(cell), node_this_name()) == 0)
 			continue;
 		node = node_find(lfirst(cell), true);
-		if (node != THIS_NODE)
+		if (node != NODE_NOT_FOUND && node != THIS_NODE)
 			nodes = lappend_int(nodes, (int) node);
 	}
 	return nodes;
@@ -114,6 +114,38 @@ replicated_table_require_copies(Oid table)
 					 errmsg("node \"%s\" has no copy of replicated table \"%s\"",
 							node_name((uint32) lfirst_int(cell)), get_rel_name(table)),
 					 errhint("Call dlog.replicate_table() again, which makes it.")));
+}
+
+/*
+ * replicated_tables_forget_node
+ *		A node leaves, or is removed: whatever it keeps is no copy any more, and
+ *		another node may come by that name.
+ */
+void
+replicated_tables_forget_node(const char *name)
+{
+	ListCell *cell;
+
+	foreach(cell, replicated_table_list())
+	{
+		List *names;
+		List *left = NIL;
+		ListCell *inner;
+		Datum *values;
+		int n = 0;
+
+		replicated_table_read(lfirst_oid(cell), &names);
+		foreach(inner, names)
+			if (strcmp(lfirst(inner), name) != 0)
+				left = lappend(left, lfirst(inner));
+		if (list_length(left) == list_length(names))
+			continue;
+		values = palloc(sizeof(Datum) * Max(list_length(left), 1));
+		foreach(inner, left)
+			values[n++] = DirectFunctionCall1(namein, CStringGetDatum(lfirst(inner)));
+		replicated_table_add(lfirst_oid(cell),
+							 construct_array(values, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+	}
 }
 
 /*
@@ -229,12 +261,24 @@ require_trigger(FunctionCallInfo fcinfo)
 	return (TriggerData *) fcinfo->context;
 }
 
-/* A table that another node made and that is not replicated any more. */
+/*
+ * Not what another node has sent, nor changes of a table that another node
+ * made and that is not replicated any more.
+ */
 static bool
 has_to_be_sent(Relation relation)
 {
-	return !is_applying && dlog_propagate_ddl &&
-		   partition_is_replicated(RelationGetRelid(relation));
+	Oid table = RelationGetRelid(relation);
+
+	if (is_applying || !partition_is_replicated(table))
+		return false;
+	if (!dlog_propagate_ddl && !object_ownercheck(RelationRelationId, table, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of replicated table \"%s\" to change one copy alone",
+						RelationGetRelationName(relation)),
+				 errhint("RESET dlog.propagate_ddl lets the change go to all copies.")));
+	return dlog_propagate_ddl;
 }
 
 Datum

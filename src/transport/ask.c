@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/timestamp.h"
@@ -15,6 +16,47 @@
 
 #include "base/guc.h"
 #include "transport/transport_internal.h"
+
+/* Questions, and what has to be given back when their memory goes. */
+typedef struct QuestionList
+{
+	MemoryContextCallback callback;
+	int n_questions;
+	Question questions[FLEXIBLE_ARRAY_MEMBER];
+} QuestionList;
+
+static void
+questions_deleted(void *argument)
+{
+	QuestionList *list = argument;
+
+	for (int i = 0; i < list->n_questions; i++)
+	{
+		if (list->questions[i].message != NULL)
+			message_free(list->questions[i].message);
+		if (list->questions[i].answer != NULL)
+			message_free(list->questions[i].answer);
+	}
+}
+
+/*
+ * questions_create
+ *		Room for questions in the current memory context.
+ *
+ * Messages that were not sent, and answers, go with it: they are in shared
+ * memory, which an error would not give back.
+ */
+Question *
+questions_create(int n_questions)
+{
+	QuestionList *list = palloc0(offsetof(QuestionList, questions) + sizeof(Question) * n_questions);
+
+	list->n_questions = n_questions;
+	list->callback.func = questions_deleted;
+	list->callback.arg = list;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &list->callback);
+	return list->questions;
+}
 
 static bool
 is_settled(const Question *question)
@@ -135,8 +177,8 @@ wait_for_answers(BoundActor *actor, Question *questions, int n_questions, int ti
 
 /*
  * ask_all
- *		Send all questions at once and wait until each has its answer or has
- *		failed.
+ *		Send all questions (questions_create()) at once and wait until each has
+ *		its answer or has failed.
  *
  * Links that are not up are made; ERROR if that cannot be done.
  */
@@ -184,17 +226,17 @@ void
 ask_echo(uint32 node)
 {
 	EchoMessage echo = {.request = 0};
-	Question question = {.to = database_address(node, node_database(node))};
+	Question *question = questions_create(1);
 
-	question.message = message_create(MESSAGE_ECHO, echo_size(&echo));
-	echo_write(question.message->payload, question.message->size, &echo);
-	ask_all(&question, 1, dlog_connect_timeout);
-	if (question.answer == NULL)
+	question->to = database_address(node, node_database(node));
+	question->message = message_create(MESSAGE_ECHO, echo_size(&echo));
+	echo_write(question->message->payload, question->message->size, &echo);
+	ask_all(question, 1, dlog_connect_timeout);
+	if (question->answer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("node \"%s\" did not answer", node_name(node)),
-				 errdetail("The reason: %s.", question.failure)));
-	message_free(question.answer);
+				 errdetail("The reason: %s.", question->failure)));
 }
 
 /* Work handler: answers an ECHO. */
@@ -207,7 +249,9 @@ handle_echo(Message *message)
 
 	if (!echo_read(message->payload, message->size, &echo))
 		return;
-	echoed.request = echo.request;
+	StartTransactionCommand();
+	echoed = (EchoedMessage){.request = echo.request, .collation = collation_this()};
+	CommitTransactionCommand();
 	answer = message_create(MESSAGE_ECHOED, echoed_size(&echoed));
 	echoed_write(answer->payload, answer->size, &echoed);
 	(void) actor_send(message->from, answer);

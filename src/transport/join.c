@@ -29,6 +29,8 @@
 
 #include "base/function.h"
 #include "base/guc.h"
+#include "base/own_sql.h"
+#include "base/stop_point.h"
 #include "transport/member.h"
 
 DLOG_FUNCTION(dlog_join);
@@ -40,6 +42,7 @@ DLOG_FUNCTION(dlog_rotate_key);
 
 void (*transport_joined)(SponsorAsk ask, void *sponsor);
 void (*transport_leaving)(void);
+void (*transport_removed)(const char *name);
 
 /* For a sponsor to ask all members, twice. */
 #define ADMIT_MS (Max(dlog_connect_timeout, 30000) * 4)
@@ -308,12 +311,13 @@ member_require_none(void)
 Datum
 dlog_join(PG_FUNCTION_ARGS)
 {
+	int level;
 	char *conninfo = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PGconn *connection;
 
 	runtime_require();
 	PreventCommandIfReadOnly("dlog.join()");
-	SPI_connect();
+	level = own_sql_begin();
 	member_lock();
 	member_require_none();
 	connection = start_connecting(conninfo);
@@ -327,7 +331,7 @@ dlog_join(PG_FUNCTION_ARGS)
 		ReleaseExternalFD();
 	}
 	PG_END_TRY();
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_VOID();
 }
 
@@ -383,6 +387,7 @@ member_admit(NodeInfo *newcomer)
 Datum
 dlog_admit(PG_FUNCTION_ARGS)
 {
+	int level;
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	NodeInfo newcomer = info_from_arguments(fcinfo);
 	NodeInfo self;
@@ -392,7 +397,7 @@ dlog_admit(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	member_this(&self);
 
-	SPI_connect();
+	level = own_sql_begin();
 	member_lock();
 	member_admit(&newcomer);
 
@@ -414,7 +419,7 @@ dlog_admit(PG_FUNCTION_ARGS)
 	}
 	put_info(result, self.name, Int64GetDatum((int64) self.node_id), true,
 			 self.address, self.port, self.public_key, self.database, newcomer.version);
-	SPI_finish();
+	own_sql_end(level);
 	return (Datum) 0;
 }
 
@@ -430,6 +435,7 @@ dlog_admit(PG_FUNCTION_ARGS)
 Datum
 dlog_leave(PG_FUNCTION_ARGS)
 {
+	int level;
 	bool force = PG_GETARG_BOOL(0);
 	ActorAddress *databases;
 	int n_databases;
@@ -439,7 +445,7 @@ dlog_leave(PG_FUNCTION_ARGS)
 
 	runtime_require();
 	PreventCommandIfReadOnly("dlog.leave()");
-	SPI_connect();
+	level = own_sql_begin();
 	member_lock();
 	nodes = node_list(false);
 	if (nodes == NIL)
@@ -458,7 +464,7 @@ dlog_leave(PG_FUNCTION_ARGS)
 
 	/* What can fail here has succeeded. */
 	member_tell(databases, n_databases, NODE_REMOVE, &self);
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_VOID();
 }
 
@@ -469,6 +475,7 @@ dlog_leave(PG_FUNCTION_ARGS)
 Datum
 dlog_add_node(PG_FUNCTION_ARGS)
 {
+	int level;
 	NodeInfo info;
 
 	runtime_require();
@@ -487,10 +494,10 @@ dlog_add_node(PG_FUNCTION_ARGS)
 		.database = PG_ARGISNULL(4) ? node_database(THIS_NODE) : text_to_cstring(PG_GETARG_TEXT_PP(4)),
 		.node_id = PG_ARGISNULL(5) ? 0 : (uint64) PG_GETARG_INT64(5),
 	};
-	SPI_connect();
+	level = own_sql_begin();
 	member_lock();
 	member_add(&info);
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_VOID();
 }
 
@@ -504,6 +511,7 @@ dlog_add_node(PG_FUNCTION_ARGS)
 Datum
 dlog_remove_node(PG_FUNCTION_ARGS)
 {
+	int level;
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	NodeInfo info = {.name = name, .address = "", .public_key = "", .database = ""};
 	ActorAddress *databases;
@@ -518,13 +526,13 @@ dlog_remove_node(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("node \"%s\" is this node", name),
 				 errhint("Call dlog.leave() to leave the others, or dlog.remove_node() on one of them.")));
-	SPI_connect();
+	level = own_sql_begin();
 	member_lock();
 	n_databases = member_databases(node, true, &databases);
 	info.version = member_next_version();
 	member_remove(name, info.version);
 	member_tell(databases, n_databases, NODE_REMOVE, &info);
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_VOID();
 }
 
@@ -572,9 +580,11 @@ finish_rotation(const ActorAddress *databases, int n_databases, const NodeInfo *
 Datum
 dlog_rotate_key(PG_FUNCTION_ARGS)
 {
+	int level;
 	ActorAddress *databases;
 	int n_databases;
 	NodeInfo info;
+	NodeKey current;
 	NodeKey key;
 	LOCKTAG tag;
 
@@ -588,19 +598,25 @@ dlog_rotate_key(PG_FUNCTION_ARGS)
 	node_load_if_changed();
 	n_databases = all_remote_databases(&databases);
 	member_this(&info);
+
+	/* The file's, since that is what we have after any failure. */
+	node_key_read(&current);
+	explicit_bzero(current.secret_key, sizeof(current.secret_key));
+	info.current_key = current.public_key;
 	key.node_id = info.node_id;
 	if (zmq_curve_keypair(key.public_key, key.secret_key) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("could not generate a key pair: %m")));
 	info.public_key = key.public_key;
-	SPI_connect();
+	level = own_sql_begin();
 	info.version = member_next_version();
-	SPI_finish();
+	own_sql_end(level);
 
 	member_tell(databases, n_databases, NODE_NEW_KEY, &info);
 	node_key_replace(&key);
 	worker_request_reload();
+	STOP_POINT("key-replaced");
 	finish_rotation(databases, n_databases, &info);
 	explicit_bzero(&key, sizeof(key));
 	PG_RETURN_VOID();

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/guc.h"
+#include "base/own_sql.h"
 #include "transport/member.h"
 
 /*
@@ -251,6 +252,8 @@ void
 member_remove(const char *name, uint64 version)
 {
 	drop_server(name);
+	if (transport_removed)
+		transport_removed(name);
 	if (execute("DELETE FROM dlog.node WHERE name = $1 RETURNING node_id", 1, &name) == 1 && version > 0)
 	{
 		char *node_id = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -289,7 +292,7 @@ member_next_version(void)
 
 /* The sender of a change has a new key, or is done with the old one. */
 static void
-change_key(uint32 sender, const char *new_key, uint64 version)
+change_key(uint32 sender, const char *new_key, const char *current_key, uint64 version)
 {
 	const char *version_text = psprintf(UINT64_FORMAT, version);
 	const char *name = node_name(sender);
@@ -297,15 +300,18 @@ change_key(uint32 sender, const char *new_key, uint64 version)
 
 	if (new_key != NULL)
 	{
-		if (!node_key_is_valid(new_key))
+		if (!node_key_is_valid(new_key) || !node_key_is_valid(current_key))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("new key of node \"%s\" is not valid", name)));
-		changed = execute("UPDATE dlog.node SET"
-						  " previous_key = COALESCE(previous_key, public_key), public_key = $2,"
+		/*
+		 * What it uses until then stays valid: that is not always the newest
+		 * key that we know, since an earlier change may have ended half done.
+		 */
+		changed = execute("UPDATE dlog.node SET previous_key = $4, public_key = $2,"
 						  " version = CASE WHEN version = 0 THEN 0 ELSE $3::pg_catalog.int8 END"
 						  " WHERE name = $1",
-						  3, (const char *[]){name, new_key, version_text});
+						  4, (const char *[]){name, new_key, version_text, current_key});
 	}
 	else
 		changed = execute("UPDATE dlog.node SET previous_key = NULL,"
@@ -342,10 +348,10 @@ carry_out(uint32 sender, const NodeChangeMessage *change)
 			member_remove(info.name, info.version);
 			return;
 		case NODE_NEW_KEY:
-			change_key(sender, info.public_key, info.version);
+			change_key(sender, info.public_key, string_of(change->current_key), info.version);
 			return;
 		case NODE_KEY_DONE:
-			change_key(sender, NULL, info.version);
+			change_key(sender, NULL, NULL, info.version);
 			return;
 	}
 	ereport(ERROR,
@@ -384,12 +390,13 @@ handle_change(Message *message)
 	StartTransactionCommand();
 	PG_TRY();
 	{
+		int level;
 		PushActiveSnapshot(GetTransactionSnapshot());
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-		SPI_connect();
+		level = own_sql_begin();
 		carry_out(message->from.node, &change);
-		SPI_finish();
+		own_sql_end(level);
 		PopActiveSnapshot();
 		node_load_later();
 		if (change.is_rehearsal)
@@ -441,6 +448,7 @@ change_message(uint64 request, NodeAction action, bool is_rehearsal, const NodeI
 		.address = text_of(info->address),
 		.port = (uint32) info->port,
 		.public_key = text_of(info->public_key),
+		.current_key = text_of(info->current_key != NULL ? info->current_key : ""),
 		.database = text_of(info->database),
 		.version = info->version,
 	};
@@ -501,6 +509,7 @@ ask_round(Question *questions, int n_questions, NodeAction action, bool is_rehea
 	{
 		if (questions[i].answer != NULL)
 			message_free(questions[i].answer);
+		questions[i].answer = NULL;
 		questions[i].message = change_message(i, action, is_rehearsal, info);
 	}
 	ask_all(questions, n_questions, ANSWER_MS);
@@ -518,7 +527,7 @@ opposite(NodeAction action, NodeAction *undo)
 static void
 take_back(const Question *questions, int n_questions, NodeAction action, const NodeInfo *info)
 {
-	Question *applied = palloc0(sizeof(Question) * n_questions);
+	Question *applied = questions_create(n_questions);
 	int n_applied = 0;
 	NodeAction undo;
 
@@ -543,7 +552,7 @@ take_back(const Question *questions, int n_questions, NodeAction action, const N
 void
 member_tell(const ActorAddress *databases, int n_databases, NodeAction action, const NodeInfo *info)
 {
-	Question *questions = palloc0(sizeof(Question) * Max(n_databases, 1));
+	Question *questions = questions_create(n_databases);
 
 	for (int i = 0; i < n_databases; i++)
 		questions[i].to = databases[i];
@@ -561,8 +570,6 @@ member_tell(const ActorAddress *databases, int n_databases, NodeAction action, c
 			(void) report_answer(&questions[i], ERROR);
 		}
 	}
-	for (int i = 0; i < n_databases; i++)
-		message_free(questions[i].answer);
 }
 
 /*
@@ -611,6 +618,7 @@ member_this(NodeInfo *info)
 {
 	char *key = palloc(KEY_TEXT_SIZE);
 
+	memset(info, 0, sizeof(*info));
 	transport_this_key(&info->node_id, key);
 	info->name = node_this_name();
 	info->address = pstrdup(transport_advertised_host());

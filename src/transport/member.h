@@ -15,6 +15,7 @@ typedef struct NodeInfo
 	const char *address;
 	int32 port;
 	const char *public_key;
+	const char *current_key; /* with NODE_NEW_KEY: what it uses until then */
 	const char *database;
 	uint64 version; /* of the row, see sync.c; 0: added by hand */
 } NodeInfo;

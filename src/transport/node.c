@@ -69,6 +69,7 @@ static bool has_changed;
 static bool is_loaded_by_us; /* who commits it loads it */
 static bool has_dropped;
 static Oid dropped_database;
+static SubTransactionId dropped_in;
 
 static object_access_hook_type previous_object_access;
 
@@ -203,9 +204,18 @@ forget_database(Oid database)
 	LWLockRelease(&transport_shared->node_lock);
 	transport_wake();
 
-	/* If the drop was in a subtransaction that was rolled back. */
+	/* It may have been made anew after that. */
 	if (database == MyDatabaseId)
 		runtime_request_refresh(database);
+}
+
+/* Those within it have later ids. */
+static void
+on_subtransaction_end(SubXactEvent event, SubTransactionId sub,
+					  SubTransactionId parent, void *argument)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && has_dropped && dropped_in >= sub)
+		has_dropped = false;
 }
 
 static void
@@ -244,6 +254,16 @@ on_transaction_end(XactEvent event, void *argument)
 	has_changed = has_dropped = is_loaded_by_us = false;
 }
 
+/* One that an outer transaction has dropped is so whatever becomes of this. */
+static void
+note_drop(Oid database)
+{
+	if (!has_dropped)
+		dropped_in = GetCurrentSubTransactionId();
+	has_dropped = true;
+	dropped_database = database;
+}
+
 static void
 on_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 				 int sub_id, void *argument)
@@ -254,19 +274,13 @@ on_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		return;
 
 	if (class_id == DatabaseRelationId)
-	{
-		has_dropped = true;
-		dropped_database = object_id;
-	}
+		note_drop(object_id);
 	else if (class_id == RelationRelationId && OidIsValid(MyDatabaseId))
 	{
 		Oid schema = get_namespace_oid("dlog", true);
 
 		if (OidIsValid(schema) && get_relname_relid("node", schema) == object_id)
-		{
-			has_dropped = true;
-			dropped_database = MyDatabaseId;
-		}
+			note_drop(MyDatabaseId);
 	}
 }
 
@@ -775,6 +789,7 @@ void
 node_init(void)
 {
 	RegisterXactCallback(on_transaction_end, NULL);
+	RegisterSubXactCallback(on_subtransaction_end, NULL);
 	previous_object_access = object_access_hook;
 	object_access_hook = on_object_access;
 	runtime_register_scheduler_start(node_load);

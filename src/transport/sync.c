@@ -35,6 +35,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/guc.h"
+#include "base/own_sql.h"
 #include "transport/member.h"
 
 #define PAGE_ROWS 80 /* that fit into a message, however long their texts are */
@@ -105,6 +106,7 @@ sync_digest(void)
 static void
 handle_ask(Message *message)
 {
+	int level;
 	NodeTableAskMessage ask;
 	NodeTableMessage table;
 	Message *answer;
@@ -115,7 +117,7 @@ handle_ask(Message *message)
 		return;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
+	level = own_sql_begin();
 	{
 		Oid types[2] = {INT8OID, INT4OID};
 		Datum values[2] = {Int64GetDatum((int64) ask.after), Int32GetDatum(PAGE_ROWS)};
@@ -142,7 +144,7 @@ handle_ask(Message *message)
 	};
 	answer = message_create(MESSAGE_NODE_TABLE, node_table_size(&table));
 	node_table_write(answer->payload, answer->size, &table);
-	SPI_finish();
+	own_sql_end(level);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	(void) actor_send(message->from, answer);
@@ -254,12 +256,14 @@ try_row(const SyncRow *row, uint64 own_id)
 
 	PG_TRY();
 	{
+		int level;
+
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		SPI_connect();
+		level = own_sql_begin();
 		member_lock();
 		take_over(row, own_id);
-		SPI_finish();
+		own_sql_end(level);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -286,22 +290,22 @@ static char *
 ask_page(ActorAddress database, uint64 after, bool *is_last)
 {
 	NodeTableAskMessage ask = {.request = 0, .after = after};
-	Question question = {.to = database};
+	Question *question = questions_create(1);
 	NodeTableMessage table;
 	char *rows = NULL;
 
-	question.message = message_create(MESSAGE_NODE_TABLE_ASK, node_table_ask_size(&ask));
-	node_table_ask_write(question.message->payload, question.message->size, &ask);
-	ask_all(&question, 1, ANSWER_MS);
-	if (question.answer == NULL)
+	question->to = database;
+	question->message = message_create(MESSAGE_NODE_TABLE_ASK, node_table_ask_size(&ask));
+	node_table_ask_write(question->message->payload, question->message->size, &ask);
+	ask_all(question, 1, ANSWER_MS);
+	if (question->answer == NULL)
 		return NULL;
-	if (question.answer->type == MESSAGE_NODE_TABLE &&
-		node_table_read(question.answer->payload, question.answer->size, &table))
+	if (question->answer->type == MESSAGE_NODE_TABLE &&
+		node_table_read(question->answer->payload, question->answer->size, &table))
 	{
 		rows = pnstrdup(table.rows.data, table.rows.size);
 		*is_last = table.is_last != 0;
 	}
-	message_free(question.answer);
 	return rows;
 }
 
@@ -323,6 +327,7 @@ compare_with(uint32 node)
 
 	while (!is_last)
 	{
+		int level;
 		SyncRow *rows = palloc(sizeof(SyncRow) * PAGE_ROWS);
 		MemoryContext page = AllocSetContextCreate(context, "dlog page of nodes", ALLOCSET_DEFAULT_SIZES);
 		char *json;
@@ -336,7 +341,7 @@ compare_with(uint32 node)
 		/* The texts outlive the transaction that has read them. */
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		SPI_connect();
+		level = own_sql_begin();
 		n_rows = read_page(json, rows);
 		MemoryContextSwitchTo(page);
 		for (int i = 0; i < n_rows; i++)
@@ -349,7 +354,7 @@ compare_with(uint32 node)
 			info->database = info->database == NULL ? NULL : pstrdup(info->database);
 			rows[i].previous_key = rows[i].previous_key == NULL ? NULL : pstrdup(rows[i].previous_key);
 		}
-		SPI_finish();
+		own_sql_end(level);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(context);

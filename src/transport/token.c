@@ -36,6 +36,7 @@
 
 #include "base/function.h"
 #include "base/guc.h"
+#include "base/own_sql.h"
 #include "base/pg_compat.h"
 #include "transport/member.h"
 
@@ -173,6 +174,7 @@ random_hex(void)
 Datum
 dlog_create_join_token(PG_FUNCTION_ARGS)
 {
+	int level;
 	Interval *valid_for = PG_GETARG_INTERVAL_P(0);
 	double days = valid_for->time / (double) USECS_PER_DAY + valid_for->day + 30.0 * valid_for->month;
 	NodeInfo self;
@@ -193,13 +195,13 @@ dlog_create_join_token(PG_FUNCTION_ARGS)
 		.database = unconstify(char *, self.database),
 		.cluster = dlog_cluster_name,
 	};
-	SPI_connect();
+	level = own_sql_begin();
 	execute("DELETE FROM dlog.join_token WHERE expires_at < pg_catalog.now() - '7 days'::pg_catalog.interval", 0, NULL);
 	execute("INSERT INTO dlog.join_token (secret_hash, created_by, expires_at)"
 			" VALUES (pg_catalog.encode(pg_catalog.sha256($1::pg_catalog.bytea), 'hex'), SESSION_USER,"
 			" pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2::pg_catalog.float8))",
 			2, (const char *[]){token.secret, psprintf("%.6f", days * SECS_PER_DAY)});
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_TEXT_P(cstring_to_text(token_write(&token)));
 }
 
@@ -209,10 +211,11 @@ dlog_create_join_token(PG_FUNCTION_ARGS)
 Datum
 dlog_revoke_join_token(PG_FUNCTION_ARGS)
 {
+	int level;
 	char *id = psprintf(INT64_FORMAT, PG_GETARG_INT64(0));
 
 	runtime_require();
-	SPI_connect();
+	level = own_sql_begin();
 	if (execute("UPDATE dlog.join_token SET revoked_at = pg_catalog.clock_timestamp()"
 				" WHERE id = $1::pg_catalog.int8 AND used_at IS NULL AND revoked_at IS NULL",
 				1, (const char *[]){id}) == 0)
@@ -220,7 +223,7 @@ dlog_revoke_join_token(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no join token %s that could still be used", id),
 				 errhint("The view dlog.join_tokens lists all.")));
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_VOID();
 }
 
@@ -420,11 +423,13 @@ handle_request(Message *message)
 		return;
 	PG_TRY();
 	{
+		int level;
+
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		SPI_connect();
+		level = own_sql_begin();
 		welcome = MemoryContextStrdup(context, admit(&request));
-		SPI_finish();
+		own_sql_end(level);
 		PopActiveSnapshot();
 		node_load_later();
 		CommitTransactionCommand();
@@ -597,6 +602,12 @@ take_welcome(const char *json)
 		TupleDesc desc = SPI_tuptable->tupdesc;
 		char *node_id = SPI_getvalue(row, desc, 2);
 
+		for (int j = 1; j <= 7; j++)
+			if (j != 2 && SPI_getvalue(row, desc, j) == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_PROTOCOL_VIOLATION),
+						 errmsg("the node to join has sent a list of nodes that cannot be read"),
+						 errdetail("A node has no %s.", NameStr(TupleDescAttr(desc, j - 1)->attname))));
 		nodes[i] = (NodeInfo){
 			.name = SPI_getvalue(row, desc, 1),
 			.node_id = node_id == NULL ? 0 : strtou64(node_id, NULL, 10),
@@ -668,6 +679,7 @@ transport_join_by_token(const char *text, const char *endpoint, const char *fing
 Datum
 dlog_join_by_token(PG_FUNCTION_ARGS)
 {
+	int level;
 	char *endpoint = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 	runtime_require();
@@ -681,9 +693,9 @@ dlog_join_by_token(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is not an endpoint", endpoint),
 				 errhint("For example: 'db1.example.org:16432', with the port of dlog, not the server's.")));
-	SPI_connect();
+	level = own_sql_begin();
 	transport_join_by_token(text_to_cstring(PG_GETARG_TEXT_PP(0)), endpoint, NULL);
-	SPI_finish();
+	own_sql_end(level);
 	PG_RETURN_VOID();
 }
 

@@ -151,6 +151,10 @@ extern void transport_set_heartbeat(int heartbeat_ms);
 typedef char *(*SponsorAsk)(void *sponsor, const char *sql);
 extern void (*transport_joined)(SponsorAsk ask, void *sponsor);
 extern void (*transport_leaving)(void);
+extern void (*transport_removed)(const char *name); /* when dlog.node loses it */
+
+/* collation.c: a node that may sort texts otherwise; NULL: there is none */
+extern const char *collation_stranger(void);
 
 /* dlog.c's table of contents */
 extern Size transport_shmem_size(void);

@@ -66,6 +66,8 @@ typedef struct Admission
 	uint32 node;
 	uint32 dispatcher;		/* hash of our database's name */
 	uint64 row_hash;		/* of the node's row, see sync.c */
+	uint64 collation;		/* of its database, see collation.c; 0: not known */
+	uint32 collation_epoch; /* of the link, when it was asked */
 	char name[NAMEDATALEN]; /* of the node, in this database */
 	char remote_database[NAMEDATALEN];
 } Admission;
@@ -329,15 +331,19 @@ typedef struct Question
 {
 	ActorAddress to;
 	Message *message;	 /* taken when it is sent */
-	Message *answer;	 /* the caller frees it; NULL: none */
+	Message *answer;	 /* NULL: none */
 	const char *failure; /* why there is no answer */
 	uint32 epoch;		 /* of the link, when it was asked */
 	bool is_lost;		 /* that epoch has ended */
 } Question;
 
+extern Question *questions_create(int n_questions);
 extern void ask_all(Question *questions, int n_questions, int timeout_ms);
 extern void ask_echo(uint32 node);
 extern void ask_init(void);
+
+/* collation.c */
+extern uint64 collation_this(void);
 
 /* member.c */
 extern void member_init(void);
