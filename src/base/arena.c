@@ -294,6 +294,17 @@ depot_pop(int class, uint32 *count)
 
 /* ---------------------------------------------------------------- pages */
 
+/* This page is unused. */
+static void
+hint_lower(uint32 page)
+{
+	uint32 hint = pg_atomic_read_u32(&arena->first_unused);
+
+	while (hint > page &&
+		   !pg_atomic_compare_exchange_u32(&arena->first_unused, &hint, page))
+		;
+}
+
 /*
  * Cut an unused page into blocks of a class; one batch of them is returned
  * and the others go to the depot.
@@ -317,9 +328,21 @@ page_cut(int class, uint32 *count)
 										   PAGE_ENTRY(class, my_owner)))
 			break;
 	}
-	/* The hint goes on unless a page was given back meanwhile. */
+	/*
+	 * The hint goes on unless a page was given back meanwhile.  One that was,
+	 * behind where we had looked, by somebody who still read the old hint, is
+	 * seen now.
+	 */
 	pg_atomic_compare_exchange_u32(&arena->first_unused, &expected_hint,
 								   Min(page + 1, arena->n_pages));
+	for (i = start; i < page; i++)
+	{
+		if (pg_atomic_read_u32(&arena->page_table[i]) == PAGE_UNUSED)
+		{
+			hint_lower(i);
+			break;
+		}
+	}
 	if (page >= arena->n_pages)
 		return NO_BLOCK;
 
@@ -344,13 +367,9 @@ page_cut(int class, uint32 *count)
 static void
 page_give_back(uint32 page)
 {
-	uint32 hint = pg_atomic_read_u32(&arena->first_unused);
-
 	pg_atomic_write_u32(&arena->page_table[page], PAGE_UNUSED);
 	pg_memory_barrier();
-	while (hint > page &&
-		   !pg_atomic_compare_exchange_u32(&arena->first_unused, &hint, page))
-		;
+	hint_lower(page);
 }
 
 /*

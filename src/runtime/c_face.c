@@ -171,13 +171,13 @@ face_decode(const DlogMessage *message, DlogAddress *actor, char *reason, DlogRe
 	if (message->type == MESSAGE_DOWN && down_read(message->payload, message->size, &down))
 	{
 		*actor = (DlogAddress){message->from.node, down.slot, down.incarnation};
-		strlcpy(reason, down.reason.data, Min(down.reason.size + 1, DLOG_REASON_LENGTH));
+		wire_copy(reason, DLOG_REASON_LENGTH, down.reason);
 		return true;
 	}
 	if (message->type == MESSAGE_EXIT && exit_read(message->payload, message->size, &signal))
 	{
 		*actor = (DlogAddress){message->from.node, signal.slot, signal.incarnation};
-		strlcpy(reason, signal.reason.data, Min(signal.reason.size + 1, DLOG_REASON_LENGTH));
+		wire_copy(reason, DLOG_REASON_LENGTH, signal.reason);
 		return true;
 	}
 	if (message->type == MESSAGE_UNDELIVERED && undelivered_read(message->payload, message->size, &undelivered))

@@ -263,7 +263,7 @@ exit_signal_reason(const char *payload, Size size, bool traps_exits, bool *as_me
 	*as_message = false;
 	if (!exit_read(payload, size, &signal))
 		return NULL;
-	strlcpy(reason, signal.reason.data, Min(signal.reason.size + 1, sizeof(reason)));
+	wire_copy(reason, sizeof(reason), signal.reason);
 	is_kill = signal.kind == EXIT_SIGNAL_SENT && strcmp(reason, REASON_KILL) == 0;
 	if (traps_exits && !is_kill)
 	{

@@ -59,9 +59,12 @@ take_out(ActorName **link)
 	ActorName **of_actor = &actor_cold(taken->actor.slot)->names;
 
 	*link = taken->next;
-	while (*of_actor != taken)
+
+	/* Whoever has claimed the slot anew has emptied the list, without our lock. */
+	while (*of_actor != NULL && *of_actor != taken)
 		of_actor = &(*of_actor)->next_of_actor;
-	*of_actor = taken->next_of_actor;
+	if (*of_actor != NULL)
+		*of_actor = taken->next_of_actor;
 	pg_atomic_write_u32(&names->count, pg_atomic_read_u32(&names->count) - 1);
 }
 

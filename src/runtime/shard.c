@@ -829,7 +829,9 @@ mail_fill(Mail *mail, ActorAddress to, ActorAddress from, uint16 type)
 static uint32
 mailbox_limit(const ActorSlot *slot)
 {
-	uint32 limit = behaviors[slot->behavior_number].mailbox_limit;
+	/* The slot may be another actor's by now, and one that is no native's. */
+	uint16 number = slot->behavior_number;
+	uint32 limit = number <= MAX_BEHAVIORS ? behaviors[number].mailbox_limit : 0;
 
 	return limit != 0 ? limit : (uint32) dlog_mailbox_limit;
 }

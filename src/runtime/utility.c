@@ -32,9 +32,9 @@
 static ProcessUtility_hook_type previous_utility;
 static object_access_hook_type previous_object_access;
 
-/* To be done when this transaction commits. */
-static bool announces = false;
-static bool rechecks = false;
+/* To be done when this transaction commits; by which of its subtransactions. */
+static SubTransactionId announces = InvalidSubTransactionId;
+static SubTransactionId rechecks = InvalidSubTransactionId;
 static bool rescans = false;
 static NameData announced_name;
 
@@ -51,7 +51,8 @@ void
 utility_announce(void)
 {
 	namestrcpy(&announced_name, get_database_name(MyDatabaseId));
-	announces = true;
+	if (announces == InvalidSubTransactionId)
+		announces = GetCurrentSubTransactionId();
 }
 
 static void
@@ -63,8 +64,8 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 	{
 		char *name = get_extension_name(object);
 
-		if (name != NULL && strcmp(name, "dlog") == 0)
-			rechecks = true;
+		if (name != NULL && strcmp(name, "dlog") == 0 && rechecks == InvalidSubTransactionId)
+			rechecks = GetCurrentSubTransactionId();
 	}
 }
 
@@ -89,15 +90,15 @@ at_transaction_end(XactEvent event, void *argument)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
-			if (announces || rechecks)
+			if (announces != InvalidSubTransactionId || rechecks != InvalidSubTransactionId)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has created or dropped extension \"dlog\"")));
 			break;
 		case XACT_EVENT_COMMIT:
-			if (rechecks)
+			if (rechecks != InvalidSubTransactionId)
 				database_recheck(MyDatabaseId);
-			if (announces &&
+			if (announces != InvalidSubTransactionId &&
 				database_announce(MyDatabaseId, NameStr(announced_name)) < 0)
 				ereport(WARNING,
 						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -105,16 +106,31 @@ at_transaction_end(XactEvent event, void *argument)
 			if (rescans)
 				launcher_rescan();
 			let_back();
-			announces = rechecks = rescans = false;
+			announces = rechecks = InvalidSubTransactionId;
+			rescans = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			let_back();
-			announces = rechecks = rescans = false;
+			announces = rechecks = InvalidSubTransactionId;
+			rescans = false;
 			break;
 		default:
 			break;
 	}
+}
+
+/* What a subtransaction did is undone with it; those within it have later ids. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId sub,
+					  SubTransactionId parent, void *argument)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	if (announces >= sub)
+		announces = InvalidSubTransactionId;
+	if (rechecks >= sub)
+		rechecks = InvalidSubTransactionId;
 }
 
 /* ------------------------------------------- statements about databases */
@@ -221,4 +237,5 @@ utility_init(void)
 	previous_object_access = object_access_hook;
 	object_access_hook = object_access;
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }

@@ -28,6 +28,16 @@ typedef struct WireBytes
 	const char *data;
 } WireBytes;
 
+/* The text as a string in a buffer of "room" bytes, as much as fits. */
+static inline void
+wire_copy(char *buffer, size_t room, WireBytes text)
+{
+	size_t size = text.size < room ? text.size : room - 1;
+
+	memcpy(buffer, text.data, size);
+	buffer[size] = '\0';
+}
+
 #include "wire/frame.h"
 #include "wire/messages.h"
 
