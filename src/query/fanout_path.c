@@ -465,7 +465,8 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 				expression_is_constant_here(expression, relids) ||
 				!type_is_portable(exprType(expression)) ||
 				!expression_is_shippable(root, relids, expression,
-										 path->is_grouped, NULL))
+										 path->is_grouped, NULL) ||
+				!sorts_alike_everywhere(expression, NULL))
 				continue;
 			foreach(column_cell, columns->exprs)
 			{

@@ -94,6 +94,7 @@ extern bool expression_is_shippable(PlannerInfo *root, Relids relids,
 									const char **reason);
 extern bool qual_is_shippable(PlannerInfo *root, RelOptInfo *rel,
 							  RestrictInfo *qual);
+extern bool sorts_alike_everywhere(Node *expression, const char **reason);
 extern bool sample_is_shippable(TableSampleClause *sample);
 extern bool expression_is_constant_here(Node *expression, Relids relids);
 extern bool type_is_portable(Oid type);

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
@@ -36,6 +37,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -48,6 +50,7 @@
 #include "base/guc.h"
 #include "base/pg_compat.h"
 #include "query/query_internal.h"
+#include "transport/transport.h"
 
 typedef struct ShippableContext
 {
@@ -408,6 +411,152 @@ collation_sources_walker(Node *node, void *argument)
 }
 
 /*
+ * What it takes to compute these of texts is their bytes or characters, not
+ * how a collation sorts them or knows letters.
+ */
+static const Oid blind_functions[] = {
+	F_TEXTCAT,
+	F_TEXTLIKE,
+	F_TEXTNLIKE,
+	F_BPCHARLIKE,
+	F_BPCHARNLIKE,
+	F_LENGTH_TEXT,
+	F_LENGTH_BPCHAR,
+	F_CHAR_LENGTH_TEXT,
+	F_CHARACTER_LENGTH_TEXT,
+	F_OCTET_LENGTH_TEXT,
+	F_SUBSTR_TEXT_INT4,
+	F_SUBSTR_TEXT_INT4_INT4,
+	F_SUBSTRING_TEXT_INT4,
+	F_SUBSTRING_TEXT_INT4_INT4,
+	F_LEFT,
+	F_RIGHT,
+	F_REVERSE,
+	F_REPEAT,
+	F_REPLACE,
+	F_STRPOS,
+	F_POSITION_TEXT_TEXT,
+	F_STARTS_WITH,
+	F_SPLIT_PART,
+	F_MD5_TEXT,
+	F_BTRIM_TEXT,
+	F_LTRIM_TEXT,
+	F_RTRIM_TEXT,
+	F_TEXT_BPCHAR,
+	F_HASHTEXT,
+	F_HASHTEXTEXTENDED,
+	F_COUNT_ANY,
+	F_ARRAY_AGG_ANYNONARRAY,
+	F_STRING_AGG_TEXT_TEXT,
+};
+
+static bool
+operator_is_equality(Oid operator)
+{
+	ListCell *cell;
+
+	foreach(cell, get_op_btree_interpretation(operator))
+	{
+		OpBtreeInterpretation *meaning = lfirst(cell);
+
+		if (meaning->strategy == BTEqualStrategyNumber || meaning->strategy == ROWCOMPARE_NE)
+			return true;
+	}
+	return false;
+}
+
+/* For check_functions_in_node(): true stops the walk. */
+static bool
+function_is_not_blind(Oid function, void *argument)
+{
+	for (int i = 0; i < lengthof(blind_functions); i++)
+	{
+		if (blind_functions[i] == function)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is the outcome of this the same whatever its input collation, as long as
+ * that is one for which texts are equal only if their bytes are?  Default
+ * collations are.
+ */
+static bool
+is_collation_blind(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			if (operator_is_equality(((OpExpr *) node)->opno))
+				return true;
+			break;
+		case T_ScalarArrayOpExpr:
+			if (operator_is_equality(((ScalarArrayOpExpr *) node)->opno))
+				return true;
+			break;
+		case T_Aggref:
+			return !function_is_not_blind(((Aggref *) node)->aggfnoid, NULL);
+		case T_FuncExpr:
+			break;
+		case T_WindowFunc:
+			return !function_is_not_blind(((WindowFunc *) node)->winfnoid, NULL);
+		default:
+			return false;
+	}
+	return !check_functions_in_node(node, function_is_not_blind, NULL);
+}
+
+/*
+ * sorts_alike_everywhere
+ *		Do all nodes sort values of this expression as this one does?
+ *
+ * If not, "reason" (unless NULL) tells which does not.
+ */
+bool
+sorts_alike_everywhere(Node *expression, const char **reason)
+{
+	const char *stranger;
+
+	if (exprCollation(expression) != DEFAULT_COLLATION_OID)
+		return true;
+	stranger = collation_stranger();
+	if (stranger != NULL && reason != NULL)
+		*reason = psprintf("the default collation of node \"%s\" differs", stranger);
+	return stranger == NULL;
+}
+
+/* Does it sort, compare or change the case of texts as not every node would? */
+static bool
+default_collation_offends(Node *node, ShippableContext *context)
+{
+	const char *stranger;
+
+	if (IsA(node, Aggref))
+	{
+		ListCell *cell;
+
+		foreach(cell, ((Aggref *) node)->aggorder)
+		{
+			Node *key = get_sortgroupclause_expr(lfirst_node(SortGroupClause, cell),
+												 ((Aggref *) node)->args);
+
+			if (!sorts_alike_everywhere(key, &context->reason))
+				return true;
+		}
+	}
+	if (node_input_collation(node) != DEFAULT_COLLATION_OID || is_collation_blind(node))
+		return false;
+	stranger = collation_stranger();
+	if (stranger == NULL)
+		return false;
+	context->reason = psprintf("the default collation of node \"%s\" differs", stranger);
+	return true;
+}
+
+/*
  * Parsing the text over there must find the collation that was found here.
  * It will when the collation comes from a column, or is the default and no
  * column says otherwise; parameters have the default one there.
@@ -614,7 +763,8 @@ offends_walker(Node *node, void *argument)
 									   format_type_be(type));
 			return true;
 		}
-		if (collation_offends(node, context))
+		if (collation_offends(node, context) ||
+			default_collation_offends(node, context))
 			return true;
 	}
 

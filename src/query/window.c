@@ -59,6 +59,8 @@ sorts_alike(PlannerInfo *root, FanoutBase *base, List *clauses, const char **rea
 			*reason = "a window is ordered by a type that may differ on other nodes";
 			return false;
 		}
+		if (!sorts_alike_everywhere(expression, reason))
+			return false;
 	}
 	return true;
 }
