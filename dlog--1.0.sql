@@ -2416,6 +2416,135 @@ GRANT EXECUTE ON FUNCTION
     dlog.deploy_reduce(text, text, regprocedure, anyelement, interval, int, text, record, boolean)
     TO dlog_deployer;
 
+-- ------------------------------------------------------------------ live
+
+CREATE TABLE dlog.live_deployment
+(
+    name text PRIMARY KEY,
+    flock text NOT NULL,
+    map text NOT NULL,
+    reduce text NOT NULL,
+    reduce_function regprocedure,
+    init dlog.payload NOT NULL,
+    args dlog.payload[] NOT NULL,
+    collation_used oid,
+    every_ms bigint NOT NULL,
+    timeout_ms bigint NOT NULL,
+    check_init boolean NOT NULL,
+    search_path text NOT NULL,
+    owner regrole NOT NULL,
+    is_suspended boolean NOT NULL DEFAULT false,
+    value dlog.payload,
+    changed_at timestamptz,
+    changes bigint NOT NULL DEFAULT 0,
+    merges bigint NOT NULL DEFAULT 0,
+    last_merges bigint NOT NULL DEFAULT 0,
+    sqlstate text,
+    error text
+);
+COMMENT ON TABLE dlog.live_deployment IS
+    'reduces whose values follow the nodes; use the functions dlog.deploy_live, drop_live, suspend_live, resume_live';
+
+CREATE TABLE dlog.live_member
+(
+    deployment text NOT NULL REFERENCES dlog.live_deployment ON DELETE CASCADE,
+    node text NOT NULL,
+    value dlog.payload,
+    changed_at timestamptz NOT NULL,
+    sqlstate text,
+    error text,
+    PRIMARY KEY (deployment, node)
+);
+COMMENT ON TABLE dlog.live_member IS 'what dlog.live_members shows';
+
+CREATE VIEW dlog.live_deployments AS
+    SELECT d.name, d.flock, d.map, d.reduce, pg_catalog.make_interval(secs => d.every_ms / 1000.0) AS every,
+        dlog.payload_text(d.value) AS value, d.value AS payload, m.members, m.answered, d.changed_at, d.changes,
+        d.merges, d.last_merges, CASE WHEN d.is_suspended THEN 'suspended'
+            WHEN EXISTS (SELECT FROM dlog.job AS j WHERE j.name = 'live ' || d.name) THEN 'running' ELSE 'stopped' END AS state,
+        d.sqlstate, d.error, d.owner
+    FROM dlog.live_deployment AS d,
+        LATERAL (SELECT pg_catalog.count(*) AS members, pg_catalog.count(*) FILTER (WHERE error IS NULL) AS answered
+                 FROM dlog.live_member WHERE deployment = d.name) AS m
+    WHERE pg_catalog.pg_has_role(d.owner, 'USAGE')
+    ORDER BY d.name;
+COMMENT ON VIEW dlog.live_deployments IS
+    'own live deployments: the value, as text and as it is, the members and how many of them have answered, when the value changed, changes of any kind, merges in all and for the last change, and why the last round failed';
+GRANT SELECT ON dlog.live_deployments TO PUBLIC;
+
+CREATE VIEW dlog.live_members AS
+    SELECT m.deployment, m.node, dlog.payload_text(m.value) AS value, m.changed_at, m.sqlstate, m.error
+    FROM dlog.live_member AS m JOIN dlog.live_deployment AS d ON d.name = m.deployment
+    WHERE pg_catalog.pg_has_role(d.owner, 'USAGE')
+    ORDER BY m.deployment, m.node;
+COMMENT ON VIEW dlog.live_members IS
+    'the members of own live deployments: what each has answered last, or why it counts for nothing, and since when';
+GRANT SELECT ON dlog.live_members TO PUBLIC;
+
+CREATE FUNCTION dlog.deploy_live(name text, flock text, map text, reduce text, init anyelement,
+                                 every interval DEFAULT '10 s', timeout interval DEFAULT '30 s',
+                                 args record DEFAULT NULL, check_init boolean DEFAULT false)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_deploy_live'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_live(text, text, text, text, anyelement, interval, interval, record, boolean) IS
+    'keeps the value of a reduce over the nodes of a flock up to date, as they come, go and change';
+
+CREATE FUNCTION dlog.deploy_live(name text, flock text, map text, reduce regprocedure, init anyelement,
+                                 every interval DEFAULT '10 s', timeout interval DEFAULT '30 s',
+                                 args record DEFAULT NULL, check_init boolean DEFAULT false)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_deploy_live_function'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.deploy_live(text, text, text, regprocedure, anyelement, interval, interval, record, boolean) IS
+    'the same with a function that merges two values';
+
+CREATE FUNCTION dlog.drop_live(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_drop_live'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.drop_live(text) IS
+    'removes a live deployment and its value';
+
+CREATE FUNCTION dlog.suspend_live(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_suspend_live'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.suspend_live(text) IS
+    'lets the value of a live deployment stay as it is, and asks nobody';
+
+CREATE FUNCTION dlog.resume_live(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_resume_live'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.resume_live(text) IS
+    'ends that; it runs as the asking role from now on';
+
+CREATE PROCEDURE dlog.live_run(name text)
+    AS 'MODULE_PATHNAME', 'dlog_live_run'
+    LANGUAGE C;
+COMMENT ON PROCEDURE dlog.live_run(text) IS
+    'what the job of a live deployment runs';
+
+CREATE FUNCTION dlog.live_value(name text, as_type anyelement) RETURNS anyelement
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog
+AS $$
+    SELECT dlog.payload_as(payload, as_type) FROM dlog.live_deployments AS d WHERE d.name = live_value.name
+$$;
+COMMENT ON FUNCTION dlog.live_value(text, anyelement) IS
+    'the value of a live deployment, of the type of a null; null if there is none';
+
+REVOKE ALL ON FUNCTION
+    dlog.deploy_live(text, text, text, text, anyelement, interval, interval, record, boolean),
+    dlog.deploy_live(text, text, text, regprocedure, anyelement, interval, interval, record, boolean),
+    dlog.resume_live(text)
+    FROM PUBLIC;
+REVOKE ALL ON PROCEDURE dlog.live_run(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dlog.deploy_live(text, text, text, text, anyelement, interval, interval, record, boolean),
+    dlog.deploy_live(text, text, text, regprocedure, anyelement, interval, interval, record, boolean),
+    dlog.resume_live(text)
+    TO dlog_deployer;
+GRANT EXECUTE ON PROCEDURE dlog.live_run(text) TO dlog_deployer;
+
 -- ----------------------------------------------------------------- query
 
 CREATE FUNCTION dlog.fdw_handler()

@@ -113,3 +113,11 @@ LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_supervisor';
 -- the next time after this one; of intervals, counted from 2000-01-01 UTC
 CREATE FUNCTION test.schedule(expression text, zone text, after timestamptz) RETURNS timestamptz
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_schedule';
+
+/*
+ * Merges that "members" values cost when they come, change and go, one after the
+ * other; and whether sums and concatenations were right all the time
+ * (src/deploy/testfuncs.c).
+ */
+CREATE FUNCTION test.partials(members integer, OUT is_right boolean, OUT per_join float8, OUT per_change float8, OUT per_leave float8)
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_partials';

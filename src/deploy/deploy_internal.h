@@ -203,6 +203,28 @@ typedef struct ReductionResult
 	List *failures;		  /* of ReductionFailure */
 } ReductionResult;
 
+/* deployfuncs.c: arguments of the functions that deploy */
+extern void argument_check(FunctionCallInfo fcinfo, int number, const char *name);
+extern char *argument_text(FunctionCallInfo fcinfo, int number, const char *name);
+extern int64 argument_interval(FunctionCallInfo fcinfo, int number, const char *name);
+extern void argument_args(FunctionCallInfo fcinfo, int number, Arguments *arguments);
+extern void question_reduce_by(Question *question, const Reducer *reducer, bool init_is_null);
+extern Datum result_with_init(Reducer *reducer, Datum init, bool init_is_null, int n, const Datum *values,
+							  const bool *nulls, const char *const *sources, bool *is_null);
+
+/*
+ * partials.c: values by name, merged in the order of the names; a change costs
+ * a number of merges that grows with the logarithm of theirs.
+ */
+typedef struct Partials Partials;
+
+extern Partials *partials_create(MemoryContext context, const Reducer *reducer);
+extern void partials_set(Partials *partials, Reducer *reducer, const char *name, Datum value, bool is_null);
+extern void partials_remove(Partials *partials, Reducer *reducer, const char *name);
+extern bool partials_find(const Partials *partials, const char *name, Datum *value, bool *is_null);
+extern bool partials_result(const Partials *partials, Datum *value, bool *is_null);
+extern int64 partials_merges(const Partials *partials);
+
 #define MERGE_COLUMNS 8
 
 extern void reduction_run(const Reduction *reduction, char **names, int n_names, bool with_own,

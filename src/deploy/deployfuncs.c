@@ -16,13 +16,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/ruleutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "base/function.h"
 #include "base/guc.h"
 #include "base/pg_compat.h"
+#include "base/statement.h"
 #include "deploy/deploy.h"
 #include "deploy/deploy_internal.h"
 #include "flock/flock.h"
@@ -52,7 +52,7 @@ deploy_init(void)
 
 /* --- arguments ----------------------------------------------------------- */
 
-static void
+void
 argument_check(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	if (PG_ARGISNULL(number))
@@ -61,7 +61,7 @@ argument_check(FunctionCallInfo fcinfo, int number, const char *name)
 				 errmsg("\"%s\" must not be null", name)));
 }
 
-static char *
+char *
 argument_text(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	argument_check(fcinfo, number, name);
@@ -69,17 +69,17 @@ argument_text(FunctionCallInfo fcinfo, int number, const char *name)
 }
 
 /*
- * argument_timeout
- *		An interval as milliseconds; zero stands for none, as in the server's
- *		own timeouts.
+ * argument_interval
+ *		An interval as milliseconds, not negative; what is not zero does not
+ *		become so.
  */
-static int64
-argument_timeout(FunctionCallInfo fcinfo, int number)
+int64
+argument_interval(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	Interval *interval;
 	double ms;
 
-	argument_check(fcinfo, number, "timeout");
+	argument_check(fcinfo, number, name);
 	interval = PG_GETARG_INTERVAL_P(number);
 	ms = interval->time / 1000.0 +
 		 (interval->day + (double) interval->month * DAYS_PER_MONTH) *
@@ -87,16 +87,22 @@ argument_timeout(FunctionCallInfo fcinfo, int number)
 	if (ms < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"timeout\" must not be negative"),
-				 errhint("Zero means to wait without end.")));
+				 errmsg("\"%s\" must not be negative", name),
+				 strcmp(name, "timeout") == 0 ? errhint("Zero means to wait without end.") : 0));
 	if (ms > PG_INT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"timeout\" must not be more than %d days",
+				 errmsg("\"%s\" must not be more than %d days", name,
 						(int) (PG_INT32_MAX / (SECS_PER_DAY * INT64CONST(1000)))),
-				 errhint("Zero means to wait without end.")));
-	/* What is not zero must not become so. */
+				 strcmp(name, "timeout") == 0 ? errhint("Zero means to wait without end.") : 0));
 	return ms > 0 ? Max(1, (int64) ms) : 0;
+}
+
+/* Zero stands for none, as in the server's own timeouts. */
+static int64
+argument_timeout(FunctionCallInfo fcinfo, int number)
+{
+	return argument_interval(fcinfo, number, "timeout");
 }
 
 static int
@@ -196,7 +202,7 @@ map_receive(void *state, const NodeAnswer *from)
 }
 
 /* The arguments of a query, as one row. */
-static void
+void
 argument_args(FunctionCallInfo fcinfo, int number, Arguments *arguments)
 {
 	memset(arguments, 0, sizeof(Arguments));
@@ -369,34 +375,56 @@ failures_tell(const ReductionResult *result, bool fail, int n_nodes)
 				 errdetail_internal("%s", skipped.data)));
 }
 
-/* Merge what the branches have come to with "init". */
-static Datum
-result_merge(Reducer *reducer, const ReductionResult *result, Datum init, bool *is_null)
+/*
+ * result_with_init
+ *		Merge values into "init", one after the other; for states of an aggregate:
+ *		merge them, and finish.  Errors name the node that the value is of.
+ */
+Datum
+result_with_init(Reducer *reducer, Datum init, bool init_is_null, int n, const Datum *values,
+				 const bool *nulls, const char *const *sources, bool *is_null)
 {
 	const char *node = NULL;
 	ErrorContextCallback callback = {error_context_stack, merge_error_callback, &node};
-	Datum state = *is_null ? (Datum) 0 : datumCopy(init, reducer->type_by_value, reducer->type_length);
+	Datum state = (Datum) 0;
 
-	error_context_stack = &callback;
-	for (int i = 0; i < result->n_values; i++)
+	if (reducer->aggregate != NULL)
 	{
-		node = result->sources[i];
-		reducer_merge(reducer, &state, is_null, result->values[i], result->nulls[i]);
+		*is_null = true;
+		if (n > 0)
+			state = reducer_fold(reducer, n, values, nulls, is_null);
+		return aggregate_finish(reducer->aggregate, reducer->type, state, is_null);
+	}
+	*is_null = init_is_null;
+	if (!init_is_null)
+		state = datumCopy(init, reducer->type_by_value, reducer->type_length);
+	error_context_stack = &callback;
+	for (int i = 0; i < n; i++)
+	{
+		node = sources == NULL ? "(several)" : sources[i];
+		reducer_merge(reducer, &state, is_null, values[i], nulls[i]);
 	}
 	error_context_stack = callback.previous;
 	return state;
 }
 
-/* The same for states of an aggregate, and its result. */
-static Datum
-result_finish(Reducer *reducer, const ReductionResult *result, bool *is_null)
+/*
+ * question_reduce_by
+ *		What is asked is to be reduced so; ERROR if that cannot be right.
+ */
+void
+question_reduce_by(Question *question, const Reducer *reducer, bool init_is_null)
 {
-	Datum state = (Datum) 0;
-
-	*is_null = true;
-	if (result->n_values > 0)
-		state = reducer_fold(reducer, result->n_values, result->values, result->nulls, is_null);
-	return aggregate_finish(reducer->aggregate, reducer->type, state, is_null);
+	if (reducer->is_sum)
+		question_check_sum(question->query, reducer->name);
+	if (reducer->aggregate != NULL && !init_is_null)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"init\" must be null for aggregate %s", reducer->name),
+				 errdetail("It merges states of its own, which \"init\" is none of.")));
+	question->form = reducer->aggregate != NULL ? ANSWER_PARTIAL : ANSWER_VALUE;
+	question->aggregate = reducer->aggregate;
+	question->type = reducer->type;
 }
 
 /* The names of these nodes but this one; whether that is among them. */
@@ -448,16 +476,7 @@ reduce(FunctionCallInfo fcinfo, bool by_function)
 		elog(ERROR, "could not determine the type of \"init\"");
 	reducer = by_function ? reducer_by_function(PG_GETARG_OID(2), type, collation) :
 							reducer_by_name(argument_text(fcinfo, 2, "reduce"), type, collation);
-	if (reducer->is_sum)
-		question_check_sum(question->query, reducer->name);
-	if (reducer->aggregate != NULL && !is_null)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"init\" must be null for aggregate %s", reducer->name),
-				 errdetail("It merges states of its own, which \"init\" is none of.")));
-	question->form = reducer->aggregate != NULL ? ANSWER_PARTIAL : ANSWER_VALUE;
-	question->aggregate = reducer->aggregate;
-	question->type = reducer->type;
+	question_reduce_by(question, reducer, is_null);
 	reduction.reduce = reducer->name;
 	if (OidIsValid(collation) && collation != get_typcollation(reducer->type) &&
 		type_is_collatable(reducer->type))
@@ -473,8 +492,8 @@ reduce(FunctionCallInfo fcinfo, bool by_function)
 	failures_tell(&merged, question->fail, n_names + with_own);
 	for (int i = 0; i < merged.n_values && PG_GETARG_BOOL(8) && reducer->aggregate == NULL; i++)
 		reducer_check_neutral(reducer, PG_GETARG_DATUM(3), is_null, merged.values[i], merged.nulls[i], collation);
-	result = reducer->aggregate != NULL ? result_finish(reducer, &merged, &is_null) :
-										  result_merge(reducer, &merged, PG_GETARG_DATUM(3), &is_null);
+	result = result_with_init(reducer, PG_GETARG_DATUM(3), is_null, merged.n_values, merged.values, merged.nulls,
+							  merged.sources, &is_null);
 	if (is_null)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
@@ -537,6 +556,23 @@ dlog_deploy_answer(PG_FUNCTION_ARGS)
 
 /* --- deploy_merge -------------------------------------------------------- */
 
+typedef struct Merging
+{
+	Reducer *reducer;
+	ReductionResult *result;
+	Datum *value;
+	bool *is_null;
+} Merging;
+
+static void
+merge(void *argument)
+{
+	Merging *merging = argument;
+	ReductionResult *result = merging->result;
+
+	*merging->value = reducer_fold(merging->reducer, result->n_values, result->values, result->nulls, merging->is_null);
+}
+
 /*
  * Merge in a subtransaction: what goes wrong is told like other failures, and
  * undoes nothing of the asking transaction, if this runs in one.
@@ -544,27 +580,9 @@ dlog_deploy_answer(PG_FUNCTION_ARGS)
 static bool
 merge_or_failure(Reducer *reducer, ReductionResult *result, Datum *value, bool *is_null)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	Merging merging = {reducer, result, value, is_null};
+	ErrorData *error = statement_try(merge, &merging);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		*value = reducer_fold(reducer, result->n_values, result->values, result->nulls, is_null);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error != NULL)
 	{
 		ReductionFailure *failure = palloc0(sizeof(ReductionFailure));

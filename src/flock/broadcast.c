@@ -483,8 +483,8 @@ ask_actor(const BroadcastMessage *broadcast, MemoryContext context)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no actor named \"%s\" on this node", actor)));
-	if (flock_column(0, 1) != NULL)
-		reply = MemoryContextStrdup(context, flock_column(0, 1));
+	if (statement_column(0, 1) != NULL)
+		reply = MemoryContextStrdup(context, statement_column(0, 1));
 	SPI_finish();
 	return reply;
 }

@@ -31,17 +31,17 @@
 #define KEPT_ROWS "10000"
 
 static void
-begin(FlockScope *scope)
+begin(StatementScope *scope)
 {
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	flock_open(scope);
+	statement_open(scope);
 }
 
 static void
-end(FlockScope *scope, MemoryContext context)
+end(StatementScope *scope, MemoryContext context)
 {
-	flock_close(scope);
+	statement_close(scope);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
@@ -51,12 +51,12 @@ end(FlockScope *scope, MemoryContext context)
 static char *
 read_sources(MemoryContext context)
 {
-	FlockScope scope;
+	StatementScope scope;
 	char *sources;
 
 	begin(&scope);
-	flock_run("SELECT COALESCE(string_agg(DISTINCT discover_via, ' '), '') FROM dlog.flock WHERE NOT is_dropped", 0, NULL);
-	sources = MemoryContextStrdup(context, flock_column(0, 1));
+	statement_run("SELECT COALESCE(string_agg(DISTINCT discover_via, ' '), '') FROM dlog.flock WHERE NOT is_dropped", 0, NULL);
+	sources = MemoryContextStrdup(context, statement_column(0, 1));
 	end(&scope, context);
 	return sources;
 }
@@ -64,11 +64,11 @@ read_sources(MemoryContext context)
 static void
 note(const Candidate *candidate, const char *verdict)
 {
-	flock_run("INSERT INTO dlog.candidate AS c (address, port, found_via, fingerprint, verdict)"
-			  " VALUES ($1, $2::int4, $3, $4, $5)"
-			  " ON CONFLICT (address, port, found_via) DO UPDATE SET fingerprint = excluded.fingerprint,"
-			  "  seen_at = excluded.seen_at, verdict = excluded.verdict",
-			  5, (const char *[]){candidate->address, psprintf("%d", candidate->port), candidate->via, candidate->fingerprint, verdict});
+	statement_run("INSERT INTO dlog.candidate AS c (address, port, found_via, fingerprint, verdict)"
+				  " VALUES ($1, $2::int4, $3, $4, $5)"
+				  " ON CONFLICT (address, port, found_via) DO UPDATE SET fingerprint = excluded.fingerprint,"
+				  "  seen_at = excluded.seen_at, verdict = excluded.verdict",
+				  5, (const char *[]){candidate->address, psprintf("%d", candidate->port), candidate->via, candidate->fingerprint, verdict});
 }
 
 /* The node with this key is listed elsewhere and cannot be reached there. */
@@ -78,15 +78,15 @@ moved_node(const Candidate *candidate)
 	char *name;
 
 	if (candidate->fingerprint == NULL ||
-		flock_run("SELECT n.name FROM dlog.node AS n JOIN dlog.links AS l ON l.node = n.name"
-				  " WHERE dlog.key_fingerprint(n.public_key) = $1 AND l.state <> 'up' AND (n.address, n.port) <> ($2, $3::int4)",
-				  3, (const char *[]){candidate->fingerprint, candidate->address, psprintf("%d", candidate->port)}) == 0)
+		statement_run("SELECT n.name FROM dlog.node AS n JOIN dlog.links AS l ON l.node = n.name"
+					  " WHERE dlog.key_fingerprint(n.public_key) = $1 AND l.state <> 'up' AND (n.address, n.port) <> ($2, $3::int4)",
+					  3, (const char *[]){candidate->fingerprint, candidate->address, psprintf("%d", candidate->port)}) == 0)
 		return NULL;
-	name = flock_column(0, 1);
-	flock_run("UPDATE dlog.node SET address = $2, port = $3::int4, version = CASE WHEN version = 0 THEN 0 ELSE"
-			  " GREATEST((EXTRACT(epoch FROM clock_timestamp()) * 1000000)::int8, (SELECT max(version) + 1 FROM dlog.node)) END"
-			  " WHERE name = $1",
-			  3, (const char *[]){name, candidate->address, psprintf("%d", candidate->port)});
+	name = statement_column(0, 1);
+	statement_run("UPDATE dlog.node SET address = $2, port = $3::int4, version = CASE WHEN version = 0 THEN 0 ELSE"
+				  " GREATEST((EXTRACT(epoch FROM clock_timestamp()) * 1000000)::int8, (SELECT max(version) + 1 FROM dlog.node)) END"
+				  " WHERE name = $1",
+				  3, (const char *[]){name, candidate->address, psprintf("%d", candidate->port)});
 	return name;
 }
 
@@ -97,16 +97,16 @@ judge(Candidate *candidate, bool is_alone)
 	const char *endpoint[] = {candidate->address, psprintf("%d", candidate->port), candidate->fingerprint};
 	char *moved;
 
-	if (flock_run("SELECT FROM dlog.this_node() WHERE (address = $1 AND port = $2::int4) OR dlog.key_fingerprint(public_key) = $3", 3, endpoint) > 0)
+	if (statement_run("SELECT FROM dlog.this_node() WHERE (address = $1 AND port = $2::int4) OR dlog.key_fingerprint(public_key) = $3", 3, endpoint) > 0)
 	{
 		note(candidate, "it is this node");
 		return false;
 	}
-	if (flock_run("SELECT name FROM dlog.node WHERE ((address = $1 AND port = $2::int4) OR dlog.key_fingerprint(public_key) = $3)"
-				  " AND (address = $1 AND port = $2::int4 OR EXISTS (SELECT FROM dlog.links AS l WHERE l.node = name AND l.state = 'up'))",
-				  3, endpoint) > 0)
+	if (statement_run("SELECT name FROM dlog.node WHERE ((address = $1 AND port = $2::int4) OR dlog.key_fingerprint(public_key) = $3)"
+					  " AND (address = $1 AND port = $2::int4 OR EXISTS (SELECT FROM dlog.links AS l WHERE l.node = name AND l.state = 'up'))",
+					  3, endpoint) > 0)
 	{
-		note(candidate, psprintf("it is node \"%s\"", flock_column(0, 1)));
+		note(candidate, psprintf("it is node \"%s\"", statement_column(0, 1)));
 		return false;
 	}
 	if (candidate->cluster != NULL && strcmp(candidate->cluster, dlog_cluster_name) != 0)
@@ -133,16 +133,16 @@ judge(Candidate *candidate, bool is_alone)
 static List *
 judge_all(List *candidates, MemoryContext context)
 {
-	FlockScope scope;
+	StatementScope scope;
 	List *worth_a_try = NIL;
 	ListCell *cell;
 	bool is_alone;
 
 	begin(&scope);
-	flock_run("DELETE FROM dlog.candidate WHERE seen_at < now() - '" KEPT "'::interval"
-			  " OR seen_at < (SELECT seen_at FROM dlog.candidate ORDER BY seen_at DESC OFFSET " KEPT_ROWS " LIMIT 1)",
-			  0, NULL);
-	is_alone = flock_run("SELECT FROM dlog.node LIMIT 1", 0, NULL) == 0;
+	statement_run("DELETE FROM dlog.candidate WHERE seen_at < now() - '" KEPT "'::interval"
+				  " OR seen_at < (SELECT seen_at FROM dlog.candidate ORDER BY seen_at DESC OFFSET " KEPT_ROWS " LIMIT 1)",
+				  0, NULL);
+	is_alone = statement_run("SELECT FROM dlog.node LIMIT 1", 0, NULL) == 0;
 	foreach(cell, candidates)
 	{
 		MemoryContext spi = CurrentMemoryContext;
@@ -164,7 +164,7 @@ try_token(const Candidate *candidate, MemoryContext context)
 	const char *format = strchr(candidate->address, ':') != NULL ? "[%s]:%d" : "%s:%d";
 	char *endpoint = psprintf(format, candidate->address, candidate->port);
 	ErrorData *volatile error = NULL;
-	FlockScope scope;
+	StatementScope scope;
 
 	PG_TRY();
 	{

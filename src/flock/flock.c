@@ -13,14 +13,14 @@
 static bool
 find_tags(const char *name, Datum *tags)
 {
-	FlockScope scope;
+	StatementScope scope;
 	MemoryContext context = CurrentMemoryContext;
 	char *text = NULL;
 
-	flock_open(&scope);
-	if (flock_run("SELECT tags::text FROM dlog.flock WHERE name = $1 AND NOT is_dropped", 1, &name) == 1)
-		text = MemoryContextStrdup(context, flock_column(0, 1));
-	flock_close(&scope);
+	statement_open(&scope);
+	if (statement_run("SELECT tags::text FROM dlog.flock WHERE name = $1 AND NOT is_dropped", 1, &name) == 1)
+		text = MemoryContextStrdup(context, statement_column(0, 1));
+	statement_close(&scope);
 	if (text == NULL)
 		return false;
 	*tags = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));

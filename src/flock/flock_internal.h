@@ -5,32 +5,12 @@
 #ifndef DLOG_FLOCK_INTERNAL_H
 #define DLOG_FLOCK_INTERNAL_H
 
-#include "executor/spi.h"
-
+#include "base/statement.h"
 #include "flock/flock.h"
 #include "transport/transport.h"
 
 /* The flock that is there by itself. */
 #define FLOCK_ALL "all"
-
-/*
- * statement.c: statements over dlog's tables.  Between open and close they run
- * as who owns the tables, whoever asks, and names without a schema are
- * pg_catalog's.  An ERROR in between needs no close.
- */
-typedef struct FlockScope
-{
-	Oid user;
-	int security_context;
-	int settings; /* nesting level of settings */
-} FlockScope;
-
-extern void flock_open(FlockScope *scope);
-extern void flock_close(FlockScope *scope);
-
-/* Parameters are texts, NULL for null; returns the rows, see SPI_tuptable. */
-extern uint64 flock_run(const char *sql, int n_parameters, const char *const *parameters);
-extern char *flock_column(uint64 row, int number);
 
 /* flock.c */
 extern bool flock_exists(const char *name);

@@ -140,21 +140,21 @@ dlog_create_flock(PG_FUNCTION_ARGS)
 	char *heartbeat = heartbeat_argument(fcinfo, 2);
 	char *tags = tags_argument(fcinfo, 3);
 	char *owner = GetUserNameFromId(GetUserId(), false);
-	FlockScope scope;
+	StatementScope scope;
 
-	flock_open(&scope);
-	if (flock_run("INSERT INTO dlog.flock AS f (name, discover_via, heartbeat_interval, tags, owner, version)"
-				  " SELECT $1, COALESCE($2, ''), $3::interval, COALESCE($4, '{}')::jsonb, $5, " NEXT_VERSION
-				  " ON CONFLICT (name) DO UPDATE SET discover_via = excluded.discover_via,"
-				  "  heartbeat_interval = excluded.heartbeat_interval, tags = excluded.tags,"
-				  "  owner = excluded.owner, version = excluded.version, is_dropped = false"
-				  " WHERE f.is_dropped RETURNING true",
-				  5, (const char *[]){name, sources, heartbeat, tags, owner}) == 0)
+	statement_open(&scope);
+	if (statement_run("INSERT INTO dlog.flock AS f (name, discover_via, heartbeat_interval, tags, owner, version)"
+					  " SELECT $1, COALESCE($2, ''), $3::interval, COALESCE($4, '{}')::jsonb, $5, " NEXT_VERSION
+					  " ON CONFLICT (name) DO UPDATE SET discover_via = excluded.discover_via,"
+					  "  heartbeat_interval = excluded.heartbeat_interval, tags = excluded.tags,"
+					  "  owner = excluded.owner, version = excluded.version, is_dropped = false"
+					  " WHERE f.is_dropped RETURNING true",
+					  5, (const char *[]){name, sources, heartbeat, tags, owner}) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("flock \"%s\" already exists", name),
 				 errhint("dlog.alter_flock() changes it.")));
-	flock_close(&scope);
+	statement_close(&scope);
 	PG_RETURN_VOID();
 }
 
@@ -165,9 +165,9 @@ check_owner(const char *name, Oid asker)
 	char *owner;
 	Oid role;
 
-	if (flock_run("SELECT owner FROM dlog.flock WHERE name = $1 AND NOT is_dropped FOR UPDATE", 1, &name) == 0)
+	if (statement_run("SELECT owner FROM dlog.flock WHERE name = $1 AND NOT is_dropped FOR UPDATE", 1, &name) == 0)
 		return false;
-	owner = flock_column(0, 1);
+	owner = statement_column(0, 1);
 	role = get_role_oid(owner, true);
 	if (OidIsValid(role) ? !has_privs_of_role(asker, role) : !superuser_arg(asker))
 		ereport(ERROR,
@@ -196,16 +196,16 @@ dlog_alter_flock(PG_FUNCTION_ARGS)
 	char *sources = sources_argument(fcinfo, 1);
 	char *heartbeat = heartbeat_argument(fcinfo, 2);
 	char *tags = tags_argument(fcinfo, 3);
-	FlockScope scope;
+	StatementScope scope;
 
-	flock_open(&scope);
+	statement_open(&scope);
 	if (!check_owner(name, scope.user))
 		refuse_missing(name);
-	flock_run("UPDATE dlog.flock SET discover_via = COALESCE($2, discover_via),"
-			  " heartbeat_interval = COALESCE($3::interval, heartbeat_interval),"
-			  " tags = COALESCE($4::jsonb, tags), version = " NEXT_VERSION " WHERE name = $1",
-			  4, (const char *[]){name, sources, heartbeat, tags});
-	flock_close(&scope);
+	statement_run("UPDATE dlog.flock SET discover_via = COALESCE($2, discover_via),"
+				  " heartbeat_interval = COALESCE($3::interval, heartbeat_interval),"
+				  " tags = COALESCE($4::jsonb, tags), version = " NEXT_VERSION " WHERE name = $1",
+				  4, (const char *[]){name, sources, heartbeat, tags});
+	statement_close(&scope);
 	PG_RETURN_VOID();
 }
 
@@ -217,17 +217,17 @@ dlog_drop_flock(PG_FUNCTION_ARGS)
 {
 	char *name = name_argument(fcinfo);
 	bool if_exists = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	FlockScope scope;
+	StatementScope scope;
 
-	flock_open(&scope);
+	statement_open(&scope);
 	if (check_owner(name, scope.user))
-		flock_run("UPDATE dlog.flock SET is_dropped = true, version = " NEXT_VERSION " WHERE name = $1", 1, (const char *[]){name});
+		statement_run("UPDATE dlog.flock SET is_dropped = true, version = " NEXT_VERSION " WHERE name = $1", 1, (const char *[]){name});
 	else if (!if_exists)
 		refuse_missing(name);
 	else
 		ereport(NOTICE,
 				(errmsg("flock \"%s\" does not exist, skipping", name)));
-	flock_close(&scope);
+	statement_close(&scope);
 	PG_RETURN_VOID();
 }
 
@@ -279,12 +279,12 @@ check_behavior(const ActorRef *ref)
 	Oid id = behavior_of_actor(ref);
 	Oid message_type;
 	Behavior *behavior;
-	FlockScope scope;
+	StatementScope scope;
 
-	flock_open(&scope);
-	flock_run("SELECT 'dlog.flock_change'::regtype::oid", 0, NULL);
-	message_type = (Oid) strtoul(flock_column(0, 1), NULL, 10);
-	flock_close(&scope);
+	statement_open(&scope);
+	statement_run("SELECT 'dlog.flock_change'::regtype::oid", 0, NULL);
+	message_type = (Oid) strtoul(statement_column(0, 1), NULL, 10);
+	statement_close(&scope);
 	if (!OidIsValid(id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -336,15 +336,15 @@ dlog_subscribe(PG_FUNCTION_ARGS)
 {
 	char *actor = subscriber_argument(fcinfo);
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	FlockScope scope;
+	StatementScope scope;
 
 	check_behavior(PG_GETARG_ACTOR_REF_P(1));
 	flock_require(name);
-	flock_open(&scope);
-	flock_run("INSERT INTO dlog.flock_subscription (flock, actor) VALUES ($1, $2::dlog.actor_ref)"
-			  " ON CONFLICT DO NOTHING",
-			  2, (const char *[]){name, actor});
-	flock_close(&scope);
+	statement_open(&scope);
+	statement_run("INSERT INTO dlog.flock_subscription (flock, actor) VALUES ($1, $2::dlog.actor_ref)"
+				  " ON CONFLICT DO NOTHING",
+				  2, (const char *[]){name, actor});
+	statement_close(&scope);
 	PG_RETURN_VOID();
 }
 
@@ -357,12 +357,12 @@ dlog_unsubscribe(PG_FUNCTION_ARGS)
 {
 	char *actor = subscriber_argument(fcinfo);
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	FlockScope scope;
+	StatementScope scope;
 	uint64 n_deleted;
 
-	flock_open(&scope);
-	n_deleted = flock_run("DELETE FROM dlog.flock_subscription WHERE flock = $1 AND actor = $2::dlog.actor_ref",
-						  2, (const char *[]){name, actor});
-	flock_close(&scope);
+	statement_open(&scope);
+	n_deleted = statement_run("DELETE FROM dlog.flock_subscription WHERE flock = $1 AND actor = $2::dlog.actor_ref",
+							  2, (const char *[]){name, actor});
+	statement_close(&scope);
 	PG_RETURN_BOOL(n_deleted > 0);
 }

@@ -35,7 +35,7 @@ handle_ask(Message *message)
 {
 	FlockTableAskMessage ask;
 	FlockTableMessage table;
-	FlockScope scope;
+	StatementScope scope;
 	Message *answer;
 	char *rows;
 	char *n_rows;
@@ -47,13 +47,13 @@ handle_ask(Message *message)
 	pg_verifymbstr(after, (int) strlen(after), false);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	flock_open(&scope);
-	flock_run("SELECT COALESCE(json_agg(r ORDER BY r.name), '[]')::text, count(*) FROM"
-			  " (SELECT name, tags, discover_via, heartbeat_interval, owner, version, is_dropped FROM dlog.flock"
-			  "  WHERE name COLLATE \"C\" > $1 ORDER BY name COLLATE \"C\" LIMIT " CppAsString2(PAGE_ROWS) ") AS r",
-			  1, (const char *[]){after});
-	rows = flock_column(0, 1);
-	n_rows = flock_column(0, 2);
+	statement_open(&scope);
+	statement_run("SELECT COALESCE(json_agg(r ORDER BY r.name), '[]')::text, count(*) FROM"
+				  " (SELECT name, tags, discover_via, heartbeat_interval, owner, version, is_dropped FROM dlog.flock"
+				  "  WHERE name COLLATE \"C\" > $1 ORDER BY name COLLATE \"C\" LIMIT " CppAsString2(PAGE_ROWS) ") AS r",
+				  1, (const char *[]){after});
+	rows = statement_column(0, 1);
+	n_rows = statement_column(0, 2);
 	table = (FlockTableMessage){
 		.request = ask.request,
 		.is_last = atoi(n_rows) < PAGE_ROWS,
@@ -61,7 +61,7 @@ handle_ask(Message *message)
 	};
 	answer = message_create(MESSAGE_FLOCK_TABLE, flock_table_size(&table));
 	flock_table_write(answer->payload, answer->size, &table);
-	flock_close(&scope);
+	statement_close(&scope);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	(void) actor_send(message->from, answer);
@@ -135,24 +135,24 @@ static char *
 take_over(const char *rows)
 {
 	MemoryContext context = CurrentMemoryContext;
-	FlockScope scope;
+	StatementScope scope;
 	char *last;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	flock_open(&scope);
-	flock_run("INSERT INTO dlog.flock AS f (name, tags, discover_via, heartbeat_interval, owner, version, is_dropped)"
-			  " SELECT name, tags, discover_via, heartbeat_interval, owner, version, is_dropped"
-			  " FROM json_populate_recordset(NULL::dlog.flock, $1::json)"
-			  " ON CONFLICT (name) DO UPDATE SET tags = excluded.tags, discover_via = excluded.discover_via,"
-			  "  heartbeat_interval = excluded.heartbeat_interval, owner = excluded.owner,"
-			  "  version = excluded.version, is_dropped = excluded.is_dropped"
-			  " WHERE f.version < excluded.version",
-			  1, &rows);
-	flock_run("SELECT COALESCE(max(name COLLATE \"C\"), '') FROM json_populate_recordset(NULL::dlog.flock, $1::json)",
-			  1, &rows);
-	last = MemoryContextStrdup(context, flock_column(0, 1));
-	flock_close(&scope);
+	statement_open(&scope);
+	statement_run("INSERT INTO dlog.flock AS f (name, tags, discover_via, heartbeat_interval, owner, version, is_dropped)"
+				  " SELECT name, tags, discover_via, heartbeat_interval, owner, version, is_dropped"
+				  " FROM json_populate_recordset(NULL::dlog.flock, $1::json)"
+				  " ON CONFLICT (name) DO UPDATE SET tags = excluded.tags, discover_via = excluded.discover_via,"
+				  "  heartbeat_interval = excluded.heartbeat_interval, owner = excluded.owner,"
+				  "  version = excluded.version, is_dropped = excluded.is_dropped"
+				  " WHERE f.version < excluded.version",
+				  1, &rows);
+	statement_run("SELECT COALESCE(max(name COLLATE \"C\"), '') FROM json_populate_recordset(NULL::dlog.flock, $1::json)",
+				  1, &rows);
+	last = MemoryContextStrdup(context, statement_column(0, 1));
+	statement_close(&scope);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -20,7 +20,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "flock/flock_internal.h"
@@ -71,31 +70,40 @@ compare(int *n_events)
 	MemoryContext context = CurrentMemoryContext;
 	FlockEvent *events;
 
-	flock_run("LOCK TABLE dlog.flock_member IN EXCLUSIVE MODE", 0, NULL);
-	*n_events = (int) flock_run(compare_sql, 0, NULL);
+	statement_run("LOCK TABLE dlog.flock_member IN EXCLUSIVE MODE", 0, NULL);
+	*n_events = (int) statement_run(compare_sql, 0, NULL);
 	events = MemoryContextAlloc(context, sizeof(FlockEvent) * Max(*n_events, 1));
 	for (int i = 0; i < *n_events; i++)
 	{
 		for (int column = 0; column < 4; column++)
 		{
-			char *text = flock_column(i, column + 1);
+			char *text = statement_column(i, column + 1);
 
 			events[i].texts[column] = MemoryContextStrdup(context, text == NULL ? "" : text);
 		}
 	}
 	if (*n_events > 0)
-		flock_run("DELETE FROM dlog.flock_event WHERE id <= (SELECT max(id) FROM dlog.flock_event) - " EVENTS_KEPT, 0, NULL);
+		statement_run("DELETE FROM dlog.flock_event WHERE id <= (SELECT max(id) FROM dlog.flock_event) - " EVENTS_KEPT, 0, NULL);
 	return events;
 }
 
 /* ---------------------------------------------------------------- telling */
 
+typedef struct Telling
+{
+	const char *actor;
+	const FlockEvent *event;
+} Telling;
+
 /* One message to one actor; an ERROR is that of the send. */
 static void
-send_event(const char *actor, const FlockEvent *event)
+send_event(void *argument)
 {
-	flock_run("SELECT dlog.send($1::dlog.actor_ref, ROW($2, $3, $4, $5)::dlog.flock_change)",
-			  5, (const char *[]){actor, event->texts[0], event->texts[1], event->texts[2], event->texts[3]});
+	const Telling *telling = argument;
+	const FlockEvent *event = telling->event;
+
+	statement_run("SELECT dlog.send($1::dlog.actor_ref, ROW($2, $3, $4, $5)::dlog.flock_change)",
+				  5, (const char *[]){telling->actor, event->texts[0], event->texts[1], event->texts[2], event->texts[3]});
 }
 
 /*
@@ -106,31 +114,13 @@ send_event(const char *actor, const FlockEvent *event)
 static void
 tell_actor(const char *actor, const FlockEvent *event)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	Telling telling = {actor, event};
+	ErrorData *error = statement_try(send_event, &telling);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		send_event(actor, event);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || error->sqlerrcode == ERRCODE_DATATYPE_MISMATCH)
-		flock_run("DELETE FROM dlog.flock_subscription WHERE actor = $1::dlog.actor_ref", 1, &actor);
+		statement_run("DELETE FROM dlog.flock_subscription WHERE actor = $1::dlog.actor_ref", 1, &actor);
 	else
 		ereport(LOG,
 				(errmsg("dlog: actor %s was not told that node \"%s\" is \"%s\" in flock \"%s\": %s",
@@ -141,12 +131,12 @@ static void
 tell_subscribers(const FlockEvent *event)
 {
 	MemoryContext context = CurrentMemoryContext;
-	uint64 n_actors = flock_run("SELECT actor::text FROM dlog.flock_subscription WHERE flock = $1 ORDER BY actor",
-								1, &event->texts[0]);
+	uint64 n_actors = statement_run("SELECT actor::text FROM dlog.flock_subscription WHERE flock = $1 ORDER BY actor",
+									1, &event->texts[0]);
 	char **actors = MemoryContextAlloc(context, sizeof(char *) * Max(n_actors, 1));
 
 	for (uint64 i = 0; i < n_actors; i++)
-		actors[i] = MemoryContextStrdup(context, flock_column(i, 1));
+		actors[i] = MemoryContextStrdup(context, statement_column(i, 1));
 	for (uint64 i = 0; i < n_actors; i++)
 		tell_actor(actors[i], event);
 }
@@ -154,13 +144,14 @@ tell_subscribers(const FlockEvent *event)
 static void
 tell(const FlockEvent *event)
 {
-	flock_run("SELECT pg_notify('dlog_flock',"
-			  " json_build_object('flock', $1, 'node', $2, 'event', $3, 'why', $4)::text)",
-			  4, event->texts);
+	statement_run("SELECT pg_notify('dlog_flock',"
+				  " json_build_object('flock', $1, 'node', $2, 'event', $3, 'why', $4)::text)",
+				  4, event->texts);
 	tell_subscribers(event);
 }
 
-static void
+/* Returns whether anything has happened. */
+static bool
 look(void)
 {
 	int n_events;
@@ -168,6 +159,7 @@ look(void)
 
 	for (int i = 0; i < n_events; i++)
 		tell(&events[i]);
+	return n_events > 0;
 }
 
 /* ------------------------------------------------------------------- when */
@@ -185,17 +177,17 @@ has_flocks(void)
 static void
 publish(void)
 {
-	flock_run("SELECT COALESCE(bit_xor(hashint8extended(version, hashtextextended(name, 0))), 0),"
-			  " COALESCE(min(EXTRACT(epoch FROM heartbeat_interval) * 1000)"
-			  "  FILTER (WHERE NOT is_dropped), 0)::int,"
-			  " COALESCE(bool_or(discover_via <> '' AND NOT is_dropped), false)::int,"
-			  " COALESCE(bool_or('mdns' = ANY (regexp_split_to_array(discover_via, '\\s+')) AND NOT is_dropped), false)::int"
-			  " FROM dlog.flock",
-			  0, NULL);
-	transport_set_flock_digest((uint64) strtoi64(flock_column(0, 1), NULL, 10));
-	transport_set_heartbeat(atoi(flock_column(0, 2)));
-	transport_set_discovering(atoi(flock_column(0, 3)) != 0);
-	transport_set_mdns(atoi(flock_column(0, 4)) != 0);
+	statement_run("SELECT COALESCE(bit_xor(hashint8extended(version, hashtextextended(name, 0))), 0),"
+				  " COALESCE(min(EXTRACT(epoch FROM heartbeat_interval) * 1000)"
+				  "  FILTER (WHERE NOT is_dropped), 0)::int,"
+				  " COALESCE(bool_or(discover_via <> '' AND NOT is_dropped), false)::int,"
+				  " COALESCE(bool_or('mdns' = ANY (regexp_split_to_array(discover_via, '\\s+')) AND NOT is_dropped), false)::int"
+				  " FROM dlog.flock",
+				  0, NULL);
+	transport_set_flock_digest((uint64) strtoi64(statement_column(0, 1), NULL, 10));
+	transport_set_heartbeat(atoi(statement_column(0, 2)));
+	transport_set_discovering(atoi(statement_column(0, 3)) != 0);
+	transport_set_mdns(atoi(statement_column(0, 4)) != 0);
 }
 
 /*
@@ -204,36 +196,39 @@ publish(void)
 static void
 on_start(void)
 {
-	FlockScope scope;
+	StatementScope scope;
 
 	if (!has_flocks())
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	flock_open(&scope);
+	statement_open(&scope);
 	publish();
 	transport_members_seen();
-	look();
-	flock_close(&scope);
+	(void) look();
+	statement_close(&scope);
 	PopActiveSnapshot();
 }
 
 static void
 look_in_transaction(void)
 {
-	FlockScope scope;
+	StatementScope scope;
+	bool has_news = false;
 
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whoever waits for the lock sees what was done */
 	if (has_flocks())
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		flock_open(&scope);
+		statement_open(&scope);
 		transport_members_seen();
-		look();
-		flock_close(&scope);
+		has_news = look();
+		statement_close(&scope);
 		PopActiveSnapshot();
 	}
 	CommitTransactionCommand();
+	if (has_news)
+		transport_wake_watchers();
 }
 
 /*
@@ -263,13 +258,13 @@ handle_members_changed(Message *message)
 static void
 on_leaving(void)
 {
-	FlockScope scope;
+	StatementScope scope;
 
 	if (previous_leaving != NULL)
 		previous_leaving();
-	flock_open(&scope);
-	flock_run("DELETE FROM dlog.flock", 0, NULL);
-	flock_close(&scope);
+	statement_open(&scope);
+	statement_run("DELETE FROM dlog.flock", 0, NULL);
+	statement_close(&scope);
 }
 
 /*

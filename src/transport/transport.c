@@ -211,6 +211,12 @@ transport_tell_watchers(void)
 	}
 }
 
+void
+transport_wake_watchers(void)
+{
+	transport_tell_watchers();
+}
+
 /*
  * transport_this_key
  *		This node's number and public key; ERROR until they have been made.

@@ -76,6 +76,7 @@ extern LinkPoll link_poll(LinkWait *wait, ErrorData **error);
  */
 extern void link_watch(void);
 extern void link_unwatch(void);
+extern void transport_wake_watchers(void); /* for another reason: the members of a flock have changed */
 
 /*
  * member_view.c: what membership (membership/) knows of a node, this one too.
