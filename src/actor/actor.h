@@ -176,7 +176,8 @@ typedef struct DurableMail
 	Oid role;		 /* that sent it */
 	Oid becomes;	 /* the behavior that its handler turned the actor to; or invalid */
 	TimestampTz sent_at;
-	ItemPointerData tid; /* of its row in the mailbox; invalid: it has none */
+	int64 id;			 /* of its row in the mailbox */
+	ItemPointerData tid; /* where that is; invalid: it has none */
 } DurableMail;
 
 #define MAIL_ASK 1			/* its sender waits for an answer, and for nothing else */

@@ -181,6 +181,7 @@ typedef struct DurableBody
 	int64 id;
 	JournalPosition position; /* committed */
 	Value *failure;			  /* of the message in front: a PackedFailure */
+	bool gives_up;			  /* that one is being put into quarantine */
 } DurableBody;
 
 typedef struct SystemTimer

@@ -55,6 +55,9 @@ DLOG_FUNCTION(dlog_cancel_timer);
 DLOG_FUNCTION(dlog_monitor);
 DLOG_FUNCTION(dlog_demonitor);
 
+/* Who waits for an actor to be loaded looks again this often. */
+#define LOAD_WAIT_MS 2
+
 /* --------------------------------------------------------------- arguments */
 
 static void
@@ -774,6 +777,20 @@ dlog_resume(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* A durable actor that is being loaded will have its state in a moment, unless it cannot be. */
+static void
+wait_until_loaded(ActorAddress address)
+{
+	while (current_turn == NULL && hosted_actor_exists(address) &&
+		   sql_actor_at(address.slot)->phase == PHASE_NEW && !sql_actor_at(address.slot)->is_suspended)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOAD_WAIT_MS,
+						 WaitEventExtensionNew("DlogDurableLoad"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /* The committed state of an actor, and its type. */
 static Datum
 state_of(FunctionCallInfo fcinfo, Oid *type, bool *is_null)
@@ -786,6 +803,8 @@ state_of(FunctionCallInfo fcinfo, Oid *type, bool *is_null)
 	Datum state;
 	Behavior *behavior;
 
+	if (durable != 0)
+		wait_until_loaded(address);
 	if (durable != 0 && actor->phase != PHASE_READY)
 		return actor_journal->state(durable, type, is_null);
 	state = sql_actor_read_state(address, is_null, &id, &is_alive);

@@ -59,6 +59,13 @@
  */
 #define CANCEL_TICKS 50
 #define PATIENCE_TICKS 200
+/*
+ * Where commits wait for a disk, a batch may last so many times longer than
+ * they take, but no more than so many times longer than it may otherwise.
+ */
+#define COMMITS 4
+/* A turn is worth its cost with so many messages. */
+#define TURN_MESSAGES 16
 /* Schedulers look at other things this often. */
 #define RUN_US 50000
 /* So often is a message tried again that lost against another transaction. */
@@ -77,6 +84,7 @@ static int n_turns = 0;
 static int max_turns = 0;
 static int n_messages;
 static uint64 ends_us;
+static uint64 commit_us; /* that commits have taken of late */
 static int my_database = -1;
 static SqlActor *system_actor; /* that comes after the batch */
 
@@ -791,6 +799,15 @@ attempt_failed(MemoryContext context)
 	RESUME_INTERRUPTS();
 }
 
+static void
+commit(void)
+{
+	uint64 begin_us = clock_now_us();
+
+	CommitTransactionCommand();
+	commit_us = (commit_us + clock_now_us() - begin_us) / 2;
+}
+
 /*
  * attempt
  *		Run this in a transaction.  False: it was rolled back.
@@ -813,7 +830,7 @@ attempt(void (*work)(void *), void *argument)
 		if (ActiveSnapshotSet())
 			PopActiveSnapshot();
 		STOP_POINT("actor-batch-commit");
-		CommitTransactionCommand();
+		commit();
 		is_done = true;
 	}
 	PG_CATCH();
@@ -1057,6 +1074,19 @@ next_actor(void)
 	return NULL;
 }
 
+/*
+ * How many messages an actor may handle in its turn: those who wait share the
+ * batch.  So nobody waits for long behind one with much mail, and what was
+ * sent together is handled together.
+ */
+static int
+turn_limit(void)
+{
+	int limit = dlog_batch_messages / (1 + (int) *(volatile uint32 *) &pool_at(my_database)->waiting);
+
+	return Max(limit, Min(TURN_MESSAGES, dlog_batch_messages));
+}
+
 static void
 work_batch(void *argument)
 {
@@ -1064,11 +1094,20 @@ work_batch(void *argument)
 
 	do
 	{
-		turn_run(turn_add(actor), dlog_batch_messages);
+		turn_run(turn_add(actor), turn_limit());
 		if (n_messages >= dlog_batch_messages || clock_now_us() >= ends_us || InterruptPending ||
 			pg_atomic_read_u32(&pool_at(my_database)->system_waiting) > 0)
 			break;
 	} while ((actor = next_actor()) != NULL);
+}
+
+/* So that schedulers do not mostly wait for their commits. */
+static uint64
+batch_length_us(void)
+{
+	uint64 us = (uint64) dlog_batch_time * 1000;
+
+	return Max(us, COMMITS * Min(commit_us, us));
 }
 
 /* One batch.  False: nobody has anything to do. */
@@ -1082,7 +1121,7 @@ run_batch(void)
 	if (actor == NULL)
 		return false;
 	n_messages = 0;
-	ends_us = clock_now_us() + (uint64) dlog_batch_time * 1000;
+	ends_us = clock_now_us() + batch_length_us();
 	if (!attempt(work_batch, actor))
 		redo();
 	release_all();

@@ -186,6 +186,14 @@ durable_append(Turn *turn, Behavior *behavior, Datum state, bool is_null)
 
 /* ---------------------------------------------------------------- comparing */
 
+/* Two values of variable length that are in memory as a whole. */
+static bool
+bytes_are_equal(const void *one, const void *other)
+{
+	return !VARATT_IS_EXTENDED(one) && !VARATT_IS_EXTENDED(other) && VARSIZE(one) == VARSIZE(other) &&
+		   memcmp(one, other, VARSIZE(one)) == 0;
+}
+
 static bool
 values_are_equal(Datum one, bool one_is_null, Datum other, bool other_is_null, Oid type)
 {
@@ -197,6 +205,10 @@ values_are_equal(Datum one, bool one_is_null, Datum other, bool other_is_null, O
 	if (type_is_rowtype(type))
 	{
 		static FmgrInfo equals;
+
+		/* Mostly the bytes are the same, too. */
+		if (bytes_are_equal(DatumGetPointer(one), DatumGetPointer(other)))
+			return true;
 
 		if (!OidIsValid(equals.fn_oid))
 			fmgr_info_cxt(F_RECORD_IMAGE_EQ, &equals, TopMemoryContext);
@@ -283,9 +295,10 @@ durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error)
 	DurableBody *durable = actor->body->durable;
 	bool is_full = error != NULL && error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 
-	if (message == NULL)
+	if (message == NULL || (durable->gives_up && error != NULL))
 	{
-		/* dlog.resume() lets it try again. */
+		/* Not even quarantine takes it.  dlog.resume() lets it try again. */
+		durable->gives_up = false;
 		actor->is_suspended = true;
 		return;
 	}
@@ -314,12 +327,13 @@ durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error)
 bool
 durable_gives_up(Turn *turn, Behavior *behavior, Message *message)
 {
-	JournalTurn view = journal_turn(turn, behavior);
 	DurableBody *durable = turn->actor->body->durable;
 	MessageFailure failure = {.message = "its handler was killed", .sqlerrcode = ERRCODE_ADMIN_SHUTDOWN};
+	JournalTurn view;
 
 	if (message->type != LOCAL_MAIL || message_mail(message)->attempts < behavior->max_failures)
 		return false;
+	view = journal_turn(turn, behavior);
 	failure.failures = message_mail(message)->attempts;
 	if (durable->failure != NULL)
 	{
@@ -330,6 +344,7 @@ durable_gives_up(Turn *turn, Behavior *behavior, Message *message)
 		failure.detail = failure.message + strlen(failure.message) + 1;
 		failure.context = failure.detail + strlen(failure.detail) + 1;
 	}
+	durable->gives_up = true;
 	actor_journal->quarantine(&view, message, &failure);
 	STOP_POINT("journal-quarantined");
 	message_mail(message)->flags |= MAIL_QUARANTINED;
@@ -350,4 +365,5 @@ durable_tell_asker(SqlActor *actor, Message *message)
 					   packed ? packed->texts : "its handler was killed");
 	value_free(durable->failure);
 	durable->failure = NULL;
+	durable->gives_up = false;
 }

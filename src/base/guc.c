@@ -97,7 +97,8 @@ guc_init(void)
 		"dlog.batch_time",
 		"How long handlers of SQL actors may share a transaction.",
 		"Higher: fewer commits; what handlers send and write is seen later, "
-		"and their locks are held for longer.",
+		"and their locks are held for longer.  Where commits take long, batches "
+		"may last up to four times as long.",
 		&dlog_batch_time, 5, 1, 10000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomStringVariable(

@@ -39,6 +39,8 @@ typedef struct OpenJournal
 	TimestampTz at; /* that the partition was looked up for */
 	bool audit;
 	RowWriter *writer;
+	Oid role; /* whose name was looked up last */
+	Datum role_name;
 } OpenJournal;
 
 static List *open_journals; /* in CurTransactionContext */
@@ -106,6 +108,7 @@ journal_for(JournalTurn *turn, TimestampTz at)
 	journal->at = at;
 	journal->audit = is_audited(turn->home, turn->behavior);
 	journal->writer = writer_open(partition);
+	journal->role = InvalidOid;
 	open_journals = lappend(open_journals, journal);
 	MemoryContextSwitchTo(old);
 	return journal;
@@ -170,16 +173,25 @@ entry_hash(int64 actor, const JournalEntry *entry, const uint8 *before, uint8 *h
 
 /* ------------------------------------------------------------------- entries */
 
+/* Looked up once where many messages are of one role. */
 static Datum
-role_name(Oid role)
+role_name(OpenJournal *journal, Oid role)
 {
-	char *name = GetUserNameFromId(role, true);
+	MemoryContext old;
+	char *name;
 
-	return CStringGetTextDatum(name ? name : psprintf("%u", role));
+	if (journal->role == role)
+		return journal->role_name;
+	old = MemoryContextSwitchTo(CurTransactionContext);
+	name = GetUserNameFromId(role, true);
+	journal->role_name = CStringGetTextDatum(name ? name : psprintf("%u", role));
+	journal->role = role;
+	MemoryContextSwitchTo(old);
+	return journal->role_name;
 }
 
 static void
-fill_in(JournalTurn *turn, Message *message, JournalEntry *entry)
+fill_in(JournalTurn *turn, OpenJournal *journal, Message *message, JournalEntry *entry)
 {
 	DurableMail *durable = mail_durable(message);
 	Oid type;
@@ -187,11 +199,11 @@ fill_in(JournalTurn *turn, Message *message, JournalEntry *entry)
 	Datum datum = message_read(message, &type, &is_null);
 
 	memset(entry, 0, sizeof(JournalEntry));
-	entry->payload = payload_create(datum, type, is_null);
+	entry->payload = payload_create(datum, ROW_TYPE(type), is_null);
 	entry->seq = ++turn->position->seq;
 	entry->at = turn->position->at;
 	entry->sent_at = durable ? durable->sent_at : entry->at;
-	entry->role = role_name(durable ? durable->role : turn->owner);
+	entry->role = role_name(journal, durable ? durable->role : turn->owner);
 	if (durable != NULL)
 	{
 		entry->sender = durable->sender;
@@ -208,7 +220,7 @@ put_entry(JournalTurn *turn, OpenJournal *journal, Message *message)
 	Datum *values = slot->tts_values;
 	bool *nulls = slot->tts_isnull;
 
-	fill_in(turn, message, entry);
+	fill_in(turn, journal, message, entry);
 	turn->position->bytes += VARSIZE(entry->payload);
 	values[Anum_entry_behavior - 1] = ObjectIdGetDatum(turn->home);
 	values[Anum_entry_actor - 1] = Int64GetDatum(turn->actor);
@@ -244,7 +256,10 @@ write_snapshot(JournalTurn *turn, bool is_audited)
 		.seq = turn->position->seq,
 		.at = turn->position->at,
 		.behavior = turn->behavior->id,
-		.state = payload_create(turn->state, turn->behavior->state_type, turn->state_is_null),
+		.state = payload_create(turn->state,
+								(ValueType){turn->behavior->state_type, turn->behavior->state_length,
+											turn->behavior->state_is_by_value},
+								turn->state_is_null),
 		.has_hash = is_audited,
 	};
 
@@ -308,7 +323,7 @@ append_turn(JournalTurn *turn)
 		if (flags & MAIL_STASHED)
 			continue;
 		if (durable != NULL && ItemPointerIsValid(&durable->tid))
-			mailbox_remove(&durable->tid);
+			mailbox_remove(durable);
 		if (flags & MAIL_QUARANTINED)
 			continue;
 		if (journal == NULL)

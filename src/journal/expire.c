@@ -76,7 +76,7 @@ make_snapshot(int64 actor, uint64 seq)
 	snapshot.seq = result.position.seq;
 	snapshot.at = result.position.at;
 	snapshot.behavior = result.behavior;
-	snapshot.state = payload_create(result.state, result.state_type, result.is_null);
+	snapshot.state = payload_create(result.state, value_type(result.state_type), result.is_null);
 	snapshot.has_hash = true;
 	memcpy(snapshot.hash, result.position.hash, sizeof(snapshot.hash));
 	snapshot_write(actor, &snapshot);

@@ -23,7 +23,7 @@
  * current memory context or in the payload itself.  ERROR 42704 when the type
  * is gone.
  */
-extern struct varlena *payload_create(Datum datum, Oid type, bool is_null);
+extern struct varlena *payload_create(Datum datum, ValueType type, bool is_null);
 extern Datum payload_datum(const struct varlena *payload, Oid *type, bool *is_null);
 
 /*

@@ -106,15 +106,18 @@ extern void durable_behavior_dropped(Oid behavior);
 /* --- mailbox.c ------------------------------------------------------------ */
 
 extern void mailbox_write(Message **messages, int n);
-extern void mailbox_remove(const ItemPointerData *tid);
-extern void mailbox_flush(void);
-extern void mailbox_forget(void);
 extern void mailbox_wait_for_delivery(void);
 extern bool mailbox_has_work(int database);
 extern void mailbox_serve(int database);
 extern void mailbox_sweep(int database);
 extern void mailbox_database_is_gone(int database);
 extern void mailbox_at_scheduler_start(void);
+
+/* --- remove.c -------------------------------------------------------------- */
+
+extern void mailbox_remove(const DurableMail *mail);
+extern void mailbox_flush(void);
+extern void mailbox_forget(void);
 
 /* --- partition.c: the tables of journals ----------------------------------- */
 
@@ -129,6 +132,7 @@ extern int journal_expire_all(void);
 
 /* --- payload.c ------------------------------------------------------------ */
 
+extern bool payload_row(const struct varlena *payload, Oid type, Datum *row, bool *is_null);
 extern const char *payload_canonical(const struct varlena *payload);
 
 /* --- append.c ------------------------------------------------------------- */

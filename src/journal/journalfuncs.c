@@ -277,7 +277,7 @@ dlog_snapshot(PG_FUNCTION_ARGS)
 		snapshot.seq = result.position.seq;
 		snapshot.at = result.position.at;
 		snapshot.behavior = result.behavior;
-		snapshot.state = payload_create(result.state, result.state_type, result.is_null);
+		snapshot.state = payload_create(result.state, value_type(result.state_type), result.is_null);
 		snapshot.has_hash = behavior->audit;
 		memcpy(snapshot.hash, result.position.hash, sizeof(snapshot.hash));
 		behavior_release(behavior);

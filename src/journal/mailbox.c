@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -59,13 +58,14 @@ put_row(RowWriter *writer, Message *message, uint64 id)
 	bool is_null;
 	Datum datum = message_read(message, &type, &is_null);
 
-	slot->tts_values[Anum_mailbox_id - 1] = Int64GetDatum((int64) id);
+	durable->id = (int64) id;
+	slot->tts_values[Anum_mailbox_id - 1] = Int64GetDatum(durable->id);
 	slot->tts_values[Anum_mailbox_actor - 1] = Int64GetDatum(durable->actor);
 	slot->tts_values[Anum_mailbox_sent_at - 1] = TimestampTzGetDatum(durable->sent_at);
 	slot->tts_values[Anum_mailbox_sender - 1] = ActorRefPGetDatum(&durable->sender);
 	slot->tts_isnull[Anum_mailbox_sender - 1] = actor_ref_is_none(&durable->sender);
 	slot->tts_values[Anum_mailbox_role - 1] = ObjectIdGetDatum(durable->role);
-	slot->tts_values[Anum_mailbox_payload - 1] = PointerGetDatum(payload_create(datum, type, is_null));
+	slot->tts_values[Anum_mailbox_payload - 1] = PointerGetDatum(payload_create(datum, ROW_TYPE(type), is_null));
 	MemoryContextSwitchTo(old);
 	writer_put(writer, &durable->tid);
 }
@@ -87,44 +87,6 @@ mailbox_write(Message **messages, int n)
 	for (int i = 0; i < n; i++)
 		put_row(writer, messages[i], ++id);
 	writer_close(writer);
-}
-
-/* --------------------------------------------------------------- handled ones */
-
-static Relation mailbox; /* while a batch deletes from it */
-
-/*
- * mailbox_remove
- *		The message of this row has been handled in this transaction.
- */
-void
-mailbox_remove(const ItemPointerData *tid)
-{
-	TM_FailureData failure;
-
-	if (mailbox == NULL)
-		mailbox = table_open(journal_table(TABLE_MAILBOX), RowExclusiveLock);
-	if (table_tuple_delete(mailbox, unconstify(ItemPointerData *, tid), GetCurrentCommandId(true),
-						   InvalidSnapshot, InvalidSnapshot, true, &failure, false) != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a message of a durable actor is not in table dlog.mailbox any more"),
-				 errdetail("Its row was deleted or moved by somebody else than dlog."),
-				 errhint("A restart of the server delivers again what is in the table.")));
-}
-
-void
-mailbox_flush(void)
-{
-	if (mailbox != NULL)
-		table_close(mailbox, NoLock);
-	mailbox = NULL;
-}
-
-void
-mailbox_forget(void)
-{
-	mailbox = NULL;
 }
 
 /* ----------------------------------------------------------------- delivery */
@@ -193,6 +155,7 @@ message_of_row(TupleTableSlot *slot)
 	durable->actor = DatumGetInt64(slot->tts_values[Anum_mailbox_actor - 1]);
 	durable->sent_at = DatumGetTimestampTz(slot->tts_values[Anum_mailbox_sent_at - 1]);
 	durable->role = DatumGetObjectId(slot->tts_values[Anum_mailbox_role - 1]);
+	durable->id = DatumGetInt64(slot->tts_values[Anum_mailbox_id - 1]);
 	durable->tid = slot->tts_tid;
 	sender = DatumGetActorRefP(slot->tts_values[Anum_mailbox_sender - 1]);
 	if (!slot->tts_isnull[Anum_mailbox_sender - 1])

@@ -127,7 +127,7 @@ outbox_send(const ActorRef *to, Oid type, Datum message, bool is_null)
 {
 	ActorRef self;
 
-	outbox_put(OUTBOX_SEND, to, actor_self(&self) ? &self : NULL, GetUserId(), payload_create(message, type, is_null));
+	outbox_put(OUTBOX_SEND, to, actor_self(&self) ? &self : NULL, GetUserId(), payload_create(message, value_type(type), is_null));
 }
 
 /* In a handler: an answer to a sender on another node. */
@@ -136,7 +136,7 @@ outbox_reply(const ActorRef *asker, Oid type, Datum message, bool is_null)
 {
 	ActorRef self;
 
-	outbox_put(OUTBOX_REPLY, asker, actor_self(&self) ? &self : NULL, GetUserId(), payload_create(message, type, is_null));
+	outbox_put(OUTBOX_REPLY, asker, actor_self(&self) ? &self : NULL, GetUserId(), payload_create(message, value_type(type), is_null));
 }
 
 /*
@@ -153,7 +153,7 @@ outbox_refuse(const ActorRef *sender, int sqlerrcode, const char *text)
 	if (sender->slot == 0 || !actor_address_of(sender, &address) || address.node == THIS_NODE)
 		return;
 	both = psprintf("%s %s", unpack_sql_state(sqlerrcode), text);
-	outbox_put(OUTBOX_FAILURE, sender, NULL, GetUserId(), payload_create(CStringGetTextDatum(both), TEXTOID, false));
+	outbox_put(OUTBOX_FAILURE, sender, NULL, GetUserId(), payload_create(CStringGetTextDatum(both), value_type(TEXTOID), false));
 }
 
 static void
@@ -303,7 +303,7 @@ outbox_ask(const ActorRef *to, Oid type, Datum datum, bool is_null, long timeout
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the node of actor %s is not known here", actor_ref_text(to))));
-	message = question_message(to, &asker, payload_create(datum, type, is_null));
+	message = question_message(to, &asker, payload_create(datum, value_type(type), is_null));
 	message->from = bound_actor_address(self);
 	if (actor_send(database_address(THIS_NODE, get_database_name(MyDatabaseId)), message) != SEND_OK)
 		raise_not_stored();

@@ -63,20 +63,19 @@ set_transmission_settings(void)
 }
 
 struct varlena *
-payload_create(Datum datum, Oid type, bool is_null)
+payload_create(Datum datum, ValueType type, bool is_null)
 {
 	Size size;
-	ValueType value = value_type(type);
-	Datum flat = value_flatten(datum, value, is_null, &size);
+	Datum flat = value_flatten(datum, type, is_null, &size);
 	int n = 0;
-	const Oid *layout = is_null ? NULL : type_layout(type, &n);
+	const Oid *layout = is_null ? NULL : type_layout(type.oid, &n);
 	Size all = n == 0 ? size : INTALIGN(size) + sizeof(Oid) * n;
 	Payload *payload = palloc(offsetof(Payload, data) + all);
 
 	SET_VARSIZE(payload, offsetof(Payload, data) + all);
-	payload->type = type;
+	payload->type = type.oid;
 	if (size > 0)
-		memcpy(payload->data, value.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
+		memcpy(payload->data, type.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
 	if (n > 0)
 	{
 		memset(payload->data + size, 0, INTALIGN(size) - size);
@@ -109,6 +108,21 @@ payload_difference(const Payload *payload, int16 length)
 	at = INTALIGN(VARSIZE_ANY(payload->data));
 	return layout_difference(payload->type, (const Oid *) (payload->data + at),
 							 at < size ? (size - at) / sizeof(Oid) : 0);
+}
+
+/*
+ * payload_row
+ *		The row in a payload that is mostly of this type; false: it is not, or
+ *		payload_datum() says why it must not be read.
+ */
+bool
+payload_row(const struct varlena *varlena, Oid type, Datum *row, bool *is_null)
+{
+	const Payload *payload = (const Payload *) varlena;
+
+	*is_null = VARSIZE(payload) == offsetof(Payload, data);
+	*row = *is_null ? (Datum) 0 : PointerGetDatum(payload->data);
+	return payload->type == type && payload_difference(payload, -1) == NULL;
 }
 
 Datum
@@ -338,7 +352,7 @@ dlog_payload_in(PG_FUNCTION_ARGS)
 	parse_type_string(at, &type, &type_modifier);
 	getTypeInputInfo(type, &input, &parameter);
 	datum = OidInputFunctionCall(input, literal, parameter, type_modifier);
-	PG_RETURN_POINTER(payload_create(datum, type, literal == NULL));
+	PG_RETURN_POINTER(payload_create(datum, value_type(type), literal == NULL));
 }
 
 Datum

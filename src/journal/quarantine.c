@@ -56,7 +56,7 @@ quarantine_message(JournalTurn *turn, Message *message, const MessageFailure *fa
 	values[0] = Int64GetDatum(turn->actor);
 	values[1] = TimestampTzGetDatum(durable ? durable->sent_at : GetCurrentTimestamp());
 	values[3] = ObjectIdGetDatum(durable ? durable->role : turn->owner);
-	values[4] = PointerGetDatum(payload_create(datum, type, is_null));
+	values[4] = PointerGetDatum(payload_create(datum, ROW_TYPE(type), is_null));
 	values[5] = Int32GetDatum(failure->failures);
 	nulls[0] = nulls[1] = nulls[3] = nulls[4] = nulls[5] = ' ';
 	if (durable != NULL && !actor_ref_is_none(&durable->sender))

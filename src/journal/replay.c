@@ -298,14 +298,18 @@ apply_entry(Replay *replay, const JournalEntry *entry)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	MemoryContext old = MemoryContextSwitchTo(replay->contexts[1 - replay->current]);
-	Oid type;
+	Oid type = replay->function_type;
 	bool is_null;
-	Datum message = payload_datum(entry->payload, &type, &is_null);
+	Datum message;
 	Datum argument = MakeExpandedObjectReadOnly(replay->state, replay->is_null, replay->state_length);
 	Datum result;
 
-	if (replay->function_type != type)
+	/* Mostly it is for the same function as the one before. */
+	if (!OidIsValid(type) || !payload_row(entry->payload, type, &message, &is_null))
+	{
+		message = payload_datum(entry->payload, &type, &is_null);
 		message = upcast(replay->behavior, true, message, &is_null, &type);
+	}
 	InitFunctionCallInfoData(*fcinfo, function_for(replay, type), 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = argument;
 	fcinfo->args[0].isnull = replay->is_null;

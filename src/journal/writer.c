@@ -19,7 +19,7 @@
 #include "base/pg_compat.h"
 #include "journal/journal_internal.h"
 
-#define ROWS 500
+#define ROWS 128
 #define ROW_BYTES (256 * 1024)
 
 struct RowWriter
