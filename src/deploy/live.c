@@ -281,7 +281,7 @@ payload_of_answer(const LiveRow *row, Datum value, bool is_null)
 {
 	if (row->reducer->aggregate != NULL)
 		value = aggregate_finish(row->reducer->aggregate, row->reducer->type, value, &is_null);
-	return payload_create(value, row->type, is_null);
+	return payload_create(value, value_type(row->type), is_null);
 }
 
 /* A member's value, if it is another than the one that counts. */
@@ -465,7 +465,7 @@ result_of(Round *round)
 	Datum value;
 
 	value = result_with_init(row->reducer, row->init, row->init_is_null, n_values, &merged, &merged_is_null, NULL, &is_null);
-	return payload_create(value, row->type, is_null);
+	return payload_create(value, value_type(row->type), is_null);
 }
 
 static bool

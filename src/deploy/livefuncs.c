@@ -76,7 +76,7 @@ arguments_as_payloads(const Arguments *arguments, Oid payload_type)
 	Datum *payloads = palloc(sizeof(Datum) * Max(arguments->count, 1));
 
 	for (int i = 0; i < arguments->count; i++)
-		payloads[i] = PointerGetDatum(payload_create(arguments->values[i], arguments->types[i], arguments->nulls[i]));
+		payloads[i] = PointerGetDatum(payload_create(arguments->values[i], value_type(arguments->types[i]), arguments->nulls[i]));
 	return PointerGetDatum(construct_array(payloads, arguments->count, payload_type, -1, false, TYPALIGN_DOUBLE));
 }
 
@@ -139,7 +139,7 @@ deploy_live(FunctionCallInfo fcinfo, bool by_function)
 			CStringGetTextDatum(name), CStringGetTextDatum(flock), CStringGetTextDatum(question.query),
 			CStringGetTextDatum(by_function ? reducer->name : text_to_cstring(PG_GETARG_TEXT_PP(3))),
 			by_function ? PG_GETARG_DATUM(3) : (Datum) 0,
-			PointerGetDatum(payload_create(PG_GETARG_DATUM(4), type, init_is_null)),
+			PointerGetDatum(payload_create(PG_GETARG_DATUM(4), value_type(type), init_is_null)),
 			arguments_as_payloads(&question.arguments, payload), ObjectIdGetDatum(collation), Int64GetDatum(every_ms),
 			Int64GetDatum(timeout_ms), PG_GETARG_DATUM(8), CStringGetTextDatum(search_path), ObjectIdGetDatum(owner)};
 		char nulls[] = "             ";

@@ -36,7 +36,7 @@ DLOG_FUNCTION(dlog_payload_as);
 typedef struct Payload
 {
 	int32 vl_len_;
-	Oid type; /* invalid: data begins with the number of a type that is gone */
+	Oid type;						  /* invalid: data begins with the number of a type that is gone */
 	char data[FLEXIBLE_ARRAY_MEMBER]; /* aligned, and after it the layout of its type */
 } Payload;
 
