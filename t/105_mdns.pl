@@ -31,6 +31,7 @@ BEGIN
 use FindBin;
 use lib $FindBin::RealBin;
 use DlogCluster;
+use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils;
 
 my $directory = PostgreSQL::Test::Utils::tempdir_short();
@@ -122,6 +123,8 @@ sub start_bus
 </busconfig>
 CONF
 	$bus{$i} = start_program(in_network($i, "setpriv --pdeathsig KILL dbus-daemon --config-file=$directory/bus$i.conf --nofork --nopidfile"));
+	# Avahi gives up when there is no bus.
+	select undef, undef, undef, 0.01 until IO::Socket::UNIX->new(Peer => "$directory/bus$i");
 	return;
 }
 

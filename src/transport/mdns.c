@@ -264,6 +264,7 @@ take_event(MdnsEvent *event)
 			break;
 		case MDNS_WAITING:
 		case MDNS_FAILED:
+			forget_services(); /* before it is said that there are none */
 			set_state(MDNS_STATE_WAITING, "", event->text);
 			break;
 		case MDNS_REGISTERING:
