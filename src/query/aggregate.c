@@ -825,7 +825,9 @@ fanout_add_ordered_paths(PlannerInfo *root, FanoutBase *base,
 	if (!fanout_path_sort(root, path, root->sort_pathkeys))
 		return;
 	path->limit = limit;
-	limit_tuples = root->limit_tuples > 0 ? root->limit_tuples : -1.0;
+
+	/* The planner's own estimate of it is for what is not grouped. */
+	limit_tuples = IsA(limit, Const) ? Max(DatumGetInt64(((Const *) limit)->constvalue), 1) : -1.0;
 
 	if (grouped->custom.custom_paths != NIL)
 	{

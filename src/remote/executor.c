@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
+#include "optimizer/planner.h"
 #include "parser/analyze.h"
 #include "parser/parsetree.h"
 #include "pgstat.h"
@@ -51,6 +52,7 @@
 /* While the planner is at work on another node's statement: that statement. */
 static CachedStatement *planning;
 static get_relation_info_hook_type previous_relation_info;
+static planner_hook_type previous_planner;
 
 /* --- what the planner may ask -------------------------------------------- */
 
@@ -113,6 +115,46 @@ prune_unlisted(PlannerInfo *root, Oid relation, bool is_parent, RelOptInfo *rel)
 			return;
 		}
 	}
+}
+
+/*
+ * An unlisted partition is no part of the plan but still one of its range
+ * table, all of which is locked each time the plan is run.  Those of other
+ * nodes are most of a table's partitions; so they go from the range table.
+ */
+static void
+forget_unlisted(PlannedStmt *planned)
+{
+	Index rti = 0;
+	ListCell *cell;
+
+	/* Row marks name all partitions, and open them. */
+	if (planned->rowMarks != NIL)
+		return;
+	foreach(cell, planned->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		rti++;
+		if (rte->rtekind != RTE_RELATION || list_member_int(planned->resultRelations, rti) ||
+			!remote_prunes(rte->relid))
+			continue;
+		rte->rtekind = RTE_RESULT;
+		rte->relid = InvalidOid;
+	}
+}
+
+static PlannedStmt *
+plan_listed(Query *parse, const char *query_string, int cursor_options,
+			ParamListInfo params)
+{
+	PlannedStmt *planned = previous_planner ?
+							   previous_planner(parse, query_string, cursor_options, params) :
+							   standard_planner(parse, query_string, cursor_options, params);
+
+	if (remote_is_executing())
+		forget_unlisted(planned);
+	return planned;
 }
 
 /* --- the asking session's role and settings ------------------------------ */
@@ -698,6 +740,8 @@ executor_init(void)
 {
 	previous_relation_info = get_relation_info_hook;
 	get_relation_info_hook = prune_unlisted;
+	previous_planner = planner_hook;
+	planner_hook = plan_listed;
 	previous_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = start_executor;
 }
