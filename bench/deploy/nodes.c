@@ -315,9 +315,9 @@ open_dealer(Node *node, Link *link)
 	set_int(link->dealer, ZMQ_LINGER, 0);
 	set_int(link->dealer, ZMQ_SNDHWM, 0);
 	set_int(link->dealer, ZMQ_RECONNECT_IVL, -1);
-	set_int(link->dealer, ZMQ_HEARTBEAT_IVL, 2000);
-	set_int(link->dealer, ZMQ_HEARTBEAT_TIMEOUT, 6000);
-	set_int(link->dealer, ZMQ_HEARTBEAT_TTL, 6000);
+	set_int(link->dealer, ZMQ_TCP_KEEPALIVE, 1);
+	set_int(link->dealer, ZMQ_TCP_KEEPALIVE_IDLE, 3);
+	set_int(link->dealer, ZMQ_TCP_MAXRT, 6000);
 	if (zmq_setsockopt(link->dealer, ZMQ_CURVE_SERVERKEY, peer->public_key, KEY_TEXT - 1) != 0 ||
 		zmq_setsockopt(link->dealer, ZMQ_CURVE_PUBLICKEY, identities[node->index].public_key, KEY_TEXT - 1) != 0 ||
 		zmq_setsockopt(link->dealer, ZMQ_CURVE_SECRETKEY, node->secret_key, KEY_TEXT - 1) != 0)

@@ -585,11 +585,12 @@ membership_next_us(const Membership *core)
  * membership_hint
  *		See membership.h.
  */
-void
+bool
 membership_hint(Membership *core, uint32 slot)
 {
-	if (slot < core->max_slots && slot != core->self && core->members[slot].state != MEMBER_NONE)
-		(void) probe_start(core, slot);
+	if (slot >= core->max_slots || slot == core->self || core->members[slot].state == MEMBER_NONE)
+		return true;
+	return probe_start(core, slot);
 }
 
 void

@@ -138,8 +138,11 @@ extern bool membership_handles(uint16 type);
 extern void membership_receive(Membership *core, uint32 from, uint16 type, const char *payload,
 							   Size size);
 
-/* Something hints that a member came back, or went: probe it out of turn. */
-extern void membership_hint(Membership *core, uint32 slot);
+/*
+ * Something hints that a member came back, or went: probe it out of turn.
+ * False when too many are being probed: later.
+ */
+extern bool membership_hint(Membership *core, uint32 slot);
 
 /* The tags of this one have changed. */
 extern void membership_tags_changed(Membership *core);

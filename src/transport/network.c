@@ -40,6 +40,7 @@
 #define MEMORY_BASE (UINT64CONST(1) << 30)
 #define MEMORY_PER_PEER (UINT64CONST(32) << 20)
 #define STOP_LINGER_US 50000
+#define SILENCE_S 6	   /* after which a connection counts as lost */
 #define STALL_US 10000 /* between looks whether there is memory again */
 
 StaticAssertDecl(FRAME_MAX_PAYLOAD == MESSAGE_MAX_PAYLOAD,
@@ -509,6 +510,26 @@ set_int(void *socket, int option, int value)
 	return zmq_setsockopt(socket, option, &value, sizeof(value)) == 0;
 }
 
+/*
+ * network_watch_connections
+ *		Have connections of a socket end when nothing is heard of the other
+ *		side; false if libzmq refuses.
+ *
+ * The kernel sees to it: ZeroMQ's own heartbeats would wake this process many
+ * times a second where links are many, and make libzmq walk all its timers
+ * with each message.  Who is connected but does not answer is found out by
+ * membership.
+ */
+bool
+network_watch_connections(void *socket)
+{
+	return set_int(socket, ZMQ_TCP_KEEPALIVE, 1) &&
+		   set_int(socket, ZMQ_TCP_KEEPALIVE_IDLE, SILENCE_S / 2) &&
+		   set_int(socket, ZMQ_TCP_KEEPALIVE_INTVL, 1) &&
+		   set_int(socket, ZMQ_TCP_KEEPALIVE_CNT, SILENCE_S / 2) &&
+		   set_int(socket, ZMQ_TCP_MAXRT, SILENCE_S * 1000);
+}
+
 static bool
 configure_router(void)
 {
@@ -519,8 +540,7 @@ configure_router(void)
 		!set_int(router, ZMQ_IPV6, 1) ||
 		!set_int(router, ZMQ_BACKLOG, BACKLOG) ||
 		!set_int(router, ZMQ_HANDSHAKE_IVL, 5000) ||
-		!set_int(router, ZMQ_HEARTBEAT_IVL, 2000) ||
-		!set_int(router, ZMQ_HEARTBEAT_TIMEOUT, 6000))
+		!network_watch_connections(router))
 		return false;
 	{
 		int64 largest = (int64) dlog_max_message_size * 1024;

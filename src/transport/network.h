@@ -126,6 +126,7 @@ extern void network_watch(int fd, NetworkSource source, uint32 node);
 extern void network_watch_connecting(int fd, NetworkSource source, uint32 node);
 extern void network_unwatch(int fd);
 extern int network_socket_fd(void *socket);
+extern bool network_watch_connections(void *socket);
 extern bool network_read_event(void *monitor, uint16 *event, int *value);
 extern uint64 network_wall_clock_us(void);
 extern void network_set_timer(Peer *peer, uint64 at_us);

@@ -36,6 +36,15 @@ static uint64 settings_version;
 static bool is_concerned[MAX_LOADED_DATABASES];
 static bool has_concerned;
 
+/*
+ * Peers that are to be probed out of turn, the oldest first: a ring, and as
+ * many can wait as there are peers.  Each is in it once (is_hinted).
+ */
+#define HINTS_IN_A_TURN 32
+static uint32 *hints;
+static uint32 first_hint;
+static uint32 n_hints;
+
 /* Peers found dead whose links are to be ended when that time has come. */
 static uint32 n_giving_up;
 static uint64 give_up_us = PG_UINT64_MAX;
@@ -43,6 +52,15 @@ static uint64 give_up_us = PG_UINT64_MAX;
 static uint64 next_digests_us;
 
 static void settle(void);
+
+static void
+hint(Peer *peer)
+{
+	if (peer->is_hinted || n_hints == network.max_peers)
+		return;
+	peer->is_hinted = true;
+	hints[(first_hint + n_hints++) % network.max_peers] = peer->node;
+}
 
 /* ------------------------------------------------ what the core is given */
 
@@ -190,7 +208,7 @@ on_changed(void *context, uint32 slot, const MemberChange *change)
 			n_giving_up++;
 		peer->give_up_us = clock_now_us() + dlog_probe_timeout * UINT64CONST(1000);
 		give_up_us = Min(give_up_us, peer->give_up_us);
-		peer->is_hinted = true;
+		hint(peer);
 	}
 	else if (peer->give_up_us != 0)
 	{
@@ -262,22 +280,40 @@ give_up_links(void)
 	}
 }
 
+/*
+ * Probes those that were hinted at, as many at a time as the core likes.  To
+ * one that is dead and has no link to us there is no way.
+ */
+static void
+probe_hinted(void)
+{
+	for (uint32 i = Min(n_hints, HINTS_IN_A_TURN); i > 0; i--)
+	{
+		Peer *peer = &network.peers[hints[first_hint]];
+		bool is_done = !peer->in_use ||
+					   (!peer_is_up(peer) && membership_state(core, peer->node) == MEMBER_DEAD);
+
+		first_hint = (first_hint + 1) % network.max_peers;
+		n_hints--;
+		peer->is_hinted = false;
+		if (!is_done)
+		{
+			is_in_core = true;
+			is_done = membership_hint(core, peer->node);
+			is_in_core = false;
+		}
+		if (!is_done)
+			hint(peer);
+	}
+}
+
 /* What callbacks have asked for, once the core has returned. */
 static void
 settle(void)
 {
 	if (is_in_core)
 		return;
-	for (uint32 node = 1; node < network.n_peers && n_giving_up > 0; node++)
-	{
-		if (network.peers[node].is_hinted)
-		{
-			network.peers[node].is_hinted = false;
-			is_in_core = true;
-			membership_hint(core, node);
-			is_in_core = false;
-		}
-	}
+	probe_hinted();
 	give_up_links();
 	if (has_concerned)
 		tell_databases();
@@ -296,11 +332,7 @@ members_link_changed(Peer *peer)
 	if (core == NULL || peer->node_id == 0)
 		return;
 	members_follow(peer);
-	if (is_in_core)
-		return;
-	is_in_core = true;
-	membership_hint(core, peer->node);
-	is_in_core = false;
+	hint(peer);
 	settle();
 }
 
@@ -455,7 +487,8 @@ members_start(void)
 	MemberEntry *entry;
 	void *memory = malloc(membership_size(network.max_peers));
 
-	if (memory == NULL)
+	hints = calloc(network.max_peers, sizeof(uint32));
+	if (memory == NULL || hints == NULL)
 		abort();
 	read_settings(&settings);
 	entry = entry_begin(THIS_NODE);

@@ -34,8 +34,6 @@
 #define LATER_US (100 * 1000)
 #define BACKOFF_FIRST_US (50 * 1000)
 #define BACKOFF_LAST_US (5 * 1000000)
-#define HEARTBEAT_MS 2000
-#define HEARTBEAT_TIMEOUT_MS 6000
 #define BYE_LINGER_MS 50
 #define TWINS_US (15 * UINT64CONST(1000000)) /* both servers try again before */
 #define SEND_HIGH_WATER 256					 /* messages in libzmq, per link */
@@ -635,9 +633,7 @@ configure_dealer(Peer *peer)
 		!set_int(peer->dealer, ZMQ_RECONNECT_IVL, -1) || /* we do that */
 		!set_int(peer->dealer, ZMQ_CONNECT_TIMEOUT, ATTEMPT_US / 1000) ||
 		!set_int(peer->dealer, ZMQ_HANDSHAKE_IVL, ATTEMPT_US / 1000) ||
-		!set_int(peer->dealer, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) ||
-		!set_int(peer->dealer, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) ||
-		!set_int(peer->dealer, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS))
+		!network_watch_connections(peer->dealer))
 		return false;
 	peer->dealer_key[0] = '\0';
 	if (!network.is_encrypted)

@@ -15,6 +15,8 @@
 
 #include <sys/socket.h>
 
+#include "port/pg_bswap.h"
+
 #include "base/clock.h"
 #include "transport/network.h"
 
@@ -65,7 +67,8 @@ receive_is_stalled(void)
 static uint32 *
 bucket_of(uint32 id)
 {
-	return &buckets[id & (n_buckets - 1)];
+	/* The ROUTER counts in network order: neighbours differ in the last byte. */
+	return &buckets[pg_ntoh32(id) & (n_buckets - 1)];
 }
 
 static Peer *
