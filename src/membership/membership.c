@@ -347,6 +347,47 @@ hear_suspect(Membership *core, uint32 slot, const Rumor *rumor)
 }
 
 /*
+ * Was that member away until just now, or may it be about to go?  While
+ * rumors of its time apart are still told, it may hold those for dead whom
+ * only it had lost.
+ */
+static bool
+is_unsettled(const Membership *core, uint32 slot)
+{
+	const Member *member = &core->members[slot];
+
+	return slot != core->self &&
+		   (member->state != MEMBER_ALIVE || now_us(core) - member->since_us < UNSETTLED_US);
+}
+
+/*
+ * member_contest
+ *		Somebody who had lost us, or compares with us, holds a member for gone
+ *		that is well for us.  It has its chance to refute.
+ *
+ * If we know as much of it and do not suspect it, nothing changes but that it
+ * is told, and probed; else it is a suspect.
+ */
+void
+member_contest(Membership *core, uint32 from, const Rumor *rumor)
+{
+	uint32 slot = member_find(core, rumor->id);
+	const Member *member = &core->members[slot];
+	Rumor doubt = *rumor;
+
+	if (rumor->incarnation == member->incarnation && member->state == MEMBER_ALIVE)
+	{
+		rumor_tell_claim(core, slot, rumor);
+		(void) probe_start(core, slot);
+		return;
+	}
+	doubt.state = MEMBER_SUSPECT;
+	doubt.n_accusers = 1;
+	doubt.accusers[0] = core->members[from].id;
+	hear_suspect(core, slot, &doubt);
+}
+
+/*
  * member_hear
  *		A claim has come.
  */
@@ -388,8 +429,11 @@ member_hear(Membership *core, uint32 from, const Rumor *rumor)
 			return;
 		case MEMBER_DEAD:
 		case MEMBER_LEFT:
-			if (rumor->incarnation > member->incarnation ||
-				(rumor->incarnation == member->incarnation && rumor->state > (MemberState) member->state))
+			if (rumor->state == MEMBER_DEAD && member->incarnation != 0 && is_present(member) &&
+				is_unsettled(core, from))
+				member_contest(core, from, rumor);
+			else if (rumor->incarnation > member->incarnation ||
+					 (rumor->incarnation == member->incarnation && rumor->state > (MemberState) member->state))
 				member_set_state(core, slot, rumor->state, rumor->incarnation, REASON_RUMOR,
 								 core->members[from].id);
 			return;

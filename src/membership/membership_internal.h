@@ -20,6 +20,9 @@
 /* Who was well for that long has its refutations forgotten. */
 #define REFUTATION_US (60 * UINT64CONST(1000000))
 
+/* Rumors of who has just come back are doubted for that long. */
+#define UNSETTLED_US (10 * UINT64CONST(1000000))
+
 /* A member as this one knows it; 64 bytes, since there may be many. */
 typedef struct Member
 {
@@ -119,6 +122,7 @@ struct Membership
 /* membership.c */
 extern uint32 member_find(const Membership *core, uint64 id);
 extern void member_hear(Membership *core, uint32 from, const Rumor *rumor);
+extern void member_contest(Membership *core, uint32 from, const Rumor *rumor);
 extern void member_accuse(Membership *core, uint32 slot, MemberReason reason);
 extern void member_set_state(Membership *core, uint32 slot, MemberState state, uint64 incarnation,
 							 MemberReason reason, uint64 by);
@@ -163,6 +167,7 @@ extern bool rumor_read(const char **at, const char *end, Rumor *rumor);
 extern bool rumors_hear(Membership *core, uint32 from, WireBytes rumors);
 extern void rumor_tell(Membership *core, uint32 to);
 extern void rumor_tell_own(Membership *core, uint32 to);
+extern void rumor_tell_claim(Membership *core, uint32 to, const Rumor *claim);
 extern void rumor_round(Membership *core);
 
 /* probe.c */

@@ -114,19 +114,6 @@ is_contradiction(const Member *member, const Rumor *state)
 	return member->incarnation == state->incarnation && is_gone_there == is_present(member);
 }
 
-/* Tells a member that somebody holds it for dead. */
-static void
-tell_it(Membership *core, uint32 slot, const char *states, Size size)
-{
-	GossipMessage gossip = {.rumors = {.size = (uint32) size, .data = states}};
-	char payload[MEMBERSHIP_MAX_RUMORS + 16];
-
-	if (size > MEMBERSHIP_MAX_RUMORS)
-		return;
-	gossip_write(payload, gossip_size(&gossip), &gossip);
-	(void) membership_send(core, slot, MESSAGE_GOSSIP, payload, gossip_size(&gossip));
-}
-
 static void
 merge(Membership *core, uint32 from, WireBytes states)
 {
@@ -136,7 +123,6 @@ merge(Membership *core, uint32 from, WireBytes states)
 
 	while (at < end)
 	{
-		const char *start = at;
 		Rumor state;
 		uint32 slot;
 		Member *member;
@@ -155,12 +141,9 @@ merge(Membership *core, uint32 from, WireBytes states)
 			/* News; but that one is dead whom we know is doubted at first. */
 			if (slot != core->self && state.state == MEMBER_DEAD && member->incarnation != 0 &&
 				is_present(member))
-			{
-				state.state = MEMBER_SUSPECT;
-				state.n_accusers = 1;
-				state.accusers[0] = core->members[from].id;
-			}
-			member_hear(core, from, &state);
+				member_contest(core, from, &state);
+			else
+				member_hear(core, from, &state);
 		}
 		else if (n_told < MAX_TOLD && random_below(core, 4) != 0)
 		{
@@ -168,10 +151,7 @@ merge(Membership *core, uint32 from, WireBytes states)
 			if (!is_present(member))
 				rumor_tell(core, slot); /* which begins with what we hold it for */
 			else
-			{
-				tell_it(core, slot, start, (Size) (at - start));
-				(void) probe_start(core, slot);
-			}
+				member_contest(core, from, &state);
 		}
 	}
 }

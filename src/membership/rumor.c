@@ -301,6 +301,27 @@ rumor_tell_own(Membership *core, uint32 to)
 }
 
 /*
+ * rumor_tell_claim
+ *		Tell a member what somebody claims of it.
+ */
+void
+rumor_tell_claim(Membership *core, uint32 to, const Rumor *claim)
+{
+	char rumor[RUMOR_HEAD_SIZE + sizeof(uint16)];
+	GossipMessage gossip = {.rumors = {.size = sizeof(rumor), .data = rumor}};
+	char payload[sizeof(rumor) + 16];
+	char *at = rumor;
+
+	*at++ = (char) claim->state;
+	at = put_u64(at, claim->id);
+	at = put_u64(at, claim->incarnation);
+	*at++ = 0; /* accusers */
+	(void) put_u16(at, 0);
+	gossip_write(payload, gossip_size(&gossip), &gossip);
+	(void) membership_send(core, to, MESSAGE_GOSSIP, payload, gossip_size(&gossip));
+}
+
+/*
  * rumor_round
  *		Tell a few members what is new.
  */
