@@ -577,28 +577,6 @@ node_load_if_changed(void)
 
 /* ------------------------------------------------------------ looking up */
 
-/* This database's admission of a node; NULL if there is none.  Under lock. */
-static Admission *
-find_admission(uint32 node)
-{
-	/* Where one database uses dlog, it is mostly here. */
-	if (node > 0 && node <= transport_shared->n_admissions)
-	{
-		Admission *admission = &transport_shared->admissions[node - 1];
-
-		if (admission->database == MyDatabaseId && admission->node == node)
-			return admission;
-	}
-	for (uint32 i = 0; i < transport_shared->n_admissions; i++)
-	{
-		Admission *admission = &transport_shared->admissions[i];
-
-		if (admission->database == MyDatabaseId && admission->node == node)
-			return admission;
-	}
-	return NULL;
-}
-
 /*
  * node_find
  *		The number of a node of this database, by its name.
@@ -608,23 +586,18 @@ find_admission(uint32 node)
 uint32
 node_find(const char *name, bool missing_ok)
 {
-	char this_name[NAMEDATALEN];
-	uint32 node = NODE_NOT_FOUND;
+	uint32 node;
 
 	node_load_if_changed();
-	LWLockAcquire(&transport_shared->node_lock, LW_SHARED);
-	for (uint32 i = 0; i < transport_shared->n_admissions; i++)
+	node = node_names_find(name);
+	if (node == NODE_NOT_FOUND)
 	{
-		Admission *admission = &transport_shared->admissions[i];
+		char this_name[NAMEDATALEN];
 
-		if (admission->database == MyDatabaseId && strcmp(admission->name, name) == 0)
-			node = admission->node;
+		node_this_copy_name(this_name);
+		if (strcmp(this_name, name) == 0)
+			node = THIS_NODE;
 	}
-	LWLockRelease(&transport_shared->node_lock);
-
-	node_this_copy_name(this_name);
-	if (node == NODE_NOT_FOUND && strcmp(this_name, name) == 0)
-		node = THIS_NODE;
 	if (node == NODE_NOT_FOUND && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -676,22 +649,14 @@ node_of_id(uint64 id)
 const char *
 node_name(uint32 node)
 {
-	char *name = palloc0(NAMEDATALEN);
-	Admission *admission;
+	const NodeNames *names;
 
 	if (node == THIS_NODE)
-	{
-		node_this_copy_name(name);
-		return name;
-	}
-	if (node > transport_shared->max_nodes)
+		return node_this_name();
+	names = node_names_of(node);
+	if (names == NULL)
 		elog(ERROR, "there is no node number %u", node);
-	LWLockAcquire(&transport_shared->node_lock, LW_SHARED);
-	admission = find_admission(node);
-	strlcpy(name, admission != NULL ? admission->name : transport_shared->nodes[node].name,
-			NAMEDATALEN);
-	LWLockRelease(&transport_shared->node_lock);
-	return name;
+	return pstrdup(names->name);
 }
 
 /*
@@ -701,8 +666,7 @@ node_name(uint32 node)
 const char *
 node_database(uint32 node)
 {
-	char *name = palloc0(NAMEDATALEN);
-	Admission *admission;
+	const NodeNames *names;
 
 	if (node == THIS_NODE)
 	{
@@ -712,16 +676,12 @@ node_database(uint32 node)
 			elog(ERROR, "database %u does not exist", MyDatabaseId);
 		return database;
 	}
-	LWLockAcquire(&transport_shared->node_lock, LW_SHARED);
-	admission = find_admission(node);
-	if (admission != NULL)
-		strlcpy(name, admission->remote_database, NAMEDATALEN);
-	LWLockRelease(&transport_shared->node_lock);
-	if (admission == NULL)
+	names = node_names_of(node);
+	if (names == NULL || !names->is_admitted)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the node has been removed from this database")));
-	return name;
+	return pstrdup(names->database);
 }
 
 typedef struct NamedNode

@@ -286,6 +286,19 @@ extern void node_note_change(void);
 extern void node_load_later(void);
 extern bool node_copy(uint32 node, NodeEntry *entry);
 
+/* --- node_names.c ------------------------------------------------------ */
+
+/* Of another node, as this process's database has them. */
+typedef struct NodeNames
+{
+	bool is_admitted;			/* by this database, which the next is for */
+	char name[NAMEDATALEN];		/* its own, if it is not admitted */
+	char database[NAMEDATALEN]; /* over there */
+} NodeNames;
+
+extern uint32 node_names_find(const char *name);
+extern const NodeNames *node_names_of(uint32 node);
+
 /* link.c */
 extern SendResult link_send(ActorAddress to, Message *message);
 extern bool link_try(uint32 node);
