@@ -73,6 +73,16 @@ static const struct config_enum_entry encryption_options[] = {
 	{NULL, 0, false},
 };
 
+/* One answer at a time would be no tree. */
+static bool
+check_deploy_fanin(int *value, void **extra, GucSource source)
+{
+	if (*value != 1)
+		return true;
+	GUC_check_errdetail("\"dlog.deploy_fanin\" must be 0 or at least 2.");
+	return false;
+}
+
 /*
  * guc_init
  *		Define all settings.  Called once from _PG_init.
@@ -128,11 +138,13 @@ guc_init(void)
 
 	DefineCustomIntVariable(
 		"dlog.deploy_fanin",
-		"Answers that a node merges at most in deploy_reduce.",
+		"Answers that a node merges at most in deploy_reduce; 0: by the number of nodes.",
 		"Beyond that many nodes, the answers are merged in a tree through "
-		"the nodes.  Lower: less to merge for each, over more steps.",
-		&dlog_deploy_fanin, 32, 2, 10000, PGC_USERSET, 0,
-		NULL, NULL, NULL);
+		"the nodes.  Lower: less to merge for each, over more steps.  With 0 "
+		"up to 128 nodes are asked directly, and more through as many as "
+		"the square root of their number.",
+		&dlog_deploy_fanin, 0, 0, 10000, PGC_USERSET, 0,
+		check_deploy_fanin, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.discovery_interval",

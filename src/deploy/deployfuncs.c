@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -28,6 +30,9 @@
 #include "flock/flock.h"
 #include "remote/remote.h"
 #include "transport/transport.h"
+
+/* So many nodes are asked directly; measured by bench/deploy. */
+#define DIRECT_MAX 128
 
 DLOG_FUNCTION(dlog_deploy_map);
 DLOG_FUNCTION(dlog_deploy_map_as);
@@ -446,6 +451,22 @@ names_of(List *nodes, int *n_names, bool *with_own)
 	return names;
 }
 
+/*
+ * How many of so many nodes are asked directly.  Few are asked sooner than
+ * through others; where there are many, what the asker does for each takes
+ * longer than one step more, which then has two levels of the same breadth.
+ */
+static int
+fanin_for(int n_names)
+{
+	/* In a transaction that is open on nodes, only they can see what it did. */
+	if (remote_is_in_transaction())
+		return Max(n_names, 1);
+	if (dlog_deploy_fanin > 0)
+		return dlog_deploy_fanin;
+	return n_names <= DIRECT_MAX ? Max(n_names, 2) : (int) ceil(sqrt(n_names));
+}
+
 static Datum
 reduce(FunctionCallInfo fcinfo, bool by_function)
 {
@@ -483,9 +504,7 @@ reduce(FunctionCallInfo fcinfo, bool by_function)
 		reduction.collation = generate_collation_name(collation);
 
 	names = names_of(flock_nodes(text_to_cstring(PG_GETARG_TEXT_PP(0))), &n_names, &with_own);
-
-	/* In a transaction that is open on nodes, only they can see what it did. */
-	reduction.fanin = remote_is_in_transaction() ? Max(n_names, 1) : dlog_deploy_fanin;
+	reduction.fanin = fanin_for(n_names);
 	reduction_run(&reduction, names, n_names, with_own,
 				  question->timeout_ms == 0 ? DT_NOEND : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), question->timeout_ms),
 				  &merged);
