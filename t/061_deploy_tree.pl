@@ -97,6 +97,27 @@ is_asleep(6);
 $cluster->sql(4, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%deploy_merge%' AND pid <> pg_backend_pid()");
 like($session->query(';'), qr/^111111$/m, 'after a head was terminated each counts once');
 
+# The partial of a head has come, but not the word that it is all; then its
+# scheduler is terminated, or the link is lost and the head, which knows
+# nothing of that yet, goes on.  What is asked again comes twice and counts once.
+foreach my $what ('its scheduler is terminated', 'the link is lost')
+{
+	$cluster->sql(4, "SELECT dlog.stop_point_arm('remote-rows-sent', 'wait')");
+	$session->query_until(qr/asked/, "\\echo asked\nSELECT dlog.deploy_reduce('all', 'SELECT $mark', '+', 0::bigint, retries => 3);\n");
+	$cluster->wait_until(1, "SELECT count(*) = 1 FROM dlog.queries WHERE side = 'asker' AND node = 'n4' AND rows = 1");
+	if ($what eq 'the link is lost')
+	{
+		$cluster->kill_network(1, 'KILL');
+	}
+	else
+	{
+		$cluster->sql(4, "SELECT pg_terminate_backend(pid) FROM unnest(dlog.stop_point_pids('remote-rows-sent')) pid");
+	}
+	$cluster->sql(4, "SELECT dlog.stop_point_release('remote-rows-sent')");
+	like($session->query(';'), qr/^111111$/m, "a partial that had come when $what counts once");
+	$cluster->wait_for_links($_) foreach (1 .. 6);
+}
+
 # A head dies in the middle.
 $session->query_until(qr/asked/, "\\echo asked\nSELECT dlog.deploy_reduce('all', 'SELECT $mark FROM " . slow('n6', 3) . "', '+', 0::bigint, on_error => 'skip');\n");
 is_asleep(6);

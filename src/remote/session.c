@@ -535,6 +535,7 @@ session_step(Session *session, Execution *execution)
 	deadline_end(execution);
 	if (!is_done)
 		return;
+	STOP_POINT("remote-rows-sent");
 	tell_end(session, execution);
 	execution_drop(execution);
 }
