@@ -936,10 +936,12 @@ CREATE TABLE dlog.durable_actor
     spawned_at timestamptz NOT NULL,
     stopped_at timestamptz,
     stop_reason text,
-    former_name text
+    former_name text,
+    crashes smallint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE dlog.durable_actor IS
     'actors that survive the server; use dlog.spawn, dlog.stop and the view dlog.durable_actors';
+COMMENT ON COLUMN dlog.durable_actor.crashes IS 'of the server while it was loaded';
 COMMENT ON COLUMN dlog.durable_actor.args IS 'of init, until it has run';
 
 CREATE TABLE dlog.mailbox
@@ -949,11 +951,27 @@ CREATE TABLE dlog.mailbox
     sent_at timestamptz NOT NULL,
     sender dlog.actor_ref,
     role regrole NOT NULL,
-    payload dlog.payload NOT NULL
+    payload dlog.payload NOT NULL,
+    crashes smallint
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
 COMMENT ON TABLE dlog.mailbox IS
     'what has been sent to durable actors and not been handled; rows must not be moved while the server runs';
+COMMENT ON COLUMN dlog.mailbox.crashes IS 'of the server while the message was handled; null: none';
+
+CREATE TABLE dlog.durable_timer
+(
+    actor bigint NOT NULL,
+    id bigint NOT NULL,
+    due timestamptz NOT NULL,
+    period_ms bigint,
+    payload dlog.payload NOT NULL,
+    PRIMARY KEY (actor, id)
+);
+CREATE INDEX durable_timer_due ON dlog.durable_timer (due);
+COMMENT ON TABLE dlog.durable_timer IS
+    'timers that durable actors have set with dlog.send_after and dlog.send_every';
+COMMENT ON COLUMN dlog.durable_timer.period_ms IS 'null: it goes off once';
 
 CREATE TABLE dlog.journal_entry
 (
@@ -1020,6 +1038,7 @@ COMMENT ON TABLE dlog.quarantine IS
 SELECT pg_catalog.pg_extension_config_dump('dlog.durable_actor_id', '');
 SELECT pg_catalog.pg_extension_config_dump('dlog.durable_actor', '');
 SELECT pg_catalog.pg_extension_config_dump('dlog.mailbox', '');
+SELECT pg_catalog.pg_extension_config_dump('dlog.durable_timer', '');
 SELECT pg_catalog.pg_extension_config_dump('dlog.journal_snapshot', '');
 SELECT pg_catalog.pg_extension_config_dump('dlog.journal_head', '');
 SELECT pg_catalog.pg_extension_config_dump('dlog.quarantine', '');
@@ -1218,6 +1237,7 @@ CREATE TABLE dlog.child
     on_failure text NOT NULL,
     retries integer NOT NULL,
     owner regrole NOT NULL,
+    durable bigint,
     UNIQUE (supervisor, name)
 );
 COMMENT ON TABLE dlog.child IS
@@ -1228,6 +1248,7 @@ COMMENT ON COLUMN dlog.child.child_supervisor IS 'the child is this supervisor';
 COMMENT ON COLUMN dlog.child.job IS 'the child is this job';
 COMMENT ON COLUMN dlog.child.args IS 'of the behavior''s init, as texts';
 COMMENT ON COLUMN dlog.child.owner IS 'the role that the child runs as';
+COMMENT ON COLUMN dlog.child.durable IS 'the durable actor that the child is, in dlog.durable_actor';
 GRANT SELECT ON dlog.child TO pg_monitor;
 
 SELECT pg_catalog.pg_extension_config_dump('dlog.supervisor', '');

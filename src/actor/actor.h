@@ -36,6 +36,7 @@ typedef struct ActorExit
 	int sqlerrcode;		/* 0 unless EXIT_ERROR */
 	const char *reason; /* the error's message, or what stop() said */
 	uint32 attempts;	/* how often its failing message has failed by now; 0: no message */
+	bool is_gone;		/* it does not wait for its supervisor: a durable one that ended for good */
 } ActorExit;
 
 /* What becomes of the message whose handler failed. */
@@ -67,7 +68,8 @@ typedef struct ActorSpawn
 	int64 durable;			 /* its number in dlog's tables; 0: it is not durable */
 	const char *arg_bytes;	 /* of a durable one that is loaded: actor_args() */
 	Size arg_size;
-	bool is_loaded; /* it is durable and comes to life at once */
+	bool is_loaded;	   /* it is durable and comes to life at once */
+	bool is_suspended; /* same, but dlog.resume() has to be called first */
 } ActorSpawn;
 
 /*
@@ -127,6 +129,13 @@ extern void actor_resume(ActorAddress actor);
  */
 extern void actor_restart(ActorAddress actor, int64 delay_ms, FailedMessage failed);
 
+/*
+ * In a transaction: a durable actor that may be at work already becomes the
+ * child of a supervisor once it commits, which hears of it as of one that was
+ * spawned (held), and starts it.  False: it has stopped for good.
+ */
+extern bool actor_adopt(int64 durable, ActorAddress supervisor, uint64 child, ActorAddress *address);
+
 /* Let an actor that has exited, or is held, go for good.  For supervisors. */
 extern void actor_release(ActorAddress actor, FailedMessage failed);
 
@@ -176,6 +185,7 @@ typedef struct DurableMail
 	Oid role;		 /* that sent it */
 	Oid becomes;	 /* the behavior that its handler turned the actor to; or invalid */
 	TimestampTz sent_at;
+	uint16 crashes;		 /* of the server while it was handled */
 	int64 id;			 /* of its row in the mailbox */
 	ItemPointerData tid; /* where that is; invalid: it has none */
 } DurableMail;
@@ -256,6 +266,18 @@ typedef struct MessageFailure
 	const char *context; /* or NULL */
 } MessageFailure;
 
+/* A timer that a durable actor sets. */
+typedef struct JournalTimer
+{
+	int64 actor;
+	int64 id; /* different from those that it has set before, the same in a replay */
+	int64 delay_ms;
+	bool repeats;
+	Oid type;
+	Datum message;
+	bool is_null;
+} JournalTimer;
+
 /*
  * All but leave(), serve() and has_work() are called in a transaction.
  */
@@ -264,6 +286,7 @@ typedef struct ActorJournal
 	/* Its address, once it is loaded; false: there is none, or it has stopped. */
 	bool (*find)(int64 id, ActorAddress *address);
 	bool (*find_name)(const char *name, int64 *id); /* that need not be loaded */
+	bool (*hold)(int64 id);							/* nobody stops it before this transaction ends; false: it has stopped */
 	/* A new one's number; and whether it is entered as the one that is loaded. */
 	int64 (*create)(const ActorSpawn *spawn, const char *args, Size args_size);
 	bool (*enter)(int64 id, ActorAddress address, bool is_alive);
@@ -276,7 +299,12 @@ typedef struct ActorJournal
 	/* What it was when the server stopped; false: its init has not run yet. */
 	bool (*load)(JournalTurn *turn, Oid *behavior);
 	void (*begin)(JournalTurn *turn); /* its init has run */
+	/* Should the server crash between these two, it was this message, or loading (0). */
+	void (*at_work)(int64 id, int64 message);
+	void (*is_done)(void);
 	void (*append)(JournalTurn *turn);
+	void (*set_timer)(const JournalTimer *timer);
+	void (*cancel_timer)(int64 actor, int64 id);
 	void (*quarantine)(JournalTurn *turn, Message *message, const MessageFailure *failure);
 	void (*flush)(void);  /* before the commit of a batch */
 	void (*forget)(void); /* the batch was rolled back */
@@ -308,6 +336,9 @@ extern bool actor_ref_is_none(const ActorRef *ref);
 extern Message *actor_durable_message(ActorAddress to, Datum datum, Oid type, bool is_null,
 									  Oid role, const ActorRef *sender);
 
+/* In a transaction: once it commits, a durable actor that is loaded ends for good. */
+extern void actor_end_at_commit(ActorAddress actor, const char *reason);
+
 /* Put mail that has a DurableMail with a tid into its actor's mailbox, now.  False: it is the caller's. */
 extern bool actor_deliver_mail(ActorAddress to, Message *message);
 
@@ -320,7 +351,12 @@ typedef struct ActorReplay
 	bool is_on;
 	ActorRef self;
 	ActorRef sender; /* or none */
+	uint64 seq;		 /* of the message's entry */
+	int n_timers;	 /* that it has set */
 } ActorReplay;
+
+/* The number of a timer that is the n-th, from 1, which a message sets. */
+extern int64 actor_timer_number(uint64 seq, int n);
 
 extern ActorReplay actor_replay;
 

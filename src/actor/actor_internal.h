@@ -65,6 +65,7 @@ typedef enum LocalMessage
 	LOCAL_RESUME,
 	LOCAL_RESTART,
 	LOCAL_RELEASE,
+	LOCAL_ADOPT, /* AdoptControl: of a durable actor */
 	LOCAL_CHILD_SPAWNED,
 	LOCAL_CHILD_STARTED,
 	LOCAL_CHILD_EXITED,
@@ -182,6 +183,7 @@ typedef struct DurableBody
 	JournalPosition position; /* committed */
 	Value *failure;			  /* of the message in front: a PackedFailure */
 	bool gives_up;			  /* that one is being put into quarantine */
+	bool has_ended;			  /* for good: no supervisor starts it again */
 } DurableBody;
 
 typedef struct SystemTimer
@@ -240,6 +242,7 @@ typedef struct ChildExited
 	ExitKind kind;
 	int sqlerrcode;
 	uint32 attempts;
+	bool is_gone;
 	char reason[FLEXIBLE_ARRAY_MEMBER];
 } ChildExited;
 
@@ -320,6 +323,8 @@ typedef struct Turn
 	bool unstashes;
 	Message *started;		  /* tells its supervisor that init has run */
 	JournalPosition position; /* of a durable actor: as it will be */
+	uint32 n_entries;		  /* same: messages of this turn that will be in its journal */
+	int n_timers;			  /* same: that the message at hand has set */
 	/* what the batch that was rolled back had done */
 	uint32 planned;
 	bool plans_init;
@@ -368,6 +373,10 @@ extern void durable_append(Turn *turn, Behavior *behavior, Datum state, bool is_
 extern void durable_check_apply(Behavior *behavior, BehaviorReplay *apply, const ActorReplay *as,
 								NullableDatum before, NullableDatum message, NullableDatum after);
 extern void durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error);
+extern uint64 durable_next_seq(const Turn *turn);
+extern int64 durable_next_timer(Turn *turn);
+extern void durable_at_work(const Turn *turn, const Message *message);
+extern void durable_is_done(const Turn *turn);
 extern bool durable_gives_up(Turn *turn, Behavior *behavior, Message *message);
 extern void durable_tell_asker(SqlActor *actor, Message *message);
 

@@ -714,14 +714,29 @@ dlog_unregister(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------------------------ control */
 
+/*
+ * actor_end_at_commit
+ *		See actor.h.
+ */
+void
+actor_end_at_commit(ActorAddress address, const char *reason)
+{
+	Size size = strlen(reason) + 1;
+	Message *message = message_create(LOCAL_STOP, offsetof(StopControl, reason) + size);
+	StopControl *stop = (StopControl *) message->payload;
+
+	stop->kind = EXIT_SHUTDOWN;
+	stop->is_final = true;
+	memcpy(stop->reason, reason, size);
+	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	pending_add(address, message);
+}
+
 /* A durable actor stops with this transaction, and for good. */
 static void
 stop_actor(ActorAddress address, const char *reason)
 {
 	int64 durable = sql_actor_durable(address);
-	Size size = strlen(reason) + 1;
-	Message *message;
-	StopControl *stop;
 
 	if (actor_replay.is_on)
 		return;
@@ -731,13 +746,7 @@ stop_actor(ActorAddress address, const char *reason)
 		return;
 	}
 	actor_journal->stop(durable, reason);
-	message = message_create(LOCAL_STOP, offsetof(StopControl, reason) + size);
-	stop = (StopControl *) message->payload;
-	stop->kind = EXIT_SHUTDOWN;
-	stop->is_final = true;
-	memcpy(stop->reason, reason, size);
-	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
-	pending_add(address, message);
+	actor_end_at_commit(address, reason);
 }
 
 /*
@@ -1036,7 +1045,11 @@ dlog_stash(PG_FUNCTION_ARGS)
 {
 	if (actor_replay.is_on)
 		PG_RETURN_VOID();
-	(void) turn_require("dlog.stash()");
+	if (turn_require("dlog.stash()")->n_timers > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a durable actor cannot stash a message that has set timers"),
+				 errhint("Set them when it is handled after all.")));
 	if (current_message == NULL || current_message->type != LOCAL_MAIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -1084,16 +1097,33 @@ dlog_stop(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------------------------- timers */
 
-/* It would not be there after a restart. */
-static void
-refuse_durable(Turn *turn, const char *function)
+/* A row of a table, which this transaction writes. */
+static Datum
+set_durable_timer(FunctionCallInfo fcinfo, Turn *turn, int64 ms, bool repeats)
 {
-	if (turn->actor->body->durable != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s cannot be called by a durable actor", function),
-				 errdetail("What it sets would be lost when the server stops."),
-				 errhint("An actor that is not durable, or a job, can send to it at times.")));
+	JournalTimer timer = {
+		.actor = turn->actor->body->durable->id,
+		.delay_ms = ms,
+		.repeats = repeats,
+		.type = message_type(fcinfo, 1),
+		.message = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1),
+		.is_null = PG_ARGISNULL(1),
+	};
+	Behavior *behavior = behavior_acquire(OidIsValid(turn->behavior) ? turn->behavior : turn->actor->behavior);
+
+	PG_TRY();
+	{
+		if (behavior_handler(behavior, timer.type) == NULL)
+			behavior_refuse_message(behavior, timer.type);
+	}
+	PG_FINALLY();
+	{
+		behavior_release(behavior);
+	}
+	PG_END_TRY();
+	timer.id = durable_next_timer(turn);
+	actor_journal->set_timer(&timer);
+	PG_RETURN_INT64(timer.id);
 }
 
 static Datum
@@ -1107,16 +1137,17 @@ set_timer(FunctionCallInfo fcinfo, const char *name, bool repeats)
 	Message *message;
 
 	if (actor_replay.is_on)
-		PG_RETURN_INT64(0);
+		PG_RETURN_INT64(actor_timer_number(actor_replay.seq, ++actor_replay.n_timers));
 	turn = turn_require(name);
-	refuse_durable(turn, name);
-	pending = message_create(LOCAL_TIMER_START, offsetof(PendingAction, name));
-	action = (PendingAction *) pending->payload;
-	memset(action, 0, offsetof(PendingAction, name));
 	if (repeats && ms == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("period must be at least a millisecond")));
+	if (turn->actor->body->durable != NULL)
+		return set_durable_timer(fcinfo, turn, ms, repeats);
+	pending = message_create(LOCAL_TIMER_START, offsetof(PendingAction, name));
+	action = (PendingAction *) pending->payload;
+	memset(action, 0, offsetof(PendingAction, name));
 	message = message_argument(fcinfo, 1, turn->self, MAIL_TIMER);
 	sql_actor_unreserve(turn->actor, turn->self);
 	message->flags &= ~MESSAGE_RESERVED;
@@ -1156,6 +1187,11 @@ dlog_cancel_timer(PG_FUNCTION_ARGS)
 	if (actor_replay.is_on)
 		PG_RETURN_VOID();
 	turn = turn_require("dlog.cancel_timer()");
+	if (turn->actor->body->durable != NULL)
+	{
+		actor_journal->cancel_timer(turn->actor->body->durable->id, PG_GETARG_INT64(0));
+		PG_RETURN_VOID();
+	}
 	pending = message_create(LOCAL_TIMER_CANCEL, offsetof(PendingAction, name));
 	action = (PendingAction *) pending->payload;
 	memset(action, 0, offsetof(PendingAction, name));
@@ -1165,6 +1201,18 @@ dlog_cancel_timer(PG_FUNCTION_ARGS)
 }
 
 /* ----------------------------------------------------------------- monitors */
+
+/* Who is watched may go with the server, and then nobody is there to tell. */
+static void
+refuse_durable(Turn *turn, const char *function)
+{
+	if (turn->actor->body->durable != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s cannot be called by a durable actor", function),
+				 errdetail("When the server stops, actors go and nobody is told, so a message could be missing."),
+				 errhint("An actor that is not durable can watch another one, and send to it.")));
+}
 
 static void
 monitor(FunctionCallInfo fcinfo, const char *name, uint16 type)

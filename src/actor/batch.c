@@ -385,6 +385,8 @@ turn_release(Turn *turn)
 	turn->actor = NULL;
 	if (actor == NULL)
 		return;
+	if (turn->exits && actor->body->durable != NULL)
+		actor->body->durable->has_ended = true;
 	if (turn->exits && sql_actor_down(actor, turn->exit_kind, 0, turn->exit_reason))
 		return;
 	sql_actor_release(actor);
@@ -486,6 +488,7 @@ check_apply(Behavior *behavior, BehaviorHandler *handler, NullableDatum before, 
 		return;
 	if (durable != NULL)
 		as.sender = durable->sender;
+	as.seq = durable_next_seq(current_turn);
 	handler_begins(handler_timeout(behavior));
 	durable_check_apply(behavior, apply, &as, before, message, after);
 	handler_is_over();
@@ -515,6 +518,8 @@ run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 		check_execute(handler->function, &handler->checked_role);
 		refresh_snapshot(handler->takes_snapshots);
 		guc_level = NewGUCNestLevel();
+		durable_at_work(current_turn, current_message);
+		current_turn->n_timers = 0;
 		handler_begins(handler_timeout(behavior));
 		result = FunctionCallInvoke(fcinfo);
 		is_null = fcinfo->isnull;
@@ -525,6 +530,7 @@ run_handler(Behavior *behavior, BehaviorHandler *handler, RunningState *state,
 	if (behavior->n_replay > 0 && !current_is_stashed)
 		check_apply(behavior, handler, (NullableDatum){argument, state->is_null},
 					(NullableDatum){message, message_is_null}, (NullableDatum){result, is_null});
+	durable_is_done(current_turn);
 	MemoryContextSwitchTo(old);
 	if (!current_is_stashed && (is_null != state->is_null || result != argument))
 	{
@@ -585,6 +591,7 @@ begin(Turn *turn, Behavior *behavior, RunningState *state)
 	ActorBody *body = turn->actor->body;
 	bool is_loaded = false;
 
+	durable_at_work(turn, NULL);
 	if (body->durable != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(message_context[state->context]);
@@ -598,6 +605,7 @@ begin(Turn *turn, Behavior *behavior, RunningState *state)
 		if (body->durable != NULL)
 			durable_begin(turn, behavior, state->datum, state->is_null);
 	}
+	durable_is_done(turn);
 	turn->ran_init = true;
 	if (body->supervisor.slot != 0)
 	{
@@ -655,6 +663,8 @@ message_is_done(Turn *turn)
 		turn->done_first = message;
 	turn->done_last = message;
 	turn->n_done++;
+	if ((mail_flags(message) & (MAIL_STASHED | MAIL_QUARANTINED)) == 0)
+		turn->n_entries++;
 	n_messages++;
 }
 
@@ -712,6 +722,7 @@ turn_run(Turn *turn, int limit)
 	state.datum = value_datum(actor->state, &state.is_null);
 	if (actor->body->durable != NULL)
 		turn->position = actor->body->durable->position;
+	turn->n_entries = 0;
 	if (actor->phase == PHASE_NEW)
 	{
 		begin(turn, behavior, &state);
@@ -786,7 +797,10 @@ attempt_failed(MemoryContext context)
 	actor_replay.is_on = false;
 	AbortOutOfAnyTransaction();
 	if (actor_journal != NULL)
+	{
+		actor_journal->is_done();
 		actor_journal->forget();
+	}
 	forget_role();
 	if (current_behavior != NULL)
 		behavior_release(current_behavior);
@@ -1197,6 +1211,8 @@ batch_leave(int database)
 	in_handler = false;
 	current_turn = NULL;
 	current_message = NULL;
+	if (actor_journal != NULL)
+		actor_journal->is_done();
 	for (int i = 0; i < n_turns; i++)
 		turn_rewind(&turns[i]);
 	if (culprit >= 0 && turns[culprit].actor != NULL)

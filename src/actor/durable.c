@@ -184,6 +184,64 @@ durable_append(Turn *turn, Behavior *behavior, Datum state, bool is_null)
 	actor_journal->append(&view);
 }
 
+/*
+ * durable_at_work, durable_is_done
+ *		Should the server crash between these, it will be known who was at it:
+ *		this message, or, if NULL, the actor's being loaded.
+ */
+void
+durable_at_work(const Turn *turn, const Message *message)
+{
+	DurableMail *mail = message == NULL ? NULL : mail_durable(message);
+
+	if (turn->actor->body->durable != NULL && (message == NULL || mail != NULL))
+		actor_journal->at_work(turn->actor->body->durable->id, mail == NULL ? 0 : mail->id);
+}
+
+void
+durable_is_done(const Turn *turn)
+{
+	if (turn->actor->body->durable != NULL)
+		actor_journal->is_done();
+}
+
+/* ------------------------------------------------------------------ timers */
+
+#define TIMERS_OF_MESSAGE 1024
+
+/* The number that the message at hand will have in the journal; 0: init runs. */
+uint64
+durable_next_seq(const Turn *turn)
+{
+	return current_message == NULL ? 0 : turn->position.seq + turn->n_entries + 1;
+}
+
+/*
+ * actor_timer_number
+ *		A handler may keep it in the state, so it is the same whenever the
+ *		message is handled.
+ */
+int64
+actor_timer_number(uint64 seq, int n)
+{
+	if (n >= TIMERS_OF_MESSAGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a message can set at most %d timers of a durable actor", TIMERS_OF_MESSAGE - 1)));
+	return (int64) seq * TIMERS_OF_MESSAGE + n;
+}
+
+int64
+durable_next_timer(Turn *turn)
+{
+	/* Its entry, and so the number, is another one when it is handled after all. */
+	if (current_is_stashed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a durable actor cannot set timers for a message that it stashes")));
+	return actor_timer_number(durable_next_seq(turn), ++turn->n_timers);
+}
+
 /* ---------------------------------------------------------------- comparing */
 
 /* Two values of variable length that are in memory as a whole. */
@@ -328,13 +386,20 @@ bool
 durable_gives_up(Turn *turn, Behavior *behavior, Message *message)
 {
 	DurableBody *durable = turn->actor->body->durable;
+	DurableMail *mail = mail_durable(message);
+	int crashes = mail == NULL ? 0 : mail->crashes;
 	MessageFailure failure = {.message = "its handler was killed", .sqlerrcode = ERRCODE_ADMIN_SHUTDOWN};
 	JournalTurn view;
 
-	if (message->type != LOCAL_MAIL || message_mail(message)->attempts < behavior->max_failures)
+	if (message->type != LOCAL_MAIL || message_mail(message)->attempts + crashes < behavior->max_failures)
 		return false;
 	view = journal_turn(turn, behavior);
-	failure.failures = message_mail(message)->attempts;
+	failure.failures = message_mail(message)->attempts + crashes;
+	if (crashes > 0)
+	{
+		failure.sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+		failure.message = "the server crashed while it was handled";
+	}
 	if (durable->failure != NULL)
 	{
 		const PackedFailure *packed = (const PackedFailure *) value_bytes(durable->failure);

@@ -30,6 +30,12 @@ typedef struct RestartControl
 	FailedMessage failed;
 } RestartControl;
 
+typedef struct AdoptControl
+{
+	ActorAddress supervisor;
+	uint64 child;
+} AdoptControl;
+
 /* Who waits for room looks again this often. */
 #define ROOM_WAIT_MS 5
 
@@ -546,6 +552,23 @@ sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *addr
 	return actor;
 }
 
+/* It is held until its supervisor starts it. */
+static void
+tell_of_child(ActorAddress address, const ActorBody *body)
+{
+	Message *message = message_try_create(LOCAL_CHILD_SPAWNED, sizeof(uint64));
+
+	if (message != NULL)
+	{
+		memcpy(message->payload, &body->child, sizeof(uint64));
+		message->from = address;
+		if (control_send(body->supervisor, message))
+			return;
+	}
+	/* Nobody will ever start it. */
+	actor_release(address, FAILED_MESSAGE_DEAD_LETTER);
+}
+
 /*
  * sql_actor_spawned
  *		An actor that was claimed lives from now on.
@@ -564,19 +587,7 @@ sql_actor_spawned(ActorAddress address)
 		pg_atomic_write_u32(&actor->run, RUN_PARKED);
 		pg_memory_barrier();
 		if (body->supervisor.slot != 0)
-		{
-			Message *message = message_try_create(LOCAL_CHILD_SPAWNED, sizeof(uint64));
-
-			if (message != NULL)
-			{
-				memcpy(message->payload, &body->child, sizeof(uint64));
-				message->from = address;
-				if (control_send(body->supervisor, message))
-					return;
-			}
-			/* Nobody will ever start it. */
-			actor_release(address, FAILED_MESSAGE_DEAD_LETTER);
-		}
+			tell_of_child(address, body);
 		return;
 	}
 	pg_atomic_write_u32(&actor->run, RUN_QUEUED);
@@ -767,6 +778,7 @@ bool
 sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reason)
 {
 	ActorBody *body = actor->body;
+	bool is_gone = body->durable != NULL && body->durable->has_ended;
 	Message *message;
 	ChildExited *exited;
 
@@ -788,9 +800,10 @@ sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reaso
 								   message_mail(body->failed)->attempts :
 								   0;
 			strlcpy(exited->reason, reason, size - offsetof(ChildExited, reason));
+			exited->is_gone = is_gone;
 			message->from = body->self;
 			actor->phase = PHASE_DOWN;
-			if (control_send(body->supervisor, message))
+			if (control_send(body->supervisor, message) && !is_gone)
 				return false;
 		}
 	}
@@ -895,6 +908,20 @@ release(SqlActor *actor, Message *message)
 	return true;
 }
 
+/* A durable actor gets a supervisor, who starts it anew. */
+static void
+adopt(SqlActor *actor, const AdoptControl *control)
+{
+	ActorBody *body = actor->body;
+
+	body->supervisor = control->supervisor;
+	body->child = control->child;
+	body->restarts_later = false;
+	sql_actor_set_state(actor, NULL);
+	actor->phase = PHASE_HELD;
+	tell_of_child(body->self, body);
+}
+
 /*
  * A durable actor that is killed, or that its supervisor stops, is not gone:
  * what its handler did is undone, and it is loaded again.
@@ -926,6 +953,8 @@ sql_actor_obey_one(SqlActor *actor, Message *message)
 			actor->body->restarts_later = false;
 			if (actor->body->durable != NULL && !stop->is_final)
 				return stop_durable(actor, stop);
+			if (actor->body->durable != NULL)
+				actor->body->durable->has_ended = true;
 			if (actor->phase == PHASE_NEW || actor->phase == PHASE_READY)
 				return sql_actor_down(actor, stop->kind, 0, stop->reason);
 			break;
@@ -941,6 +970,9 @@ sql_actor_obey_one(SqlActor *actor, Message *message)
 			break;
 		case LOCAL_RELEASE:
 			return release(actor, message);
+		case LOCAL_ADOPT:
+			adopt(actor, (AdoptControl *) message->payload);
+			break;
 		default:
 			break;
 	}
@@ -1037,6 +1069,23 @@ actor_restart(ActorAddress actor, int64 delay_ms, FailedMessage failed)
 	control->failed = failed;
 	message->from = actor;
 	(void) control_send(actor, message);
+}
+
+bool
+actor_adopt(int64 durable, ActorAddress supervisor, uint64 child, ActorAddress *address)
+{
+	Message *message;
+	AdoptControl *control;
+
+	if (actor_journal == NULL || !actor_journal->hold(durable) || !actor_journal->find(durable, address))
+		return false;
+	message = message_create(LOCAL_ADOPT, sizeof(AdoptControl));
+	control = (AdoptControl *) message->payload;
+	control->supervisor = supervisor;
+	control->child = child;
+	message->flags |= MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	actor_send_at_commit(*address, message);
+	return true;
 }
 
 void

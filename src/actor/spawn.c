@@ -171,6 +171,7 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 	body->durable = arena_alloc(sizeof(DurableBody));
 	memset(body->durable, 0, sizeof(DurableBody));
 	body->durable->id = spawn->durable;
+	actor->is_suspended = spawn->is_suspended;
 	if (!spawn->is_loaded)
 		body->durable->id = actor_journal->create(spawn, body->args ? value_bytes(body->args) : NULL,
 												  body->args ? body->args->size : 0);
@@ -235,9 +236,10 @@ actor_spawn(const ActorSpawn *spawn)
 			pending = message_create(LOCAL_SPAWN, 0);
 		actor = sql_actor_claim(system ? system->name : NameStr(behavior->name), MyDatabaseId, spawn->owner,
 								&address);
-		fill_in(actor, spawn, behavior, system);
+		/* The name first: who comes second hears so at once, and does not wait for the first. */
 		if (spawn->name != NULL && !spawn->is_loaded)
 			take_name(spawn->name, address);
+		fill_in(actor, spawn, behavior, system);
 		if (actor->body->durable != NULL && !spawn->is_loaded)
 			(void) actor_journal->enter(actor->body->durable->id, address, false);
 	}

@@ -171,6 +171,7 @@ obey(SqlActor *actor, Message *message)
 				.sqlerrcode = exited->sqlerrcode,
 				.reason = exited->reason,
 				.attempts = exited->attempts,
+				.is_gone = exited->is_gone,
 			};
 
 			if (system->child_exited != NULL)

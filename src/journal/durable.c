@@ -21,7 +21,7 @@
 #include "base/pg_compat.h"
 #include "journal/journal_internal.h"
 
-#define Natts_actor 9
+#define Natts_actor 10
 #define Anum_actor_id 1
 #define Anum_actor_behavior 2
 #define Anum_actor_name 3
@@ -29,6 +29,10 @@
 #define Anum_actor_args 5
 #define Anum_actor_spawned_at 6
 #define Anum_actor_stopped_at 7
+#define Anum_actor_crashes 10
+
+/* One at whose loading the server has crashed so often is not loaded by the way again. */
+#define MAX_CRASHES 3
 
 /* -------------------------------------------------------------------- rows */
 
@@ -45,6 +49,7 @@ read_tuple(Relation relation, HeapTuple tuple, DurableActor *actor)
 	actor->owner = DatumGetObjectId(values[Anum_actor_owner - 1]);
 	actor->args = nulls[Anum_actor_args - 1] ? NULL : DatumGetByteaPCopy(values[Anum_actor_args - 1]);
 	actor->has_stopped = !nulls[Anum_actor_stopped_at - 1];
+	actor->crashes = DatumGetInt16(values[Anum_actor_crashes - 1]);
 }
 
 /* The index whose first column is this one. */
@@ -151,7 +156,7 @@ durable_create(const ActorSpawn *spawn, const char *args, Size args_size)
 	values[Anum_actor_owner - 1] = ObjectIdGetDatum(spawn->owner);
 	values[Anum_actor_spawned_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	nulls[Anum_actor_id - 1] = nulls[Anum_actor_behavior - 1] = nulls[Anum_actor_owner - 1] =
-		nulls[Anum_actor_spawned_at - 1] = false;
+		nulls[Anum_actor_spawned_at - 1] = nulls[Anum_actor_crashes - 1] = false;
 	if (spawn->name != NULL)
 	{
 		values[Anum_actor_name - 1] = CStringGetTextDatum(spawn->name);
@@ -196,6 +201,7 @@ durable_find(int64 id, ActorAddress *address)
 		spawn.name = row.name;
 		spawn.durable = id;
 		spawn.is_loaded = true;
+		spawn.is_suspended = row.crashes >= MAX_CRASHES;
 		if (row.args != NULL)
 		{
 			/* how many there are is said first */
@@ -208,6 +214,44 @@ durable_find(int64 id, ActorAddress *address)
 			return true;
 	}
 	return hosted_actor_exists(*address) || hosted_actor_is_starting(*address);
+}
+
+/*
+ * durable_forgive
+ *		It is loaded: crashes of the server while it was are of the past.
+ */
+void
+durable_forgive(int64 id)
+{
+	DurableActor row;
+	JournalScope scope;
+	Oid types[1] = {INT8OID};
+	Datum values[1] = {Int64GetDatum(id)};
+
+	if (!durable_read(id, &row) || row.crashes == 0)
+		return;
+	journal_open(&scope);
+	(void) journal_run("UPDATE dlog.durable_actor SET crashes = 0 WHERE id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+	journal_close(&scope);
+}
+
+/*
+ * durable_hold
+ *		It does not stop before this transaction ends; false: it has stopped.
+ */
+bool
+durable_hold(int64 id)
+{
+	JournalScope scope;
+	Oid types[1] = {INT8OID};
+	Datum values[1] = {Int64GetDatum(id)};
+	bool lives;
+
+	journal_open(&scope);
+	lives = journal_run("SELECT FROM dlog.durable_actor WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL FOR SHARE",
+						1, types, values, NULL) > 0;
+	journal_close(&scope);
+	return lives;
 }
 
 /* --------------------------------------------------------------------- ends */
@@ -227,6 +271,7 @@ durable_stop(int64 id, const char *reason)
 	(void) journal_run("UPDATE dlog.durable_actor SET stopped_at = pg_catalog.now(), stop_reason = $2,"
 					   " former_name = name, name = NULL WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL",
 					   2, types, values, NULL);
+	(void) journal_run("DELETE FROM dlog.durable_timer WHERE actor OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
 	journal_close(&scope);
 	/* Mail that waits for it has no receiver any more. */
 	mailbox_sweep(runtime_database(MyDatabaseId));
@@ -246,9 +291,20 @@ durable_behavior_dropped(Oid behavior)
 	journal_open(&scope);
 	(void) journal_run("WITH actor AS (DELETE FROM dlog.durable_actor WHERE behavior OPERATOR(pg_catalog.=) $1 RETURNING id),"
 					   " quarantined AS (DELETE FROM dlog.quarantine q USING actor a WHERE q.actor OPERATOR(pg_catalog.=) a.id),"
+					   " timers AS (DELETE FROM dlog.durable_timer t USING actor a WHERE t.actor OPERATOR(pg_catalog.=) a.id),"
 					   " head AS (DELETE FROM dlog.journal_head h USING actor a WHERE h.actor OPERATOR(pg_catalog.=) a.id),"
-					   " waiting AS (DELETE FROM dlog.mailbox m USING actor a WHERE m.actor OPERATOR(pg_catalog.=) a.id)"
-					   " DELETE FROM dlog.journal_snapshot s USING actor a WHERE s.actor OPERATOR(pg_catalog.=) a.id",
+					   " waiting AS (DELETE FROM dlog.mailbox m USING actor a WHERE m.actor OPERATOR(pg_catalog.=) a.id),"
+					   " snapshots AS (DELETE FROM dlog.journal_snapshot s USING actor a WHERE s.actor OPERATOR(pg_catalog.=) a.id)"
+					   " SELECT id FROM actor",
 					   1, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool is_null;
+		ActorAddress address;
+
+		if (loaded_find(MyDatabaseId, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)),
+						&address))
+			actor_end_at_commit(address, "its behavior was dropped");
+	}
 	journal_close(&scope);
 }

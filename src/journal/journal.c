@@ -38,6 +38,7 @@ load(JournalTurn *turn, Oid *behavior)
 
 	if (!replay_now(turn->actor, &result))
 		return false;
+	durable_forgive(turn->actor);
 	turn->state = result.state;
 	turn->state_is_null = result.is_null;
 	*turn->position = result.position;
@@ -73,6 +74,7 @@ state(int64 id, Oid *type, bool *is_null)
 static const ActorJournal journal = {
 	.find = durable_find,
 	.find_name = durable_find_name,
+	.hold = durable_hold,
 	.create = durable_create,
 	.enter = loaded_enter,
 	.leave = loaded_leave,
@@ -81,8 +83,12 @@ static const ActorJournal journal = {
 	.state = state,
 	.load = load,
 	.begin = append_begin,
+	.at_work = blackbox_begin,
+	.is_done = blackbox_end,
 	.append = append_turn,
 	.quarantine = quarantine_message,
+	.set_timer = timer_set,
+	.cancel_timer = timer_cancel_durable,
 	.flush = append_flush,
 	.forget = append_forget,
 	.has_work = mailbox_has_work,
@@ -97,7 +103,9 @@ static const ActorJournal journal = {
 Size
 journal_shmem_size(void)
 {
-	return add_size(loaded_shmem_size(), outbox_shmem_size());
+	Size size = add_size(loaded_shmem_size(), outbox_shmem_size());
+
+	return add_size(size, add_size(blackbox_shmem_size(), timers_shmem_size()));
 }
 
 void
@@ -105,6 +113,8 @@ journal_shmem_init(void)
 {
 	loaded_shmem_init();
 	outbox_shmem_init();
+	blackbox_shmem_init();
+	timers_shmem_init();
 }
 
 void
@@ -115,4 +125,5 @@ journal_init(void)
 	behavior_dropped_hook = durable_behavior_dropped;
 	runtime_register_scheduler_start(mailbox_at_scheduler_start);
 	outbox_init();
+	timers_init();
 }

@@ -93,13 +93,16 @@ typedef struct DurableActor
 	Oid owner;
 	bytea *args; /* or NULL */
 	bool has_stopped;
+	int crashes; /* of the server while it was loaded */
 } DurableActor;
 
 extern bool durable_read(int64 id, DurableActor *actor);
 extern DurableActor durable_require(const ActorRef *ref);
 extern bool durable_find(int64 id, ActorAddress *address);
 extern bool durable_find_name(const char *name, int64 *id);
+extern bool durable_hold(int64 id);
 extern int64 durable_create(const ActorSpawn *spawn, const char *args, Size args_size);
+extern void durable_forgive(int64 id);
 extern void durable_stop(int64 id, const char *reason);
 extern void durable_behavior_dropped(Oid behavior);
 
@@ -118,6 +121,24 @@ extern void mailbox_at_scheduler_start(void);
 extern void mailbox_remove(const DurableMail *mail);
 extern void mailbox_flush(void);
 extern void mailbox_forget(void);
+
+/* --- blackbox.c ------------------------------------------------------------ */
+
+extern void blackbox_begin(int64 actor, int64 message);
+extern void blackbox_end(void);
+extern bool blackbox_has_marks(void);
+extern void blackbox_count(void);
+extern void blackbox_forget(void);
+extern Size blackbox_shmem_size(void);
+extern void blackbox_shmem_init(void);
+
+/* --- timers.c -------------------------------------------------------------- */
+
+extern void timer_set(const JournalTimer *timer);
+extern void timer_cancel_durable(int64 actor, int64 id);
+extern Size timers_shmem_size(void);
+extern void timers_shmem_init(void);
+extern void timers_init(void);
 
 /* --- partition.c: the tables of journals ----------------------------------- */
 

@@ -31,13 +31,14 @@
 #include "base/pg_compat.h"
 #include "journal/journal_internal.h"
 
-#define Natts_mailbox 6
+#define Natts_mailbox 7
 #define Anum_mailbox_id 1
 #define Anum_mailbox_actor 2
 #define Anum_mailbox_sent_at 3
 #define Anum_mailbox_sender 4
 #define Anum_mailbox_role 5
 #define Anum_mailbox_payload 6
+#define Anum_mailbox_crashes 7
 
 /* Who waits for the delivery looks this often, and is told after so long why. */
 #define DELIVERY_WAIT_MS 10
@@ -66,6 +67,7 @@ put_row(RowWriter *writer, Message *message, uint64 id)
 	slot->tts_isnull[Anum_mailbox_sender - 1] = actor_ref_is_none(&durable->sender);
 	slot->tts_values[Anum_mailbox_role - 1] = ObjectIdGetDatum(durable->role);
 	slot->tts_values[Anum_mailbox_payload - 1] = PointerGetDatum(payload_create(datum, ROW_TYPE(type), is_null));
+	slot->tts_isnull[Anum_mailbox_crashes - 1] = true;
 	MemoryContextSwitchTo(old);
 	writer_put(writer, &durable->tid);
 }
@@ -160,6 +162,8 @@ message_of_row(TupleTableSlot *slot)
 	sender = DatumGetActorRefP(slot->tts_values[Anum_mailbox_sender - 1]);
 	if (!slot->tts_isnull[Anum_mailbox_sender - 1])
 		durable->sender = *sender;
+	if (!slot->tts_isnull[Anum_mailbox_crashes - 1])
+		durable->crashes = (uint16) DatumGetInt16(slot->tts_values[Anum_mailbox_crashes - 1]);
 	return message;
 }
 
@@ -352,7 +356,9 @@ mailbox_at_scheduler_start(void)
 
 	if (database >= 0)
 	{
-		begin_delivery(database_journal(database));
+		/* Rows must be as they will stay; else mailbox_serve() does it. */
+		if (!blackbox_has_marks())
+			begin_delivery(database_journal(database));
 		pg_atomic_write_u32(&database_journal(database)->expires, 1);
 	}
 }
@@ -394,6 +400,21 @@ sweep(void)
 	journal_close(&scope);
 }
 
+/* What was at work when the server crashed; this moves rows. */
+static void
+count_crashes(void)
+{
+	StartTransactionCommand();
+	if (blackbox_has_marks())
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		blackbox_count();
+		PopActiveSnapshot();
+	}
+	CommitTransactionCommand();
+	blackbox_forget();
+}
+
 /*
  * mailbox_serve
  *		In a scheduler, outside of a transaction.
@@ -408,6 +429,8 @@ mailbox_serve(int database)
 		return;
 	PG_TRY();
 	{
+		if (is_due(journal))
+			count_crashes();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (is_due(journal))

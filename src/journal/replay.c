@@ -316,6 +316,8 @@ apply_entry(Replay *replay, const JournalEntry *entry)
 	fcinfo->args[1].value = message;
 	fcinfo->args[1].isnull = is_null;
 	actor_replay.sender = entry->sender;
+	actor_replay.seq = entry->seq;
+	actor_replay.n_timers = 0;
 	result = FunctionCallInvoke(fcinfo);
 	MemoryContextSwitchTo(old);
 	if (fcinfo->isnull != replay->is_null || result != argument)

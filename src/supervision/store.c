@@ -469,7 +469,7 @@ store_require_supervisor(const char *name, SupervisorRow *row)
 
 #define CHILD_COLUMNS \
 	"SELECT id, supervisor, name, child_supervisor, behavior, args, restart, shutdown, significant," \
-	" on_failure, retries::pg_catalog.int8, owner, job FROM dlog.child"
+	" on_failure, retries::pg_catalog.int8, owner, job, durable FROM dlog.child"
 
 /* A copy of a row in this memory context. */
 static ChildRow *
@@ -496,6 +496,7 @@ copy_child(MemoryContext context, uint64 i)
 	row->retries = column_int64(i, 11, 0);
 	row->owner = column_oid(i, 12);
 	row->job = column_int64(i, 13, 0);
+	row->durable = column_int64(i, 14, 0);
 	MemoryContextSwitchTo(old);
 	return row;
 }
@@ -560,6 +561,20 @@ store_read_child(int64 id)
 		row = copy_child(context, 0);
 	store_close(&scope);
 	return row;
+}
+
+/* The child is this durable actor from now on. */
+void
+store_set_durable(int64 id, int64 durable)
+{
+	static const char sql[] = "UPDATE dlog.child SET durable = $2 WHERE id OPERATOR(pg_catalog.=) $1";
+	static const Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum(id), Int64GetDatum(durable)};
+	StoreScope scope;
+
+	store_open(&scope);
+	store_run(sql, 2, types, values, NULL);
+	store_close(&scope);
 }
 
 /*

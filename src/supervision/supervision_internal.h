@@ -311,6 +311,7 @@ typedef struct ChildRow
 	ArrayType *args; /* text[]; NULL: none */
 	FailedMessage on_failure;
 	int retries;
+	int64 durable; /* the actor's number; 0: it is not durable, or there is none yet */
 } ChildRow;
 
 /* As who owns dlog's tables. */
@@ -337,6 +338,7 @@ extern void store_delete_supervisor(int64 id);
 extern void store_update_child(const ChildRow *row);
 extern void store_delete_child(int64 id);
 extern int64 store_insert_child(const ChildRow *row);
+extern void store_set_durable(int64 id, int64 durable);
 extern void store_check_control(const SupervisorRow *row);
 extern const char *strategy_name(SupervisorStrategy strategy);
 extern SupervisorStrategy strategy_of(const char *text);

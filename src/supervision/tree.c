@@ -475,6 +475,8 @@ supervisor_actor_child_exited(void *argument, ActorAddress self, uint64 child, c
 	ChildRecord *record = (ChildRecord *) child;
 
 	record->attempts = exit->attempts;
+	if (exit->is_gone)
+		record->has_actor = false;
 	supervisor_child_exited(&state->core, &record->child, exit->kind);
 }
 
@@ -787,6 +789,8 @@ child_spawn(const ChildRow *row, ChildRecord *record, ActorAddress supervisor)
 		.child = (uint64) record,
 		.is_held = true,
 	};
+	ActorAddress address;
+	ActorRef ref;
 
 	if (row->spec.is_supervisor)
 	{
@@ -802,8 +806,15 @@ child_spawn(const ChildRow *row, ChildRecord *record, ActorAddress supervisor)
 				 errmsg("the role that child \"%s\" ran as does not exist any more", row->name)));
 	if (row->job != 0)
 		return job_spawn(row, (uint64) record, supervisor);
+	/* A durable one that lived before is what it was. */
+	if (row->durable != 0 && actor_adopt(row->durable, supervisor, (uint64) record, &address))
+		return address;
 	spawn.args = args_values(row->behavior, row->owner, row->args, &spawn.n_args, &spawn.args_null);
-	return actor_spawn(&spawn);
+	address = actor_spawn(&spawn);
+	ref = actor_ref_of(address);
+	if (row->spec.id != 0 && actor_ref_durable(&ref) != 0)
+		store_set_durable(row->spec.id, actor_ref_durable(&ref));
+	return address;
 }
 
 /*
