@@ -473,7 +473,13 @@ relation_lookup(Oid relation, RelationEntry *entry)
 		elog(ERROR, "cache lookup failed for namespace %u", schema);
 	namestrcpy(&entry->schema, schema_name);
 	if (is_partition)
-		entry->parent = get_partition_parent(relation, true);
+	{
+		/* One that is being detached has none any more. */
+		List *ancestors = get_partition_ancestors(relation);
+
+		if (ancestors != NIL)
+			entry->parent = linitial_oid(ancestors);
+	}
 
 	if (kind == RELKIND_FOREIGN_TABLE)
 	{
