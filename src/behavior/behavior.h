@@ -98,8 +98,8 @@ typedef struct Behavior
 	Oid state_type;
 	int16 state_length; /* of that type, as in pg_type */
 	bool state_is_by_value;
-	Oid init;			  /* function of the arguments of spawn, or InvalidOid: NULL state */
-	FmgrInfo init_flinfo; /* behavior_init_function() */
+	Oid init;			   /* function of the arguments of spawn, or InvalidOid: NULL state */
+	FmgrInfo init_flinfo;  /* behavior_init_function() */
 	Oid init_checked_role; /* the caller's: who was last found to have EXECUTE on it */
 	int n_handlers;
 	BehaviorHandler *handlers; /* ordered by message_type */
