@@ -109,7 +109,7 @@ logs:
 cluster-stop:
 	@tools/cluster stop
 
-##           measure; B=query or B=actors against others, B=sql_actors, B=journal, B=supervision, B=deploy, B=membership
+##           measure; B=query or B=actors against others, B=stop, B=sql_actors, B=journal, B=supervision, B=deploy, B=membership
 bench:
 	@[ -x 'bench/$(or $(B),query)/run' ] || { \
 		echo 'There is no benchmark "$(B)".  There are:' $(notdir $(wildcard bench/*)); exit 1; }
