@@ -78,11 +78,11 @@ CREATE FUNCTION dlog.memory(
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_memory';
 COMMENT ON FUNCTION dlog.memory() IS
-'shared memory: blocks by size, large objects, actors';
+'shared memory: blocks by size, large objects, actors, and what those with a large state have besides';
 
 CREATE VIEW dlog.memory AS SELECT * FROM dlog.memory();
 COMMENT ON VIEW dlog.memory IS
-'shared memory: blocks by size, large objects, actors; how many there are and how many are in use';
+'shared memory: blocks by size, large objects, actors, and what those with a large state have besides; how many there are and how many are in use';
 GRANT SELECT ON dlog.memory TO PUBLIC;
 
 CREATE FUNCTION dlog.dead_letters(

@@ -219,9 +219,10 @@ typed(Bank_self *self, Bank_ref to, int64 amount, int32 account)
 static inline __attribute__((always_inline)) DlogResult
 untyped_send(DlogActor *self, DlogAddress to, int64 amount, int32 account)
 {
-	struct { int64 amount; int32 account; } message, *place;
+	struct { int64 amount; int32 account; } message, *place = NULL;
 
-	place = dlog_api_->send_place(self, to, 0x4001, sizeof(message));
+	if (to.node == 0)
+		place = dlog_api_->send_place(self, to.slot, to.incarnation, 0x4001, sizeof(message));
 	if (place != NULL)
 	{
 		place->amount = amount;
@@ -299,7 +300,7 @@ my $other_version = do
 {
 	local (@ARGV, $/) = ("$our_headers/extension/dlog/actor.h");
 	my $header = <>;
-	$header =~ s/#define DLOG_ABI 1/#define DLOG_ABI 2/ or die;
+	$header =~ s/#define DLOG_ABI 2/#define DLOG_ABI 3/ or die;
 	mkdir "$dir/other";
 	mkdir "$dir/other/dlog";
 	write_file('other/dlog/actor.h', $header);

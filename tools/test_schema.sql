@@ -74,6 +74,8 @@ LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_ring_send';
 -- a native actor that does what test.actor_send() tells it, see testfuncs_victim.c
 CREATE FUNCTION test.victim_spawn() RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_victim_spawn';
+CREATE FUNCTION test.victims_spawn(actors integer, state_size integer) RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_victims_spawn';
 
 -- names, links and timers; actors by their addresses
 CREATE FUNCTION test.name_register(actor text, name text) RETURNS text

@@ -16,7 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
-#define DLOG_ABI 1
+#define DLOG_ABI 2
 
 /* ------------------------------------------------------------------ types */
 
@@ -28,7 +28,12 @@ typedef struct DlogAddress
 	uint32 incarnation;
 } DlogAddress;
 
-typedef struct DlogActor DlogActor;		/* the actor whose handler runs */
+/* The actor whose handler runs; there is more behind this. */
+typedef struct DlogActor
+{
+	DlogAddress address_;
+} DlogActor;
+
 typedef struct DlogSession DlogSession; /* this backend, as an actor */
 typedef uint64 DlogTimer;				/* 0: none */
 
@@ -71,9 +76,8 @@ typedef struct DlogActorApi
 	uint32 abi;
 	uint32 size;
 
-	DlogAddress (*actor_address)(DlogActor *self);
 	DlogAddress (*sender)(DlogActor *self);
-	void *(*send_place)(DlogActor *self, DlogAddress to, uint16 type, Size size);
+	void *(*send_place)(DlogActor *self, uint32 slot, uint32 incarnation, uint16 type, Size size);
 	DlogResult (*send)(DlogActor *self, DlogAddress to, uint16 type, void *payload, Size size);
 	DlogResult (*reply)(DlogActor *self, uint16 type, void *payload, Size size);
 	void (*stop)(DlogActor *self, const char *reason);
@@ -382,8 +386,8 @@ dlog_drop_(DlogAddress self, void **variable)
 		Name *place_ = NULL; \
 		Name message_; \
 		Name##_check_(&from_); /* before there is a place that must be filled */ \
-		if (session_ == NULL && sizeof(Name) <= DLOG_INLINE_MESSAGE) \
-			place_ = (Name *) dlog_api_->send_place(self_, to_, type_, sizeof(Name)); \
+		if (session_ == NULL && sizeof(Name) <= DLOG_INLINE_MESSAGE && to_.node == 0) \
+			place_ = (Name *) dlog_api_->send_place(self_, to_.slot, to_.incarnation, type_, sizeof(Name)); \
 		if (place_ != NULL) \
 		{ \
 			Name##_fill_(place_, &from_, self_, session_); \
@@ -483,7 +487,7 @@ static inline __attribute__((always_inline)) void *
 dlog_give_(DlogActor *self, DlogSession *session, void *content)
 {
 	if (content != NULL)
-		dlog_api_->object_leave(session ? dlog_api_->session_address(session) : dlog_api_->actor_address(self), content);
+		dlog_api_->object_leave(session ? dlog_api_->session_address(session) : self->address_, content);
 	return content;
 }
 
@@ -602,12 +606,12 @@ dlog_session(void)
 static inline DlogAddress
 dlog_address_(DlogActor *self, DlogSession *session)
 {
-	return session ? dlog_api_->session_address(session) : dlog_api_->actor_address(self);
+	return session ? dlog_api_->session_address(session) : self->address_;
 }
 
 /* Name_ref me = dlog_self(self, Name): to be given to others. */
 #define dlog_self(self, Name) \
-	((Name##_ref){dlog_api_->actor_address((DlogActor *) DLOG_SELF_OF_(self, Name))})
+	((Name##_ref){((DlogActor *) DLOG_SELF_OF_(self, Name))->address_})
 #define DLOG_SELF_OF_(self, Name) _Generic((self), Name##_self * : (self))
 
 #define dlog_is_alive(ref) (dlog_require_()->is_alive((ref).address))

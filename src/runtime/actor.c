@@ -7,8 +7,8 @@
  * with one read whether its address is still good.  Only the process that an
  * actor is bound to ends it.  No locks; the network process sends, too.
  *
- * A slot has a hot and a cold part, in two tables.  Neither is touched, and
- * so costs no memory, before the slot is first claimed.
+ * A slot has a hot and a cold part, and a third where it needs one, in tables
+ * of their own.  None is touched, and so costs memory, before it is needed.
  *
  * A monitor is a small block of the arena in the list of the actor that it
  * watches.  The list is closed while the actor is not alive, and who finds
@@ -35,6 +35,10 @@ typedef struct ActorTable
 	uint32 n_slots;			  /* same; numbers are below this */
 	uint32 region;			  /* same; slots of a shard */
 	ActorCold *cold;		  /* same */
+	ActorWide *wide;		  /* same */
+	pg_atomic_uint32 n_wide;  /* living actors that are wide */
+	pg_atomic_uint32 n_wide_native;
+	pg_atomic_uint32 n_widened; /* slots that ever had a wide one; only grows */
 	pg_attribute_aligned(64) ActorSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } ActorTable;
 
@@ -73,6 +77,27 @@ actor_cold(uint32 slot)
 	return slot < actors->n_slots ? &actors->cold[slot] : NULL;
 }
 
+ActorWide *
+actor_wide(uint32 slot)
+{
+	return &actors->wide[slot];
+}
+
+/* Has a native actor a state that lies in that table? */
+bool
+actors_are_wide(void)
+{
+	return pg_atomic_read_u32(&actors->n_wide_native) > 0;
+}
+
+/* Living actors that have a part there, and slots that ever had one. */
+void
+actors_count_wide(uint32 *alive, uint32 *ever)
+{
+	*alive = pg_atomic_read_u32(&actors->n_wide);
+	*ever = pg_atomic_read_u32(&actors->n_widened);
+}
+
 /* Good while the actor lives; after that, the name of some other. */
 const char *
 actor_behavior(uint32 number)
@@ -80,7 +105,7 @@ actor_behavior(uint32 number)
 	ActorSlot *slot = &actors->slot[number];
 
 	if (slot->behavior_number == 0)
-		return slot->u.bound.behavior;
+		return actors->wide[number].behavior;
 	if (actor_slot_is_hosted(slot))
 	{
 		const char *name = *(void *volatile *) &actors->cold[number].extra;
@@ -207,7 +232,7 @@ slot_claim(bool is_native)
 	slot->received = 0;
 	slot->turn = 0;
 	slot->run_in_turn = 0;
-	slot->flags = 0;
+	slot->flags &= ACTOR_WAS_WIDE;
 	cold->database = MyDatabaseId;
 	cold->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;
 	cold->timers = 0;
@@ -219,6 +244,19 @@ slot_claim(bool is_native)
 	cold->spawned_at = GetCurrentTimestamp();
 	cold->extra = NULL;
 	return address;
+}
+
+/* An actor that is being spawned shall be wide. */
+static ActorWide *
+slot_widen(uint32 number)
+{
+	ActorSlot *slot = &actors->slot[number];
+
+	if ((slot->flags & ACTOR_WAS_WIDE) == 0)
+		pg_atomic_fetch_add_u32(&actors->n_widened, 1);
+	slot->flags |= ACTOR_IS_WIDE | ACTOR_WAS_WIDE;
+	pg_atomic_fetch_add_u32(&actors->n_wide, 1);
+	return &actors->wide[number];
 }
 
 static void
@@ -244,8 +282,8 @@ actor_claim_bound(const char *behavior, void *bound)
 
 	slot->process = my_process_slot;
 	slot->behavior_number = 0;
-	slot->u.bound.actor = bound;
-	strlcpy(slot->u.bound.behavior, behavior, NAMEDATALEN);
+	slot->u.bound = bound;
+	strlcpy(slot_widen(address.slot)->behavior, behavior, NAMEDATALEN);
 	slot_is_alive(address);
 	return address;
 }
@@ -255,13 +293,19 @@ actor_claim_native(int number, const void *state, Size size)
 {
 	ActorAddress address = slot_claim(true);
 	ActorSlot *slot = &actors->slot[address.slot];
+	char *place = slot->u.state;
 
 	slot->process = PROCESS_NONE;
 	slot->behavior_number = number;
 	STOP_POINT("actor-spawn");
-	memset(slot->u.state, 0, NATIVE_STATE_SIZE);
-	if (size > 0)
-		memcpy(slot->u.state, state, size);
+	if (size > SMALL_STATE_SIZE)
+	{
+		place = slot_widen(address.slot)->state;
+		pg_atomic_fetch_add_u32(&actors->n_wide_native, 1);
+	}
+	memset(place, 0, size > SMALL_STATE_SIZE ? NATIVE_STATE_SIZE : SMALL_STATE_SIZE);
+	if (state != NULL)
+		memcpy(place, state, size);
 	actors->cold[address.slot].run_ms = 0;
 	statistics_spawned(number);
 	slot_is_alive(address);
@@ -331,6 +375,12 @@ actor_exit(ActorAddress address, const char *reason)
 	}
 	if (cold->extra != NULL)
 		arena_free(cold->extra);
+	if ((slot->flags & ACTOR_IS_WIDE) != 0)
+	{
+		pg_atomic_fetch_sub_u32(&actors->n_wide, 1);
+		if (slot->behavior_number != 0)
+			pg_atomic_fetch_sub_u32(&actors->n_wide_native, 1);
+	}
 	pg_atomic_fetch_sub_u32(&actors->alive, 1);
 	STOP_POINT("actor-exited");
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_FREE));
@@ -816,14 +866,22 @@ actor_demonitor(ActorAddress watcher, ActorAddress other)
 static Size
 slots_size(void)
 {
-	return MAXALIGN(offsetof(ActorTable, slot) + mul_size(hosted_actor_numbers(), sizeof(ActorSlot)));
+	return offsetof(ActorTable, slot) + mul_size(hosted_actor_numbers(), sizeof(ActorSlot));
+}
+
+static Size
+cold_size(void)
+{
+	return mul_size(hosted_actor_numbers(), sizeof(ActorCold));
 }
 
 Size
 actor_shmem_size(void)
 {
-	return add_size(slots_size() + PG_CACHE_LINE_SIZE,
-					mul_size(hosted_actor_numbers(), sizeof(ActorCold)));
+	Size size = add_size(PG_CACHE_LINE_SIZE, slots_size());
+
+	size = add_size(size, cold_size());
+	return add_size(size, mul_size(hosted_actor_numbers(), sizeof(ActorWide)));
 }
 
 /* The slots themselves are zero, as all shared memory is at first. */
@@ -842,6 +900,10 @@ actor_shmem_init(void)
 	actors->region = slots_per_shard();
 	actors->n_slots = hosted_actor_numbers();
 	actors->cold = (ActorCold *) ((char *) actors + slots_size());
+	actors->wide = (ActorWide *) ((char *) actors->cold + cold_size());
+	pg_atomic_init_u32(&actors->n_wide, 0);
+	pg_atomic_init_u32(&actors->n_wide_native, 0);
+	pg_atomic_init_u32(&actors->n_widened, 0);
 
 	/* Addresses of before a restart must not be good by accident. */
 	if (!pg_strong_random(&actors->first_incarnation, sizeof(uint32)))

@@ -145,7 +145,7 @@ bound_sort_mail(void)
 		 * reads there is certain.
 		 */
 		if (slot != NULL && slot->process == my_process_slot && actor_exists(message->to))
-			actor = slot->u.bound.actor;
+			actor = slot->u.bound;
 		message->next = NULL;
 		if (actor == NULL)
 		{

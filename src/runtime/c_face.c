@@ -17,7 +17,7 @@
 #include "utils/memutils.h"
 
 #include "dlog/actor.h"
-#include "runtime/runtime_internal.h"
+#include "runtime/shard_internal.h"
 
 StaticAssertDecl(sizeof(DlogAddress) == sizeof(ActorAddress) &&
 					 offsetof(DlogAddress, slot) == offsetof(ActorAddress, slot) &&
@@ -28,6 +28,8 @@ StaticAssertDecl(sizeof(DlogMessage) == sizeof(NativeMessage) &&
 					 offsetof(DlogMessage, size) == offsetof(NativeMessage, size) &&
 					 offsetof(DlogMessage, payload) == offsetof(NativeMessage, payload),
 				 "a message is the same inside and outside");
+StaticAssertDecl(offsetof(DlogActor, address_) == offsetof(NativeActor, address) && THIS_NODE == 0,
+				 "an actor's address is where a handler looks for it");
 StaticAssertDecl((int) DLOG_OK == (int) SEND_OK && (int) DLOG_NO_ACTOR == (int) SEND_NO_ACTOR &&
 					 (int) DLOG_MAILBOX_FULL == (int) SEND_MAILBOX_FULL &&
 					 (int) DLOG_NODE_DOWN == (int) SEND_NODE_DOWN &&
@@ -65,21 +67,9 @@ outside(ActorAddress address)
 /* --------------------------------------------------------- from a handler */
 
 static DlogAddress
-face_actor_address(DlogActor *self)
-{
-	return outside(native_actor_address((NativeActor *) self));
-}
-
-static DlogAddress
 face_sender(DlogActor *self)
 {
 	return outside(native_actor_sender((NativeActor *) self));
-}
-
-static void *
-face_send_place(DlogActor *self, DlogAddress to, uint16 type, Size size)
-{
-	return native_send_place((NativeActor *) self, inside(to), type, size);
 }
 
 /* What a message that could not be made would have carried is freed. */
@@ -429,9 +419,8 @@ face_object_drop(DlogAddress self, void *content)
 static const DlogActorApi api = {
 	.abi = DLOG_ABI,
 	.size = sizeof(DlogActorApi),
-	.actor_address = face_actor_address,
 	.sender = face_sender,
-	.send_place = face_send_place,
+	.send_place = (void *(*) (DlogActor *, uint32, uint32, uint16, Size)) native_send_place,
 	.send = face_send,
 	.reply = face_reply,
 	.stop = face_stop,

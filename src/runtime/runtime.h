@@ -231,7 +231,7 @@ extern Message *session_ask(ActorAddress to, uint16 type, const void *payload, S
 extern bool runtime_wait(long timeout_ms, uint32 wait_event_info);
 
 /*
- * Native actors (shard.c).  A handler gets one message at a time, with the
+ * Native actors (native.c).  A handler gets one message at a time, with the
  * actor's state, and must not block; an ERROR in it ends its actor.  Memory
  * that it allocates is gone when a turn of messages is over.  The payload is
  * good until it returns.
@@ -261,12 +261,12 @@ extern ActorAddress native_actor_spawn_as(int behavior, const void *state, Size 
 /*
  * In its handler only.  SEND_OK is no promise: should the receiver be gone or
  * its mailbox be full when the message gets there, an UNDELIVERED comes back.
- * native_send_place() is where the next message to this receiver goes; NULL:
- * native_send_any() must do it.
+ * native_send_place() is where the next message to this receiver of this node
+ * goes; NULL: native_send_any() must do it.
  */
 extern ActorAddress native_actor_address(NativeActor *self);
 extern ActorAddress native_actor_sender(NativeActor *self); /* of the message */
-extern void *native_send_place(NativeActor *self, ActorAddress to, uint16 type, Size size);
+extern void *native_send_place(NativeActor *self, uint32 slot, uint32 incarnation, uint16 type, Size size);
 extern SendResult native_send_any(NativeActor *self, ActorAddress to, uint16 type,
 								  const void *payload, Size size);
 extern void native_actor_exit(NativeActor *self);
@@ -279,8 +279,10 @@ extern void native_actor_become(NativeActor *self, int behavior);
 static inline SendResult
 native_send(NativeActor *self, ActorAddress to, uint16 type, const void *payload, Size size)
 {
-	void *place = size <= NATIVE_INLINE_PAYLOAD ? native_send_place(self, to, type, size) : NULL;
+	void *place = NULL;
 
+	if (size <= NATIVE_INLINE_PAYLOAD && to.node == THIS_NODE)
+		place = native_send_place(self, to.slot, to.incarnation, type, size);
 	if (place == NULL)
 		return native_send_any(self, to, type, payload, size);
 	memcpy(place, payload, size);

@@ -77,6 +77,8 @@ typedef enum ActorState
 /* Flags of a living actor; written by whoever runs it. */
 #define ACTOR_TRAPS_EXITS 1
 #define ACTOR_IS_DEFERRED 2 /* a native one that has a mailbox of its own now */
+#define ACTOR_IS_WIDE 4		/* it has an ActorWide */
+#define ACTOR_WAS_WIDE 8	/* somebody in its slot had one: that memory is used */
 
 /*
  * Whether an actor is native can be told from its address alone, so that a
@@ -84,17 +86,10 @@ typedef enum ActorState
  */
 #define INCARNATION_IS_NATIVE(incarnation) (((incarnation) &1) != 0)
 
-/* What a bound actor has where others have their state. */
-typedef struct BoundPart
-{
-	void *actor; /* BoundActor, an address in its process */
-	char behavior[NAMEDATALEN];
-} BoundPart;
+/* A state up to this size lies beside what running the actor touches anyway. */
+#define SMALL_STATE_SIZE 32
 
-/*
- * What running an actor touches: two cache lines, the first of which is all
- * that a native actor with a small state needs.
- */
+/* What running an actor touches: a cache line. */
 typedef struct ActorSlot
 {
 	/* incarnation in the high half, ActorState in the low half */
@@ -109,13 +104,24 @@ typedef struct ActorSlot
 	uint32 high_water;		/* most that ever waited in a mailbox of its own */
 	union
 	{
-		char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
-		BoundPart bound;
+		char state[SMALL_STATE_SIZE] pg_attribute_aligned(8);
+		void *bound; /* BoundActor, an address in its process */
 	} u;
 } ActorSlot;
 
-StaticAssertDecl(offsetof(ActorSlot, u) == 32, "a small state is in the first cache line");
-StaticAssertDecl(sizeof(ActorSlot) == 128, "the hot part of an actor is two cache lines");
+StaticAssertDecl(sizeof(ActorSlot) == 64, "the hot part of an actor is a cache line");
+
+/*
+ * What an actor has besides that is *wide*: its state is larger, or it is a
+ * bound one, whose behavior has a name of its own.  In a table of its own.
+ */
+typedef union ActorWide
+{
+	char state[NATIVE_STATE_SIZE] pg_attribute_aligned(8);
+	char behavior[NAMEDATALEN];
+} ActorWide;
+
+StaticAssertDecl(offsetof(ActorSlot, u) + sizeof(ActorWide) <= 128, "what running an actor touches is two cache lines' worth");
 
 /* The rest of an actor, in a table of its own. */
 typedef struct ActorCold
@@ -136,7 +142,7 @@ typedef struct ActorCold
 	uint32 links;			 /* arena's number of the first; guarded by link.c's lock */
 	uint32 objects;			 /* same of the first holding */
 	struct ActorName *names; /* guarded by name.c's lock */
-	void *extra;			 /* a block: native actors' Mailbox, see shard.c; hosted ones' behavior */
+	void *extra;			 /* a block: native actors' Mailbox, see mailbox.c; hosted ones' behavior */
 } ActorCold;
 
 StaticAssertDecl(sizeof(ActorCold) == 64, "the cold part of an actor is small");
@@ -150,6 +156,9 @@ extern bool actor_is_coming(ActorAddress address);
 extern void actor_exit(ActorAddress address, const char *reason);
 extern ActorSlot *actor_slot(uint32 slot);
 extern ActorCold *actor_cold(uint32 slot);
+extern ActorWide *actor_wide(uint32 slot);
+extern bool actors_are_wide(void); /* some native ones */
+extern void actors_count_wide(uint32 *alive, uint32 *ever);
 extern const char *actor_behavior(uint32 slot);
 extern uint32 actor_slots_used(void);
 extern uint32 actor_slot_number(uint32 i); /* of the i'th of them, from 1 */
@@ -209,7 +218,7 @@ extern bool bound_sort_mail(void);
 extern void bound_exit_all(const char *reason);
 extern void bound_forget_all(void);
 
-/* --- shard.c -------------------------------------------------------------- */
+/* --- native.c, shard.c, shard_send.c, shard_run.c ------------------------- */
 
 /* What a scheduler did for native actors since the server started. */
 typedef struct ShardStatistics

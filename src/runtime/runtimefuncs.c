@@ -218,15 +218,19 @@ Datum
 dlog_memory(PG_FUNCTION_ARGS)
 {
 	ArenaClassUsage usage[ARENA_CLASSES];
+	uint32 n_wide;
+	uint32 n_widened;
 	int i;
 
 	runtime_require();
 	InitMaterializedSRF(fcinfo, 0);
 	arena_usage(usage);
+	actors_count_wide(&n_wide, &n_widened);
 	for (i = 0; i < ARENA_CLASSES; i++)
 		put_memory(fcinfo, "blocks", usage[i].block_size, usage[i].total, usage[i].used);
 	put_memory(fcinfo, "large objects", LARGE_UNIT, arena_large_usage() / LARGE_UNIT, arena_large_usage() / LARGE_UNIT);
 	put_memory(fcinfo, "actors", sizeof(ActorSlot) + sizeof(ActorCold), actor_slots_used() - 1, actor_count());
+	put_memory(fcinfo, "wide actors", sizeof(ActorWide), n_widened, n_wide);
 	return (Datum) 0;
 }
 

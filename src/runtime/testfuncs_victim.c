@@ -39,6 +39,7 @@ typedef struct VictimState
 static int victim;
 
 DLOG_FUNCTION(dlog_test_victim_spawn);
+DLOG_FUNCTION(dlog_test_victims_spawn);
 
 static char *
 address_text(ActorAddress address)
@@ -132,7 +133,7 @@ handle_text(NativeActor *self, VictimState *state, const char *text)
 		STOP_POINT("victim-has-sent");
 	}
 	else if (strcmp(text, "spawn") == 0)
-		answer(self, address_text(native_actor_spawn_for(MyDatabaseId, InvalidOid, victim, NULL, 0)));
+		answer(self, address_text(native_actor_spawn_for(MyDatabaseId, InvalidOid, victim, NULL, sizeof(VictimState))));
 	else if (strncmp(text, "flood ", 6) == 0)
 		flood(self, text);
 	else if (strcmp(text, "fill") == 0)
@@ -165,7 +166,19 @@ victim_handle(NativeActor *self, void *state_of, const NativeMessage *message)
 Datum
 dlog_test_victim_spawn(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(address_text(native_actor_spawn_as(victim, NULL, 0))));
+	PG_RETURN_TEXT_P(cstring_to_text(address_text(native_actor_spawn_as(victim, NULL, sizeof(VictimState)))));
+}
+
+/* victims_spawn(n, state_size): that many, whose states are so large; the last one's address */
+Datum
+dlog_test_victims_spawn(PG_FUNCTION_ARGS)
+{
+	ActorAddress address = {0};
+	int i;
+
+	for (i = 0; i < PG_GETARG_INT32(0); i++)
+		address = native_actor_spawn_as(victim, NULL, Max(PG_GETARG_INT32(1), sizeof(VictimState)));
+	PG_RETURN_TEXT_P(cstring_to_text(address_text(address)));
 }
 
 void
