@@ -32,6 +32,7 @@ typedef struct Bench
 	uint32 n_peers;
 	uint32 n_starts; /* peers that are started: each n_peers / n_starts'th */
 	uint32 in_flight;
+	uint32 at_once; /* questions that each who is started has in flight */
 	uint32 chunk;
 	int64 rounds;
 	uint32 sample_every;

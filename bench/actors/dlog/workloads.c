@@ -106,12 +106,13 @@ random_below(uint32 n)
 /* ----------------------------------------------------------------- starter */
 
 /*
- * Tells all peers to start or stop, some at a time, so that those who have
- * been told work meanwhile.
+ * Tells all peers to start: at once, so that all that shall be in flight is,
+ * and nobody has finished before the last one has begun.  And to stop, some at
+ * a time.
  */
 #define STARTER_TAKES StartAll, StopAll
 DLOG_DECLARE(Starter, STARTER_TAKES);
-DLOG_MESSAGE(StartAll, value(uint32, next));
+DLOG_MESSAGE(StartAll);
 DLOG_MESSAGE(StopAll, value(uint32, next));
 
 typedef struct StarterState
@@ -125,18 +126,13 @@ DLOG_STATE(Starter, StarterState);
 
 DLOG_HANDLER(Starter, StartAll)
 {
-	uint32 end = Min(message->next + AT_ONCE, bench->n_starts);
-
-	if (message->next == 0)
-		bench->begun_ns = now_ns();
-	for (uint32 i = message->next; i < end; i++)
+	bench->begun_ns = now_ns();
+	for (uint32 i = 0; i < bench->n_starts; i++)
 	{
 		Startable_ref peer = {peer_address((uint64) i * bench->n_peers / bench->n_starts)};
 
 		send_or_fail(self, peer, Start);
 	}
-	if (end < bench->n_starts)
-		send_or_fail(self, dlog_self(self, Starter), StartAll, .next = end);
 }
 
 DLOG_HANDLER(Starter, StopAll)
@@ -449,8 +445,9 @@ ask_another(Asker_self *self, AskerState *state)
 
 DLOG_HANDLER(Asker, Start)
 {
-	state->left = bench->rounds;
-	ask_another(self, state);
+	state->left = bench->rounds * bench->at_once;
+	for (uint32 i = 0; i < bench->at_once; i++)
+		ask_another(self, state);
 }
 
 DLOG_HANDLER(Asker, Question)
@@ -751,7 +748,8 @@ set_up_askers(DlogSession *session, uint32 actors)
 	for (uint32 i = 0; i < actors; i++)
 		add_peer(dlog_spawn(session, Asker, .number = i).address);
 	bench->n_starts = Min(bench->in_flight, actors);
-	pg_atomic_write_u32(&bench->unfinished, bench->n_starts);
+	bench->at_once = bench->in_flight / bench->n_starts;
+	pg_atomic_write_u32(&bench->unfinished, bench->n_starts * bench->at_once);
 }
 
 static void
@@ -789,6 +787,12 @@ static int64
 round_trips(void)
 {
 	return 2 * bench->rounds * bench->n_starts;
+}
+
+static int64
+questions_and_answers(void)
+{
+	return round_trips() * bench->at_once;
 }
 
 static int64
@@ -835,11 +839,11 @@ static const Workload workloads[] = {
 	{"counting", 2, 4, 30000, 1000, 64, set_up_producers, chunks, chunk_sums},
 	{"fork_join", 61, 2, 5000, 100, 64, set_up_fork_join, forks_and_joins},
 	{"ring", 100, 1, 20000000, 0, 64, set_up_ring, hops},
-	{"big", 120, 120, 150000, 0, 64, set_up_askers, round_trips},
+	{"big", 120, 120, 150000, 0, 64, set_up_askers, questions_and_answers},
 	{"chameneos", 101, 100, 8000000, 0, 64, set_up_chameneos, meeting_messages, meeting_sums},
 	{"fan_in", 1001, 2, 300, 100, 64, set_up_producers, chunks, chunk_sums},
-	{"million", 1000000, 1000000, 20, 0, 64, set_up_askers, round_trips},
-	{"latency", 1000000, 5000, 4000, 0, 16, set_up_askers, round_trips},
+	{"million", 1000000, 1000000, 40, 0, 64, set_up_askers, questions_and_answers},
+	{"latency", 1000000, 5000, 4000, 0, 16, set_up_askers, questions_and_answers},
 	{"session_ask", 1, 1, 20000, 0, 1, set_up_idler, round_trips},
 	{"hand_over", 2, 1, 1000000, 100, 1, set_up_carriers, hops, hops},
 };
@@ -880,7 +884,7 @@ workload_set_up(const Workload *workload, DlogSession *session, uint32 actors)
 void
 workload_start(DlogSession *session)
 {
-	if (dlog_send(session, the_starter(), StartAll, .next = 0) != DLOG_OK)
+	if (dlog_send(session, the_starter(), StartAll) != DLOG_OK)
 		elog(ERROR, "could not tell the actors to start");
 }
 
