@@ -44,7 +44,7 @@ SELECT test.actor_send(:a, '0/4000000000/1', 'x'), test.actor_send(:a, 'no such 
 
 -- a session that ends takes its actors with it
 \c
-SELECT count(*) FROM dlog.actors WHERE behavior IN ('first', 'second', 'third', 'fourth');
+SELECT test.wait_until($$NOT EXISTS (SELECT FROM dlog.actors WHERE behavior IN ('first', 'second', 'third', 'fourth'))$$);
 
 -- a full mailbox refuses; what waits is still there
 SELECT coalesce(max(number), 0) AS letters_before FROM dlog.dead_letters() \gset
