@@ -156,7 +156,7 @@ my ($code, $out, $err) = $node->psql('postgres', 'SELECT count(test.victim_spawn
 like($err, qr/too many actors\nDETAIL:  1024 actors live on this node.\nHINT:  Raise dlog.max_actors/, 'there is a limit to actors');
 is(statistic('actors refused'), '1', 'who is refused is counted');
 is(statistic('actors'), '1024', 'others live');
-sql("SELECT count(test.actor_send(0, actor::text, 'exit')) FROM dlog.actors WHERE behavior = 'test victim'");
+sql("SELECT count(test.actor_send(0, actor, 'exit')) FROM dlog.actors() WHERE behavior = 'test victim'");
 wait_until("SELECT value = $actors - 50 FROM dlog.stat_runtime WHERE name = 'actors'");
 like(sql("SELECT test.victim_spawn()"), qr{^\d+/}, 'until some exit');
 
