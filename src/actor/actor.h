@@ -361,8 +361,16 @@ extern int64 actor_timer_number(uint64 seq, int n);
 extern ActorReplay actor_replay;
 
 /* Be the owner, and have the search path, that handlers have; the result undoes it at the end. */
-extern int actor_role_enter(Oid role, const Behavior *behavior, Oid *user, int *security_context);
-extern void actor_role_leave(int level, Oid user, int security_context);
+typedef struct ActorRole
+{
+	Oid user;
+	Oid session_user;
+	int security_context;
+	int settings;
+} ActorRole;
+
+extern void actor_role_enter(Oid role, const Behavior *behavior, ActorRole *before);
+extern void actor_role_leave(const ActorRole *before);
 
 /* dlog.c's table of contents */
 extern Size sql_actor_shmem_size(void);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -22,6 +23,7 @@
 
 #include "actor/actor_internal.h"
 #include "base/guc.h"
+#include "base/role.h"
 #include "base/stop_point.h"
 #include "transport/transport.h"
 
@@ -99,23 +101,32 @@ actor_deliver_mail(ActorAddress to, Message *message)
  *		In a transaction: call functions of a behavior as its handlers are
  *		called.  An error undoes it, too.
  */
-int
-actor_role_enter(Oid role, const Behavior *behavior, Oid *user, int *security_context)
+void
+actor_role_enter(Oid role, const Behavior *behavior, ActorRole *before)
 {
-	int level = NewGUCNestLevel();
+	int security_context = SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
 
-	GetUserIdAndSecContext(user, security_context);
-	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	before->settings = NewGUCNestLevel();
+	before->session_user = GetSessionUserId();
+	GetUserIdAndSecContext(&before->user, &before->security_context);
+
+	/* A session stays who it is; a scheduler is nobody whom functions should trust. */
+	if (MyBackendType == B_BG_WORKER && GetAuthenticatedUserId() == BOOTSTRAP_SUPERUSERID)
+		role_enter(role, role, security_context);
+	else
+		SetUserIdAndSecContext(role, security_context);
 	(void) set_config_option("search_path", behavior->search_path, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	return level;
 }
 
 void
-actor_role_leave(int level, Oid user, int security_context)
+actor_role_leave(const ActorRole *before)
 {
-	AtEOXact_GUC(true, level);
-	SetUserIdAndSecContext(user, security_context);
+	AtEOXact_GUC(true, before->settings);
+	if (GetSessionUserId() != before->session_user)
+		role_enter(before->user, before->session_user, before->security_context);
+	else
+		SetUserIdAndSecContext(before->user, before->security_context);
 }
 
 /* ----------------------------------------------------------------- a turn */

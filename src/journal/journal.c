@@ -52,9 +52,7 @@ state(int64 id, Oid *type, bool *is_null)
 	Replayed result = {.is_null = true};
 	DurableActor actor;
 	Behavior *behavior;
-	Oid user;
-	int security_context;
-	int level;
+	ActorRole before;
 
 	*type = InvalidOid;
 	*is_null = true;
@@ -62,10 +60,10 @@ state(int64 id, Oid *type, bool *is_null)
 		return (Datum) 0;
 	behavior = behavior_acquire(actor.behavior);
 	*type = behavior->state_type;
-	level = actor_role_enter(actor.owner, behavior, &user, &security_context);
+	actor_role_enter(actor.owner, behavior, &before);
 	if (replay_now(id, &result))
 		*type = result.state_type;
-	actor_role_leave(level, user, security_context);
+	actor_role_leave(&before);
 	behavior_release(behavior);
 	*is_null = result.is_null;
 	return result.state;

@@ -101,12 +101,12 @@ journal_replay_as_owner(const DurableActor *actor, const ReplayEnd *end, uint64 
 						void *context, Replayed *result)
 {
 	Behavior *behavior = behavior_acquire(actor->behavior);
-	Oid user;
-	int security_context;
-	int level = actor_role_enter(actor->owner, behavior, &user, &security_context);
-	bool is_found = replay_run(actor, end, visit_from, visit, context, result);
+	ActorRole before;
+	bool is_found;
 
-	actor_role_leave(level, user, security_context);
+	actor_role_enter(actor->owner, behavior, &before);
+	is_found = replay_run(actor, end, visit_from, visit, context, result);
+	actor_role_leave(&before);
 	behavior_release(behavior);
 	return is_found;
 }

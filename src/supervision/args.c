@@ -122,9 +122,7 @@ args_values(Oid id, Oid owner, ArrayType *args, int *n_args, bool **nulls)
 	*n_args = 0;
 	PG_TRY();
 	{
-		Oid user;
-		int security_context;
-		int level;
+		ActorRole before;
 
 		if (OidIsValid(behavior->init))
 			get_func_signature(behavior->init, &types, &n_types);
@@ -135,9 +133,9 @@ args_values(Oid id, Oid owner, ArrayType *args, int *n_args, bool **nulls)
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
 					 errmsg("behavior \"%s\" is spawned with %d arguments, not with %d",
 							NameStr(behavior->name), n_types, *n_args)));
-		level = actor_role_enter(owner, behavior, &user, &security_context);
+		actor_role_enter(owner, behavior, &before);
 		read_values(values, *nulls, types, n_types);
-		actor_role_leave(level, user, security_context);
+		actor_role_leave(&before);
 	}
 	PG_FINALLY();
 	{

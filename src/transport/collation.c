@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "base/guc.h"
@@ -26,35 +27,47 @@
 #include "transport/transport_internal.h"
 
 /* What a collation is, in the words of all server versions; a version may be unknown. */
-#define COLLATION_QUERY \
-	"SELECT pg_catalog.concat_ws(' ', j->>'datlocprovider', j->>'datcollate', j->>'datctype'," \
-	" COALESCE(j->>'datlocale', j->>'daticulocale'), j->>'daticurules', version)" \
-	" FROM (SELECT pg_catalog.to_jsonb(d) AS j, pg_catalog.pg_database_collation_actual_version(d.oid) AS version" \
-	" FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) AS q"
+const char *const collation_query =
+	"SELECT pg_catalog.concat_ws(' ', CASE j OPERATOR(pg_catalog.->>) 'datlocprovider' WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' ELSE 'builtin' END,"
+	" j OPERATOR(pg_catalog.->>) 'datcollate', j OPERATOR(pg_catalog.->>) 'datctype',"
+	" j OPERATOR(pg_catalog.->>) 'datlocale', j OPERATOR(pg_catalog.->>) 'daticulocale', j OPERATOR(pg_catalog.->>) 'daticurules', version)"
+	" FROM (SELECT pg_catalog.to_jsonb(d) AS j, pg_catalog.pg_database_collation_actual_version(d.oid) AS version"
+	" FROM pg_catalog.pg_database AS d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS q";
+
+/*
+ * collation_text
+ *		This database's default collation, described.  In a transaction.
+ */
+const char *
+collation_text(void)
+{
+	static char *described = NULL;
+
+	if (described == NULL)
+	{
+		int level = own_sql_begin();
+
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (SPI_execute(collation_query, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+			elog(ERROR, "could not read the default collation");
+		described = MemoryContextStrdup(TopMemoryContext,
+										SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		PopActiveSnapshot();
+		own_sql_end(level);
+	}
+	return described;
+}
 
 /*
  * collation_this
- *		A hash of this database's default collation, not 0.  In a transaction.
+ *		The same as a hash, which is not 0.
  */
 uint64
 collation_this(void)
 {
-	static uint64 hash = 0;
+	const char *text = collation_text();
 
-	if (hash == 0)
-	{
-		int level = own_sql_begin();
-		char *text;
-
-		PushActiveSnapshot(GetTransactionSnapshot());
-		if (SPI_execute(COLLATION_QUERY, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
-			elog(ERROR, "could not read the default collation");
-		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		hash = hash_bytes_extended((const unsigned char *) text, strlen(text), 0) | 1;
-		PopActiveSnapshot();
-		own_sql_end(level);
-	}
-	return hash;
+	return hash_bytes_extended((const unsigned char *) text, strlen(text), 0) | 1;
 }
 
 /* Where this database keeps what it knows of a node.  The caller has node_lock. */

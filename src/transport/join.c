@@ -226,6 +226,14 @@ check_sponsor(PGconn *connection, const NodeInfo *self)
 				 errmsg("node \"%s\" cannot join itself", self->name),
 				 errhint("Connect to another member.  If the other server is a copy of this one, remove the file dlog_node_key from the copy's data directory and restart it.")));
 
+	result = query(connection, collation_query, 0, NULL, dlog_connect_timeout);
+	if (strcmp(PQgetvalue(result, 0, 0), collation_text()) != 0)
+		ereport(NOTICE,
+				(errmsg("the databases have different default collations"),
+				 errdetail("This one has %s, the one to join %s.", collation_text(), PQgetvalue(result, 0, 0)),
+				 errhint("Queries sort and compare texts as the node does that is asked, which then has to do it by itself.")));
+	PQclear(result);
+
 	version = PQserverVersion(connection);
 	if (version / 10000 != PG_VERSION_NUM / 10000)
 		ereport(NOTICE,

@@ -356,6 +356,8 @@ extern void ask_echo(uint32 node);
 extern void ask_init(void);
 
 /* collation.c */
+extern const char *const collation_query;
+extern const char *collation_text(void);
 extern uint64 collation_this(void);
 
 /* member.c */
