@@ -71,9 +71,9 @@ sub crashes
 
 sub wait_for_server
 {
-	$node->poll_query_until($cluster->database, 'SELECT true') or die 'the server does not come back';
-	# Durable sends wait until old mail has been delivered.
-	$cluster->sql(1, q{SELECT dlog.ask(dlog.whereis('one'), ROW()::how_many, '60 s')});
+	# It may still be about to restart; and durable sends wait until old mail has been delivered.
+	$node->poll_query_until($cluster->database, q{SELECT dlog.ask(dlog.whereis('one'), ROW()::how_many, '60 s') IS NOT NULL})
+		or die 'the server does not come back';
 }
 
 # --- a restart -----------------------------------------------------------

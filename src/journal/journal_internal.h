@@ -70,6 +70,7 @@ typedef struct DatabaseJournal
 	pg_atomic_uint32 state;		  /* no lock: DeliveryState */
 	pg_atomic_uint32 wants_sweep; /* no lock: mail may wait for actors that have stopped */
 	pg_atomic_uint32 expires;	  /* no lock: partitions may be too old */
+	pg_atomic_uint32 counts;	  /* no lock: a scheduler counts crashes; only one does */
 	pg_atomic_uint64 last_id;	  /* no lock: number of the last row of the mailbox */
 	pg_atomic_uint64 retry_at;	  /* no lock: TimestampTz */
 	uint64 delivered;			  /* up to this number; of who is BUSY */

@@ -400,19 +400,29 @@ sweep(void)
 	journal_close(&scope);
 }
 
-/* What was at work when the server crashed; this moves rows. */
+/*
+ * What was at work when the server crashed; this moves rows, so nothing is
+ * delivered before it is done.
+ */
 static void
-count_crashes(void)
+count_crashes(DatabaseJournal *journal)
 {
-	StartTransactionCommand();
-	if (blackbox_has_marks())
+	if (!blackbox_has_marks() || pg_atomic_exchange_u32(&journal->counts, 1) != 0)
+		return;
+	PG_TRY();
 	{
+		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		blackbox_count();
 		PopActiveSnapshot();
+		CommitTransactionCommand();
+		blackbox_forget();
 	}
-	CommitTransactionCommand();
-	blackbox_forget();
+	PG_FINALLY();
+	{
+		pg_atomic_write_u32(&journal->counts, 0);
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -430,10 +440,10 @@ mailbox_serve(int database)
 	PG_TRY();
 	{
 		if (is_due(journal))
-			count_crashes();
+			count_crashes(journal);
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (is_due(journal))
+		if (is_due(journal) && !blackbox_has_marks())
 			begin_delivery(journal);
 		if (pg_atomic_exchange_u32(&journal->wants_sweep, 0) != 0)
 			sweep();
