@@ -52,8 +52,8 @@ typedef uint32 BlockNo;
 
 typedef enum BlockState
 {
-	BLOCK_DEPOT,  /* free, in the depot or on its way; owner is nobody */
-	BLOCK_CACHED, /* free, in the owner's cache */
+	BLOCK_DEPOT,  /* free, the first of a batch in the depot; owner is nobody */
+	BLOCK_CACHED, /* free, in the owner's cache, or another of a batch */
 	BLOCK_USED	  /* given out */
 } BlockState;
 
@@ -122,6 +122,7 @@ typedef struct Arena
 static Arena *arena;
 static uint16 my_owner = ARENA_NO_OWNER;
 static Owner *me;
+static bool is_mortal = false; /* this process may die while others go on */
 
 void (*arena_attach_hook)(void);
 
@@ -228,24 +229,34 @@ depot_push_marked(int class, BlockNo batch)
 	while (!pg_atomic_compare_exchange_u64(depot, &top, TOP_WITH(top, batch)));
 }
 
-/* Hand a chain of free blocks, ours so far, to the depot. */
+/*
+ * Say whose a chain of free blocks is.  Those after the first matter only
+ * where a mortal process has them, and others leave them alone: in a long list
+ * each is a line of memory that is not in the processor's cache.
+ */
 static void
-depot_push(int class, BlockNo batch, uint32 count)
+mark_chain(BlockNo no, uint32 count, uint16 owner, BlockState state)
 {
-	BlockNo no = batch;
-	uint32 i;
-
-	block_at(batch)->batch_count = count;
-	pg_atomic_write_u32(&me->intent, batch);
-	pg_memory_barrier();
-	for (i = 0; i < count; i++)
+	if (!is_mortal)
+		count = 1;
+	while (count-- > 0)
 	{
 		Block *block = block_at(no);
 
 		no = block->next;
-		block->state = BLOCK_DEPOT;
-		block->owner = ARENA_NO_OWNER;
+		block->owner = owner;
+		block->state = state;
 	}
+}
+
+/* Hand a chain of free blocks, ours so far, to the depot. */
+static void
+depot_push(int class, BlockNo batch, uint32 count)
+{
+	block_at(batch)->batch_count = count;
+	pg_atomic_write_u32(&me->intent, batch);
+	pg_memory_barrier();
+	mark_chain(batch, count, ARENA_NO_OWNER, BLOCK_DEPOT);
 	depot_push_marked(class, batch);
 	pg_atomic_write_u32(&me->intent, NO_BLOCK);
 }
@@ -257,8 +268,6 @@ depot_pop(int class, uint32 *count)
 	pg_atomic_uint64 *depot = &arena->depot[class].top;
 	uint64 top = pg_atomic_read_u64(depot);
 	BlockNo batch;
-	BlockNo no;
-	uint32 i;
 
 	do
 	{
@@ -279,14 +288,7 @@ depot_pop(int class, uint32 *count)
 											 TOP_WITH(top, block_at(batch)->next_batch)));
 
 	*count = block_at(batch)->batch_count;
-	for (no = batch, i = 0; i < *count; i++)
-	{
-		Block *block = block_at(no);
-
-		block->owner = my_owner;
-		block->state = BLOCK_CACHED;
-		no = block->next;
-	}
+	mark_chain(batch, *count, my_owner, BLOCK_CACHED);
 	pg_write_barrier();
 	pg_atomic_write_u32(&me->intent, NO_BLOCK);
 	return batch;
@@ -431,6 +433,7 @@ class_reclaim(int class)
 		kept = no;
 		if (++kept_count == per_batch || chain == NO_BLOCK)
 		{
+			mark_chain(kept, 1, ARENA_NO_OWNER, BLOCK_DEPOT);
 			block_at(kept)->batch_count = kept_count;
 			depot_push_marked(class, kept);
 			kept = NO_BLOCK;
@@ -439,6 +442,7 @@ class_reclaim(int class)
 	}
 	if (kept != NO_BLOCK)
 	{
+		mark_chain(kept, 1, ARENA_NO_OWNER, BLOCK_DEPOT);
 		block_at(kept)->batch_count = kept_count;
 		depot_push_marked(class, kept);
 	}
@@ -531,9 +535,11 @@ class_alloc(int class)
 	if (cache->current == NO_BLOCK && !cache_fill(class))
 		return NULL;
 	block = block_at(cache->current);
-	Assert(block->state == BLOCK_CACHED && block->class == class);
+	Assert(block->state != BLOCK_USED && block->class == class);
 	cache->current = block->next;
 	cache->current_count--;
+	if (cache->current != NO_BLOCK)
+		__builtin_prefetch(block_at(cache->current), 1);
 	block->owner = my_owner;
 	block->state = BLOCK_USED;
 	cache->allocated++;
@@ -701,6 +707,19 @@ arena_attach(uint16 owner)
 	Assert(owner != ARENA_NO_OWNER && owner < arena_owner_count());
 	my_owner = owner;
 	me = &arena->owner[owner];
+	is_mortal = false;
+}
+
+/*
+ * arena_attach_mortal
+ *		The same for a process that may die at any instruction while the
+ *		others go on: all that it has names it.
+ */
+void
+arena_attach_mortal(uint16 owner)
+{
+	arena_attach(owner);
+	is_mortal = true;
 }
 
 /*

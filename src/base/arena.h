@@ -27,6 +27,7 @@ extern uint32 arena_owner_count(void);
  * A process that allocates without having done so is attached by the hook.
  */
 extern void arena_attach(uint16 owner);
+extern void arena_attach_mortal(uint16 owner); /* whom arena_sweep() may be about */
 extern void (*arena_attach_hook)(void);
 /* Returns this process's free lists; blocks in use stay in use. */
 extern void arena_detach(void);

@@ -435,7 +435,7 @@ process_attach_network(void)
 	my_process = &processes[PROCESS_NETWORK];
 	my_process->pid = MyProcPid;
 	pg_atomic_write_u32(&my_process->is_signalled, 1);
-	arena_attach(PROCESS_NETWORK);
+	arena_attach_mortal(PROCESS_NETWORK);
 }
 
 /*

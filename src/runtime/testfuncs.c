@@ -487,7 +487,7 @@ dlog_test_arena_crash(PG_FUNCTION_ARGS)
 		{
 			/* nothing of the server's may run in here */
 			on_exit_reset();
-			arena_attach(owner);
+			arena_attach_mortal(owner);
 			pg_prng_seed(&random, i);
 			memset(churned, 0, sizeof(Churned) * CHURN_BLOCKS);
 			churn(&random, churned, -1);
