@@ -241,6 +241,11 @@ SELECT dlog.create_supervisor('t', parent => 's');
 SELECT * FROM dlog.supervisor;
 SELECT * FROM dlog.child;
 RESET ROLE;
+
+-- Who asks is told why the handler failed.
+\set VERBOSITY default
+SELECT dlog.ask(child('s', 'mine'), ROW(0)::divide);
+\set VERBOSITY terse
 SELECT dlog.drop_supervisor('s', cascade => true);
 SELECT dlog.drop_supervisor('pool', cascade => true);
 SELECT dlog.drop_behavior('counter'), dlog.drop_behavior('broken');

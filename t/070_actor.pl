@@ -29,6 +29,23 @@ SELECT dlog.create_behavior('notary', 'int', handlers => '{note,how_many}');
 SQL
 $cluster->sql_everywhere($definition);
 
+# --- what schedulers do for actors is counted ---
+$cluster->sql(1, <<'SQL');
+CREATE TYPE work AS ();
+CREATE FUNCTION work(state int, m work) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(0.02);
+	PERFORM dlog.reply(pg_backend_pid());
+	RETURN state;
+END $$;
+SELECT dlog.create_behavior('worker', 'int', handlers => '{work}');
+SELECT dlog.spawn('worker', name => 'worker');
+SQL
+my $workers = $cluster->sql(1, "SELECT string_agg(dlog.ask(dlog.whereis('worker'), ROW()::work), ',') FROM generate_series(1, 25)");
+$cluster->wait_until(1, "SELECT sum(busy * extract(epoch FROM clock_timestamp() - started_at)) >= 0.4
+	FROM dlog.schedulers WHERE pid IN ($workers)", 't');
+pass('a scheduler that runs short handlers is busy meanwhile');
+
 # --- another node's actor ---
 my $far = $cluster->sql(1, "SELECT dlog.spawn('notary', name => 'far notary', node => 'n2')");
 like($far, qr{^dlog://\d+/\d+/\d+\.\d+\.\d+$}, 'an actor is spawned on another node');

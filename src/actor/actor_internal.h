@@ -7,7 +7,7 @@
  * batch.  *Mail* is what its handlers get, one at a time; *control* is what
  * its holder obeys: start, stop, suspend, a child's exit.
  *
- * Locks: ActorPool.lock alone, under which nothing else is taken.
+ * Locks: ActorPool.lock or OwnQueue.lock, under which nothing else is taken.
  */
 #ifndef DLOG_ACTOR_INTERNAL_H
 #define DLOG_ACTOR_INTERNAL_H
@@ -117,8 +117,18 @@ typedef enum ActorPhase
 	PHASE_DOWN	 /* has exited; its supervisor decides; next: NEW, or gone */
 } ActorPhase;
 
+/* Of the processor's cache. */
+#define PREFETCH_LINE 64
+
 /* Set in a stack while its actor is not alive. */
 #define MAIL_CLOSED ((uint64) 1)
+
+typedef enum ActorKind
+{
+	ACTOR_OF_SQL,
+	ACTOR_DURABLE, /* of SQL, too; its body has a DurableBody */
+	ACTOR_OF_SYSTEM
+} ActorKind;
 
 /*
  * A SQL or system actor, in a table beside that of the runtime's slots: what
@@ -140,8 +150,8 @@ typedef struct SqlActor
 	uint8 database; /* its number; never changes while alive */
 	uint8 phase;	/* ActorPhase */
 	bool is_suspended;
-	bool is_system; /* never changes while alive */
-	uint32 limit;	/* of its mailbox; never changes while alive */
+	uint8 kind;	  /* ActorKind; never changes while alive */
+	uint32 limit; /* of its mailbox; never changes while alive */
 } SqlActor;
 
 StaticAssertDecl(sizeof(SqlActor) == 64, "an actor fills a cache line");
@@ -167,7 +177,8 @@ typedef struct ActorBody
 	Oid first_behavior; /* what it was spawned with, and is again after a restart */
 	Message *stash_first;
 	Message *stash_last;
-	Message *failed; /* that its handler failed at, until the supervisor decides */
+	Message *failed;				/* that its handler failed at, until the supervisor decides */
+	struct HandlerFailure *failure; /* why; NULL: not known */
 	uint32 restarts;
 	bool restarts_later; /* a timer to start it runs */
 	struct Revoked *revoked;
@@ -206,6 +217,8 @@ extern bool sql_actor_is_revoked(SqlActor *actor, uint64 token);
 
 extern SqlActor *sql_actor_find(ActorAddress address);
 extern SqlActor *sql_actor_at(uint32 slot);
+extern bool sql_actor_is_meant(ActorAddress address);
+extern bool sql_actor_deliver(ActorAddress to, Message *message);
 extern int64 sql_actor_durable(ActorAddress address);
 extern void sql_actor_is_durable(ActorAddress address, int64 number);
 extern SqlActor *sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *address);
@@ -223,7 +236,8 @@ extern bool sql_actor_obey_one(SqlActor *actor, Message *message);
 extern bool sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reason);
 extern void sql_actor_bury(SqlActor *actor, const char *reason);
 extern void sql_actor_set_state(SqlActor *actor, Value *state);
-extern void sql_actor_fail_message(Message *message, FailedMessage what, const char *reason);
+extern void sql_actor_has_failed(SqlActor *actor, Message *message, const ErrorData *error);
+extern void sql_actor_give_up(SqlActor *actor, FailedMessage what, const char *reason);
 extern bool sql_actor_wait_for_room(SqlActor *actor, ActorAddress address);
 extern void sql_actor_spawned(ActorAddress address);
 extern void sql_actor_unspawned(ActorAddress address);
@@ -257,27 +271,57 @@ typedef struct StopControl
 /* --- pool.c --------------------------------------------------------------- */
 
 /*
- * The run queue of a database.  Any process pushes; a scheduler takes.
+ * What is to be run in a database and nobody's yet.  Any process pushes; a
+ * scheduler takes.
  */
 typedef struct ActorPool
 {
-	LWLock lock;									   /* guards what has no other word */
+	/* what senders change */
 	pg_attribute_aligned(64) pg_atomic_uint64 arrived; /* no lock: newest slot */
 	pg_atomic_uint64 inbox;							   /* no lock: mail that came from the network process */
-	pg_atomic_uint32 active;						   /* no lock: schedulers that will look again soon */
-	uint32 first;									   /* slots in order, linked by next_run */
+	/* what is looked at often */
+	pg_attribute_aligned(64) pg_atomic_uint32 active; /* no lock: schedulers that will look again soon */
+	pg_atomic_uint32 napping;						  /* no lock: those that will in a millisecond */
+	pg_atomic_uint32 system_waiting;				  /* no lock: system actors in the queue */
+	/* the queue */
+	pg_attribute_aligned(64) LWLock lock; /* guards the rest */
+	uint32 first;						  /* slots in order, linked by next_run */
 	uint32 last;
 	uint32 waiting;
-	pg_atomic_uint32 system_waiting; /* no lock: system actors in the queue */
 } ActorPool;
 
-extern ActorPool *pool_at(int database);
-extern void pool_push(SqlActor *actor, uint32 slot);
-extern void pool_push_chain(int database, uint32 first, SqlActor *last);
+/* A power of two. */
+#define OWN_SLOTS 16384
+
+/*
+ * What the commits of one scheduler have made runnable: an array, so that its
+ * next actors can be fetched ahead.
+ */
+typedef struct OwnQueue
+{
+	pg_attribute_aligned(64) LWLock lock; /* guards what has no other word */
+	uint32 head;						  /* counts what was taken */
+	uint32 tail;						  /* counts what was pushed */
+	pg_atomic_uint32 owner;				  /* no lock: process slot; 0: nobody's */
+	int database;						  /* the owner's, or the last one's; changes while it is empty */
+	bool is_active;						  /* the owner's: it will look again soon.  No lock */
+	uint32 slot[OWN_SLOTS];
+} OwnQueue;
+
+extern bool pool_has_system_waiting(int database);
+extern uint32 pool_waiting(int database);
+extern void pool_push(SqlActor *actor, uint32 slot, bool is_urgent);
+extern void pool_hurry(int database);
+extern void pool_hold(void);
+extern void pool_let_go(void);
 extern SqlActor *pool_pop(int database, bool *wants_help);
+extern void pool_give_back(int database);
 extern bool pool_has_work(int database);
+extern void pool_push_inbox(int database, Message *message);
 extern void pool_enter(int database);
 extern void pool_leave(int database);
+extern void pool_exit(int database);
+extern void pool_nap(int database, bool naps);
 extern void pool_wake(int database);
 extern void pool_clear(int database);
 extern Size pool_shmem_size(void);
@@ -300,6 +344,7 @@ typedef struct PendingAction
 
 extern void pending_add(ActorAddress to, Message *message);
 extern int pending_count(ActorAddress to);
+extern int pending_added(void);
 extern void pending_commit(void);
 extern void pending_abort(void);
 extern void pending_init(void);
@@ -354,11 +399,20 @@ extern void system_run(SqlActor *actor);
 typedef struct FailureAnswer
 {
 	int sqlerrcode;
-	char message[FLEXIBLE_ARRAY_MEMBER];
+	int handler_sqlerrcode;				 /* 0: no handler failed at the question */
+	char message[FLEXIBLE_ARRAY_MEMBER]; /* and then that of the handler's error */
 } FailureAnswer;
 
+/* The error of the handler that failed, for who asked; it may be cut. */
+typedef struct HandlerFailure
+{
+	int sqlerrcode;
+	char message[448];
+} HandlerFailure;
+
 extern Message *actor_ask(ActorAddress to, Message *message, long timeout_ms);
-extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode, const char *message);
+extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode, const char *message,
+						   const HandlerFailure *of_handler);
 
 /* --- spawn.c -------------------------------------------------------------- */
 

@@ -214,7 +214,8 @@ message_for(ActorAddress to, Datum datum, Oid type, bool is_null, int flags, Oid
 	behavior = behavior_acquire(actor->behavior);
 	PG_TRY();
 	{
-		behavior_check_send(behavior, hosted_actor_role(to), role);
+		if (!behavior_may_send_to_all(behavior, role))
+			behavior_check_send(behavior, hosted_actor_role(to), role);
 		if (behavior_handler(behavior, type) == NULL)
 			behavior_refuse_message(behavior, type);
 	}

@@ -25,31 +25,46 @@
 
 /* ------------------------------------------------------------- what is said */
 
-/* A message that says why there will be no answer; NULL: out of memory. */
-Message *
-ask_failure(int sqlerrcode, const char *text)
+/* NULL: out of memory. */
+static Message *
+failure_answer(int sqlerrcode, const char *text, const HandlerFailure *of_handler)
 {
 	Size size = strlen(text) + 1;
-	Message *message = message_try_create(LOCAL_FAILURE, offsetof(FailureAnswer, message) + size);
+	Size more = of_handler ? strlen(of_handler->message) + 1 : 0;
+	Message *message = message_try_create(LOCAL_FAILURE, offsetof(FailureAnswer, message) + size + more);
 	FailureAnswer *failure;
 
 	if (message == NULL)
 		return NULL;
 	failure = (FailureAnswer *) message->payload;
 	failure->sqlerrcode = sqlerrcode;
+	failure->handler_sqlerrcode = of_handler ? of_handler->sqlerrcode : 0;
 	memcpy(failure->message, text, size);
+	if (of_handler != NULL)
+		memcpy(failure->message + size, of_handler->message, more);
 	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
 	return message;
 }
 
+/* A message that says why there will be no answer; NULL: out of memory. */
+Message *
+ask_failure(int sqlerrcode, const char *text)
+{
+	return failure_answer(sqlerrcode, text, NULL);
+}
+
 /*
  * answer_failure
- *		Tell whoever asked that there will be no answer.  Never fails.
+ *		Tell whoever asked that there will be no answer, and of the error in
+ *		the handler of the question if that is why.  Never fails.
+ *
+ * Who asks has been found to have the right to send to the actor.
  */
 void
-answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode, const char *text)
+answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode, const char *text,
+			   const HandlerFailure *of_handler)
 {
-	Message *message = ask_failure(sqlerrcode, text);
+	Message *message = failure_answer(sqlerrcode, text, of_handler);
 
 	/* Out of memory it learns from its timeout. */
 	if (message == NULL)
@@ -68,7 +83,7 @@ refuse_message(Message *message)
 	if (message->type == LOCAL_MAIL && (message_mail(message)->flags & MAIL_ASK))
 	{
 		answer_failure(message->from, message->to, ERRCODE_DATATYPE_MISMATCH,
-					   "the actor takes no messages of this type any more");
+					   "the actor takes no messages of this type any more", NULL);
 		message->flags |= MESSAGE_EPHEMERAL;
 		message->from.slot = 0;
 	}
@@ -84,6 +99,9 @@ mail_deliver(ActorAddress to, Message *message)
 {
 	bool is_durable = mail_durable(message) != NULL;
 	uint16 database = is_durable ? sql_actor_at(to.slot)->database : 0;
+
+	if ((message->flags & MESSAGE_RESERVED) && sql_actor_deliver(to, message))
+		return;
 
 	/* It is in a table, and goes to where what cannot be handled goes. */
 	if (actor_send(to, message) != SEND_OK && is_durable)
@@ -174,12 +192,17 @@ raise_failure(Message *message)
 {
 	const FailureAnswer *failure = (const FailureAnswer *) message->payload;
 	int sqlerrcode = failure->sqlerrcode;
+	int handler_sqlerrcode = failure->handler_sqlerrcode;
 	char *text = pstrdup(failure->message);
+	char *of_handler = handler_sqlerrcode ? pstrdup(failure->message + strlen(text) + 1) : NULL;
 
 	message_free(message);
 	ereport(ERROR,
 			(errcode(sqlerrcode),
-			 errmsg("the actor did not answer: %s", text)));
+			 errmsg("the actor did not answer: %s", text),
+			 of_handler ? errdetail("Its handler failed with SQLSTATE %s: %s",
+									unpack_sql_state(handler_sqlerrcode), of_handler) :
+						  0));
 }
 
 static void

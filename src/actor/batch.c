@@ -148,6 +148,7 @@ tick(void)
 	{
 		is_active = false;
 		pool_leave(my_database);
+		pool_give_back(my_database);
 		runtime_scheduler_is_busy(true);
 		if (pool_has_work(my_database))
 			pool_wake(my_database);
@@ -334,7 +335,7 @@ turn_commit(Turn *turn)
 		}
 		message = next;
 	}
-	if (body->durable != NULL)
+	if (actor->kind == ACTOR_DURABLE)
 		body->durable->position = turn->position;
 	if (turn->unstashes)
 	{
@@ -592,7 +593,7 @@ begin(Turn *turn, Behavior *behavior, RunningState *state)
 	bool is_loaded = false;
 
 	durable_at_work(turn, NULL);
-	if (body->durable != NULL)
+	if (turn->actor->kind == ACTOR_DURABLE)
 	{
 		MemoryContext old = MemoryContextSwitchTo(message_context[state->context]);
 
@@ -602,7 +603,7 @@ begin(Turn *turn, Behavior *behavior, RunningState *state)
 	if (!is_loaded)
 	{
 		run_init(turn, behavior, state);
-		if (body->durable != NULL)
+		if (turn->actor->kind == ACTOR_DURABLE)
 			durable_begin(turn, behavior, state->datum, state->is_null);
 	}
 	durable_is_done(turn);
@@ -720,7 +721,7 @@ turn_run(Turn *turn, int limit)
 	refresh_snapshot(true);
 	enter_role(actor->body->role, behavior);
 	state.datum = value_datum(actor->state, &state.is_null);
-	if (actor->body->durable != NULL)
+	if (actor->kind == ACTOR_DURABLE)
 		turn->position = actor->body->durable->position;
 	turn->n_entries = 0;
 	if (actor->phase == PHASE_NEW)
@@ -741,7 +742,7 @@ turn_run(Turn *turn, int limit)
 			continue;
 		current_message = message;
 		current_is_stashed = false;
-		if (actor->body->durable != NULL && durable_gives_up(turn, behavior, message))
+		if (actor->kind == ACTOR_DURABLE && durable_gives_up(turn, behavior, message))
 		{
 			current_message = NULL;
 			message_is_done(turn);
@@ -764,7 +765,7 @@ turn_run(Turn *turn, int limit)
 
 	keep_state(turn, behavior, &state);
 	close_cursors();
-	if (actor->body->durable != NULL)
+	if (actor->kind == ACTOR_DURABLE)
 	{
 		leave_role();
 		durable_append(turn, behavior, state.datum, state.is_null);
@@ -922,7 +923,7 @@ actor_failed(Turn *turn, bool in_message, ExitKind kind, ErrorData *error)
 	SqlActor *actor = turn->actor;
 	Message *message;
 
-	if (actor->body->durable != NULL)
+	if (actor->kind == ACTOR_DURABLE)
 	{
 		message = in_message ? sql_actor_peek(actor) : NULL;
 		if (error != NULL)
@@ -937,7 +938,7 @@ actor_failed(Turn *turn, bool in_message, ExitKind kind, ErrorData *error)
 		message_mail(message)->attempts++;
 	if (error != NULL)
 		report_failure(turn, message, error);
-	actor->body->failed = message;
+	sql_actor_has_failed(actor, message, error);
 	turn->actor = NULL;
 	if (!sql_actor_down(actor, kind, error ? error->sqlerrcode : 0, error ? error->message : exit_kind_name(kind)))
 		sql_actor_release(actor);
@@ -1069,7 +1070,7 @@ next_actor(void)
 	{
 		if (wants_help)
 			(void) runtime_wake_scheduler(my_database);
-		if (actor->is_system)
+		if (actor->kind == ACTOR_OF_SYSTEM)
 		{
 			if (!IsTransactionState())
 			{
@@ -1096,7 +1097,7 @@ next_actor(void)
 static int
 turn_limit(void)
 {
-	int limit = dlog_batch_messages / (1 + (int) *(volatile uint32 *) &pool_at(my_database)->waiting);
+	int limit = dlog_batch_messages / (1 + (int) pool_waiting(my_database));
 
 	return Max(limit, Min(TURN_MESSAGES, dlog_batch_messages));
 }
@@ -1109,8 +1110,8 @@ work_batch(void *argument)
 	do
 	{
 		turn_run(turn_add(actor), turn_limit());
-		if (n_messages >= dlog_batch_messages || clock_now_us() >= ends_us || InterruptPending ||
-			pg_atomic_read_u32(&pool_at(my_database)->system_waiting) > 0)
+		if (n_messages + pending_added() >= dlog_batch_messages || clock_now_us() >= ends_us || InterruptPending ||
+			pool_has_system_waiting(my_database))
 			break;
 	} while ((actor = next_actor()) != NULL);
 }
@@ -1191,6 +1192,7 @@ batch_run(int database, bool (*is_wanted_elsewhere)(void))
 	MemoryContextSwitchTo(context);
 	is_active = false;
 	pool_leave(database);
+	pool_give_back(database);
 	pgstat_report_stat(false);
 	if (pool_has_work(database))
 		pool_wake(database);
@@ -1224,6 +1226,7 @@ batch_leave(int database)
 	if (is_active)
 		pool_leave(database);
 	is_active = false;
+	pool_exit(database);
 	if (pool_has_work(database))
 		pool_wake(database);
 }

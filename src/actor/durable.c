@@ -205,14 +205,14 @@ durable_at_work(const Turn *turn, const Message *message)
 {
 	DurableMail *mail = message == NULL ? NULL : mail_durable(message);
 
-	if (turn->actor->body->durable != NULL && (message == NULL || mail != NULL))
+	if (turn->actor->kind == ACTOR_DURABLE && (message == NULL || mail != NULL))
 		actor_journal->at_work(turn->actor->body->durable->id, mail == NULL ? 0 : mail->id);
 }
 
 void
 durable_is_done(const Turn *turn)
 {
-	if (turn->actor->body->durable != NULL)
+	if (turn->actor->kind == ACTOR_DURABLE)
 		actor_journal->is_done();
 }
 
@@ -438,7 +438,7 @@ durable_tell_asker(SqlActor *actor, Message *message)
 
 	if (message_mail(message)->flags & MAIL_ASK)
 		answer_failure(message->from, message->to, packed ? packed->sqlerrcode : ERRCODE_ADMIN_SHUTDOWN,
-					   packed ? packed->texts : "its handler was killed");
+					   packed ? packed->texts : "its handler was killed", NULL);
 	value_free(durable->failure);
 	durable->failure = NULL;
 	durable->gives_up = false;

@@ -20,6 +20,9 @@
 #include "actor/actor_internal.h"
 #include "base/stop_point.h"
 
+/* So many receivers ahead of the present one are on their way from memory. */
+#define FETCH_AHEAD 6
+
 typedef struct Mark
 {
 	int level;		 /* of the subtransaction */
@@ -29,6 +32,7 @@ typedef struct Mark
 static Message *first;
 static Message *last;
 static Mark *marks;
+static int n_added = 0; /* entries of this transaction, undone ones too */
 static int n_marks = 0;
 static int max_marks = 0;
 static bool any_durable = false; /* may be true in vain */
@@ -70,6 +74,7 @@ pending_add(ActorAddress to, Message *message)
 	else
 		first = message;
 	last = message;
+	n_added++;
 }
 
 /* It does not leave. */
@@ -187,6 +192,13 @@ pending_count(ActorAddress to)
 	return n;
 }
 
+/* How many entries this transaction has added so far. */
+int
+pending_added(void)
+{
+	return n_added;
+}
+
 /* What is for durable actors is kept by this transaction. */
 static void
 keep_durable(void)
@@ -219,15 +231,24 @@ pending_commit(void)
 {
 	Message *message = first;
 
+	Message *ahead = first;
+
 	if (any_durable)
 		STOP_POINT("journal-sent");
 	any_durable = false;
 	first = last = NULL;
-	n_marks = 0;
+	n_marks = n_added = 0;
+	for (int i = 0; i < FETCH_AHEAD && ahead != NULL; i++)
+		ahead = ahead->next;
 	while (message != NULL)
 	{
 		Message *next = message->next;
 
+		if (ahead != NULL)
+		{
+			__builtin_prefetch(sql_actor_at(ahead->to.slot), 1);
+			ahead = ahead->next;
+		}
 		message->next = NULL;
 		perform(message);
 		message = next;
@@ -237,7 +258,7 @@ pending_commit(void)
 void
 pending_abort(void)
 {
-	n_marks = 0;
+	n_marks = n_added = 0;
 	any_durable = false;
 	undo_after(NULL);
 }
@@ -270,8 +291,10 @@ at_transaction_end(XactEvent event, void *arg)
 			keep_durable();
 			break;
 		case XACT_EVENT_COMMIT:
+			pool_hold();
 			batch_at_commit();
 			pending_commit();
+			pool_let_go();
 			break;
 		case XACT_EVENT_ABORT:
 			pending_abort();

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 
@@ -43,6 +44,7 @@ typedef struct AdoptControl
 
 /* One for each slot of the runtime's table. */
 static SqlActor *table;
+static uint32 n_slots;
 
 /*
  * The numbers of durable actors, 0 for others, beside them: who asks does not
@@ -58,6 +60,23 @@ sql_actor_at(uint32 slot)
 }
 
 /*
+ * sql_actor_is_meant
+ *		Does this address name an actor that lives, or is about to?
+ *
+ * Any process.  It looks at nothing but the line that a sender needs anyway:
+ * the incarnation is beside the room, and who is gone has closed its mailbox.
+ */
+bool
+sql_actor_is_meant(ActorAddress address)
+{
+	SqlActor *actor = &table[address.slot];
+
+	return address.node == THIS_NODE && address.slot != 0 && address.slot < n_slots &&
+		   pg_atomic_read_u64(&actor->room) >> 32 == address.incarnation &&
+		   pg_atomic_read_u64(&actor->mail) != MAIL_CLOSED;
+}
+
+/*
  * sql_actor_durable
  *		The number of a durable actor that lives or is about to; 0: it is not
  *		durable, or gone.  Any process.
@@ -67,13 +86,13 @@ sql_actor_durable(ActorAddress address)
 {
 	int64 number;
 
-	if (!hosted_actor_exists(address) && !hosted_actor_is_starting(address))
+	if (!sql_actor_is_meant(address) || table[address.slot].kind != ACTOR_DURABLE)
 		return 0;
 	number = (int64) pg_atomic_read_u64(&durable_numbers[address.slot]);
 
 	/* If the slot is still its own, so was the number. */
 	pg_read_barrier();
-	return hosted_actor_exists(address) || hosted_actor_is_starting(address) ? number : 0;
+	return sql_actor_is_meant(address) ? number : 0;
 }
 
 void
@@ -128,6 +147,7 @@ reverse(Message *newest)
 	{
 		Message *next = newest->next;
 
+		__builtin_prefetch(newest->payload + PREFETCH_LINE);
 		newest->next = oldest;
 		oldest = newest;
 		newest = next;
@@ -149,15 +169,16 @@ stack_take(pg_atomic_uint64 *stack, uint64 leave)
 	return reverse(stack_take_newest(stack, leave));
 }
 
+/* Have it run.  What is not urgent may wait until the end of a scheduler's nap. */
 static bool
-try_queue(SqlActor *actor, uint32 slot, RunState from)
+try_queue(SqlActor *actor, uint32 slot, RunState from, bool is_urgent)
 {
 	uint32 expected = from;
 
 	if (pg_atomic_read_u32(&actor->run) != from ||
 		!pg_atomic_compare_exchange_u32(&actor->run, &expected, RUN_QUEUED))
 		return false;
-	pool_push(actor, slot);
+	pool_push(actor, slot, is_urgent);
 	return true;
 }
 
@@ -227,22 +248,16 @@ host_send(ActorAddress to, Message *message)
 	}
 	if (process_slot() == ARENA_NETWORK_OWNER)
 	{
-		ActorPool *pool = pool_at(actor->database);
-		uint64 newest = pg_atomic_read_u64(&pool->inbox);
-
 		arena_set_owner(message, ARENA_NO_OWNER);
-		do
-			message->next = (Message *) newest;
-		while (!pg_atomic_compare_exchange_u64(&pool->inbox, &newest, (uint64) message));
-		pool_wake(actor->database);
+		pool_push_inbox(actor->database, message);
 		return SEND_OK;
 	}
 	if (is_control)
 	{
 		if (!stack_push(&actor->control, message))
 			return SEND_NO_ACTOR;
-		if (!try_queue(actor, to.slot, RUN_IDLE))
-			(void) try_queue(actor, to.slot, RUN_PARKED);
+		if (!try_queue(actor, to.slot, RUN_IDLE, true) && !try_queue(actor, to.slot, RUN_PARKED, true))
+			pool_hurry(actor->database);
 		return SEND_OK;
 	}
 	if ((message->flags & (MESSAGE_CONTROL | MESSAGE_RESERVED)) == 0)
@@ -253,8 +268,31 @@ host_send(ActorAddress to, Message *message)
 	}
 	if (!stack_push(&actor->mail, message))
 		return SEND_NO_ACTOR;
-	(void) try_queue(actor, to.slot, RUN_IDLE);
+	if (!try_queue(actor, to.slot, RUN_IDLE, true))
+		pool_hurry(actor->database);
 	return SEND_OK;
+}
+
+/*
+ * sql_actor_deliver
+ *		Put mail, whose place is reserved, into the mailbox of an actor of this
+ *		node.  Takes the message, if it does; else the actor is gone.
+ *
+ * Nobody waits for it, so it is urgent only when the mailbox gets full.
+ */
+bool
+sql_actor_deliver(ActorAddress to, Message *message)
+{
+	SqlActor *actor = &table[to.slot];
+	bool is_urgent;
+
+	if (!sql_actor_is_meant(to) || !stack_push(&actor->mail, message))
+		return false;
+	process_count_sent();
+	is_urgent = (uint32) pg_atomic_read_u64(&actor->room) > actor->limit / 2;
+	if (!try_queue(actor, to.slot, RUN_IDLE, is_urgent) && is_urgent)
+		pool_hurry(actor->database);
+	return true;
 }
 
 /*
@@ -377,9 +415,9 @@ sql_actor_release(SqlActor *actor)
 	pg_memory_barrier();
 	control = pg_atomic_read_u64(&actor->control);
 	if (control != 0 && control != MAIL_CLOSED)
-		(void) try_queue(actor, slot, takes_mail ? RUN_IDLE : RUN_PARKED);
+		(void) try_queue(actor, slot, takes_mail ? RUN_IDLE : RUN_PARKED, true);
 	else if (takes_mail && (has_work || pg_atomic_read_u64(&actor->mail) != 0))
-		(void) try_queue(actor, slot, RUN_IDLE);
+		(void) try_queue(actor, slot, RUN_IDLE, true);
 }
 
 /* The holder's: may and should it handle something now? */
@@ -414,21 +452,30 @@ sql_actor_is_killed(SqlActor *actor)
 /*
  * sql_actor_set_state
  *		Replace the committed state.  Readers notice by the version.
+ *
+ * One of the same size is written over the old one: so the states of many
+ * actors stay where they were made, one beside the other, and the block of
+ * the new one, which is in the processor's cache, is the next to be used.
  */
 void
 sql_actor_set_state(SqlActor *actor, Value *state)
 {
 	Value *old = actor->state;
+	bool fits = old != NULL && state != NULL && old->next == NULL && state->next == NULL &&
+				old->size == state->size;
 
 	*(volatile uint32 *) &actor->version += 1;
 	pg_write_barrier();
-	actor->state = state;
+	if (fits)
+		memcpy(old, state, offsetof(Value, data) + state->size);
+	else
+		actor->state = state;
 	pg_write_barrier();
 	*(volatile uint32 *) &actor->version += 1;
 	if (old != NULL)
 	{
 		pg_write_barrier();
-		value_free(old);
+		value_free(fits ? state : old);
 	}
 }
 
@@ -544,6 +591,7 @@ sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *addr
 	actor->behavior = InvalidOid;
 	actor->is_suspended = false;
 	actor->phase = PHASE_NEW;
+	actor->kind = ACTOR_OF_SQL;
 	sql_actor_is_durable(*address, 0);
 	pg_atomic_write_u32(&actor->run, RUN_RUNNING);
 	pg_atomic_write_u64(&actor->room, ROOM(address->incarnation));
@@ -591,7 +639,15 @@ sql_actor_spawned(ActorAddress address)
 		return;
 	}
 	pg_atomic_write_u32(&actor->run, RUN_QUEUED);
-	pool_push(actor, address.slot);
+	pool_push(actor, address.slot, false);
+}
+
+static void
+forget_failure(ActorBody *body)
+{
+	if (body->failure != NULL)
+		arena_free(body->failure);
+	body->failure = NULL;
 }
 
 static void
@@ -602,6 +658,7 @@ free_body(SqlActor *actor)
 	value_free(actor->state);
 	actor->state = NULL;
 	value_free(body->args);
+	forget_failure(body);
 	while (body->revoked != NULL)
 	{
 		Revoked *next = body->revoked->next;
@@ -683,15 +740,48 @@ sql_actor_is_revoked(SqlActor *actor, uint64 token)
 /* ---------------------------------------------------------------- the end */
 
 /*
- * sql_actor_fail_message
- *		A message that failed its handler is given up.  Takes it.
+ * sql_actor_has_failed
+ *		Its handler has failed at this message, or its init if there is none,
+ *		with this error or none.  The holder's.  Takes the message, until its
+ *		supervisor has decided.
  */
 void
-sql_actor_fail_message(Message *message, FailedMessage what, const char *reason)
+sql_actor_has_failed(SqlActor *actor, Message *message, const ErrorData *error)
 {
+	ActorBody *body = actor->body;
+	int length;
+
+	forget_failure(body);
+	body->failed = message;
+	if (message == NULL || error == NULL || (mail_flags(message) & MAIL_ASK) == 0)
+		return;
+
+	/* Without memory the asker is not told why. */
+	body->failure = arena_try_alloc(sizeof(HandlerFailure));
+	if (body->failure == NULL)
+		return;
+	body->failure->sqlerrcode = error->sqlerrcode;
+	length = pg_mbcliplen(error->message, strlen(error->message), sizeof(body->failure->message) - 1);
+	memcpy(body->failure->message, error->message, length);
+	body->failure->message[length] = '\0';
+}
+
+/*
+ * sql_actor_give_up
+ *		The message that its handler failed at is given up, if there is one.
+ *		The holder's.
+ */
+void
+sql_actor_give_up(SqlActor *actor, FailedMessage what, const char *reason)
+{
+	Message *message = actor->body->failed;
+
+	if (message == NULL)
+		return;
+	actor->body->failed = NULL;
 	if (message->type == LOCAL_MAIL && (message_mail(message)->flags & MAIL_ASK))
 	{
-		answer_failure(message->from, message->to, ERRCODE_DLOG_ACTOR_EXITED, reason);
+		answer_failure(message->from, message->to, ERRCODE_DLOG_ACTOR_EXITED, reason, actor->body->failure);
 		message->flags |= MESSAGE_EPHEMERAL;
 		message->from.slot = 0;
 	}
@@ -702,6 +792,7 @@ sql_actor_fail_message(Message *message, FailedMessage what, const char *reason)
 	}
 	else
 		message_free(message);
+	forget_failure(actor->body);
 }
 
 static void
@@ -714,7 +805,7 @@ refuse_all(Message *first, const char *reason)
 		first->next = NULL;
 		if (first->type == LOCAL_MAIL && (message_mail(first)->flags & MAIL_ASK))
 		{
-			answer_failure(first->from, first->to, ERRCODE_DLOG_ACTOR_EXITED, reason);
+			answer_failure(first->from, first->to, ERRCODE_DLOG_ACTOR_EXITED, reason, NULL);
 			message_free(first);
 		}
 		else
@@ -743,8 +834,7 @@ sql_actor_bury(SqlActor *actor, const char *reason)
 	control = stack_take(&actor->control, MAIL_CLOSED);
 	if (mail != NULL)
 		append(actor, mail);
-	if (body->failed != NULL)
-		sql_actor_fail_message(body->failed, FAILED_MESSAGE_DEAD_LETTER, reason);
+	sql_actor_give_up(actor, FAILED_MESSAGE_DEAD_LETTER, reason);
 	refuse_all(body->stash_first, reason);
 	refuse_all(body->first, reason);
 	free_all(control);
@@ -824,18 +914,16 @@ begin_anew(SqlActor *actor, FailedMessage failed)
 	actor->behavior = body->first_behavior;
 	sql_actor_put_back(actor, body->stash_first, body->stash_last);
 	body->stash_first = body->stash_last = NULL;
-	if (body->failed != NULL)
+	if (body->failed != NULL && failed == FAILED_MESSAGE_RETRY)
 	{
-		Message *message = body->failed;
-
+		sql_actor_put_back(actor, body->failed, body->failed);
 		body->failed = NULL;
-		if (failed == FAILED_MESSAGE_RETRY)
-			sql_actor_put_back(actor, message, message);
-		else
-		{
-			sql_actor_count_out(actor, message);
-			sql_actor_fail_message(message, failed, "the handler failed");
-		}
+		forget_failure(body);
+	}
+	else if (body->failed != NULL)
+	{
+		sql_actor_count_out(actor, body->failed);
+		sql_actor_give_up(actor, failed, "the handler failed");
 	}
 	actor->is_suspended = false;
 	actor->phase = PHASE_NEW;
@@ -889,13 +977,7 @@ release(SqlActor *actor, Message *message)
 
 	if (actor->phase != PHASE_DOWN && actor->phase != PHASE_HELD)
 		return false;
-	if (body->failed != NULL)
-	{
-		Message *failed = body->failed;
-
-		body->failed = NULL;
-		sql_actor_fail_message(failed, control->failed, "the handler failed");
-	}
+	sql_actor_give_up(actor, control->failed, "the handler failed");
 	if (body->durable != NULL)
 	{
 		/* It lives on without a supervisor; dlog.resume() lets it go on. */
@@ -1167,6 +1249,7 @@ const ActorHost sql_actor_host = {
 	.message_name = host_message_name,
 	.has_work = host_has_work,
 	.run = batch_run,
+	.nap = pool_nap,
 	.leave = batch_leave,
 	.database_is_gone = host_database_is_gone,
 };
@@ -1186,5 +1269,6 @@ slot_shmem_init(void)
 
 	/* Zero, as all shared memory is at first: a slot costs none until it is used. */
 	table = ShmemInitStruct("dlog SQL actors", slot_shmem_size(), &found);
-	durable_numbers = (pg_atomic_uint64 *) (table + hosted_actor_numbers());
+	n_slots = hosted_actor_numbers();
+	durable_numbers = (pg_atomic_uint64 *) (table + n_slots);
 }

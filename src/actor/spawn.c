@@ -144,7 +144,9 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 	actor->database = runtime_database(body->database);
 	actor->limit = behavior != NULL && behavior->mailbox_limit > 0 ? behavior->mailbox_limit : dlog_mailbox_limit;
 	actor->phase = spawn->is_held ? PHASE_HELD : PHASE_NEW;
-	actor->is_system = system != NULL;
+	actor->kind = system != NULL				? ACTOR_OF_SYSTEM :
+				  OidIsValid(behavior->journal) ? ACTOR_DURABLE :
+												  ACTOR_OF_SQL;
 	body->role = spawn->owner;
 	body->supervisor = spawn->supervisor;
 	body->child = spawn->child;
@@ -166,7 +168,7 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 		body->args = spawn->arg_size > 0 ? value_of_bytes(spawn->arg_bytes, spawn->arg_size) : NULL;
 	else
 		body->args = args_create(spawn, behavior->init);
-	if (!OidIsValid(behavior->journal))
+	if (actor->kind != ACTOR_DURABLE)
 		return;
 	body->durable = arena_alloc(sizeof(DurableBody));
 	memset(body->durable, 0, sizeof(DurableBody));
@@ -305,8 +307,7 @@ actor_of_ref(const ActorRef *ref, ActorAddress *address)
 		return actor_ref_durable(ref) != 0 && actor_journal != NULL &&
 			   actor_journal->find(actor_ref_durable(ref), address);
 	return ref->database == MyDatabaseId &&
-		   (uint32) (ref->incarnation >> 32) == sql_actor_server_start() &&
-		   (hosted_actor_exists(*address) || hosted_actor_is_starting(*address));
+		   (uint32) (ref->incarnation >> 32) == sql_actor_server_start() && sql_actor_is_meant(*address);
 }
 
 /* The same for actors of all kinds, who must be alive. */

@@ -121,6 +121,7 @@ typedef struct Behavior
 	 * sends cannot change what a handler's names mean.
 	 */
 	const char *search_path;
+	Oid checked_sender; /* rights.c: who was last found to have USAGE */
 	int references;
 } Behavior;
 
@@ -161,6 +162,7 @@ extern pg_noreturn void behavior_refuse_message(Behavior *behavior, Oid message_
 extern void behavior_check_spawn(Behavior *behavior, Oid role);
 extern void behavior_check_send(Behavior *behavior, Oid actor_owner, Oid role);
 extern bool behavior_may_send(Behavior *behavior, Oid actor_owner, Oid role);
+extern bool behavior_may_send_to_all(Behavior *behavior, Oid role);
 
 /*
  * dlog.message_support() is the planner's support function for functions

@@ -117,6 +117,7 @@ create_cache(void)
 	CacheRegisterSyscacheCallback(TYPEOID, object_invalidated, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, object_invalidated, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_invalidated, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, roles_invalidated, (Datum) 0);
 }
 
 static void

@@ -37,11 +37,28 @@ behavior_check_spawn(Behavior *behavior, Oid role)
 		check_execute(behavior->handlers[i].function, role);
 }
 
+/*
+ * behavior_may_send_to_all
+ *		Whether this role may send to every actor of the behavior.
+ *
+ * Who asks for one message after the other is told what was found out before;
+ * the cache is stale when that changes.
+ */
+bool
+behavior_may_send_to_all(Behavior *behavior, Oid role)
+{
+	if (behavior->checked_sender == role)
+		return true;
+	if (object_aclcheck(TypeRelationId, behavior->id, role, ACL_USAGE) != ACLCHECK_OK)
+		return false;
+	behavior->checked_sender = role;
+	return true;
+}
+
 bool
 behavior_may_send(Behavior *behavior, Oid actor_owner, Oid role)
 {
-	return has_privs_of_role(role, actor_owner) ||
-		   object_aclcheck(TypeRelationId, behavior->id, role, ACL_USAGE) == ACLCHECK_OK;
+	return behavior_may_send_to_all(behavior, role) || has_privs_of_role(role, actor_owner);
 }
 
 void

@@ -323,6 +323,12 @@ typedef struct ActorHost
 	void (*run)(int database, bool (*is_wanted_elsewhere)(void));
 	void (*leave)(int database);
 
+	/*
+	 * It begins, or ends, a nap of a millisecond: whoever has nothing urgent
+	 * need not wake it.
+	 */
+	void (*nap)(int database, bool naps);
+
 	/* A database is gone; no scheduler of it runs, another may get its number. */
 	void (*database_is_gone)(int database);
 } ActorHost;
@@ -360,6 +366,7 @@ extern void runtime_scheduler_is_busy(bool is_busy);
  */
 extern void process_attach(void);
 extern uint16 process_slot(void);
+extern void process_count_sent(void); /* a message that actor_send() has not sent */
 extern void process_hold_wakeups(void);
 extern void process_release_wakeups(void); /* signal safe */
 

@@ -36,6 +36,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/function.h"
 #include "base/guc.h"
 #include "base/pg_compat.h"
@@ -44,6 +45,9 @@
 
 /* A refresh that failed is tried again after this time. */
 #define REFRESH_RETRY_MS 5000
+
+/* See sleep_idle(). */
+#define NAP_MS 1
 
 SchedulerPool *scheduler_pool;
 
@@ -431,6 +435,8 @@ static void
 run_hosted(void)
 {
 	MemoryContext context = CurrentMemoryContext;
+	uint64 busy_us = my_scheduler->busy_us;
+	uint64 began_us = clock_now_us();
 
 	runtime_report_activity("actors");
 	actor_host->run(my_database, is_wanted_elsewhere);
@@ -438,6 +444,9 @@ run_hosted(void)
 	runtime_report_activity(NULL);
 	if (my_scheduler->is_busy)
 		set_busy(false);
+
+	/* What it has counted itself meanwhile is in that. */
+	my_scheduler->busy_us = busy_us + (clock_now_us() - began_us);
 }
 
 /*
@@ -469,6 +478,42 @@ call_for_more(void)
 }
 
 /*
+ * Sleep on the latch, or nap.
+ *
+ * Where messages for hosted actors come one by one, each would wake this
+ * scheduler, which costs the sender more than to send.  So one that was woken
+ * for some when it had just fallen asleep naps the next time: it says that it
+ * will look in a millisecond, and only who has something urgent wakes it.  It
+ * goes on so for as long as it finds work when it looks; at rest it sleeps.
+ * Returns what has happened; a nap's end is nothing.
+ */
+static int
+sleep_or_nap(long timeout_ms)
+{
+	static bool naps = false;
+	bool is_nap = naps && actor_host != NULL;
+	uint64 began_us = clock_now_us();
+	int happened;
+
+	if (is_nap)
+	{
+		actor_host->nap(my_database, true);
+		timeout_ms = NAP_MS;
+	}
+	happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0),
+						 timeout_ms, WaitEventExtensionNew("DlogSchedulerIdle"));
+	if (happened & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	if (is_nap)
+	{
+		actor_host->nap(my_database, false);
+		happened &= ~WL_TIMEOUT;
+	}
+	naps = host_has_work() && (is_nap || clock_now_us() - began_us < NAP_MS * 1000);
+	return happened;
+}
+
+/*
  * Sleep until there is something to do.  False: it is time to retire.
  */
 static bool
@@ -478,7 +523,6 @@ sleep_idle(void)
 	long timeout = -1;
 	long statistics_ms;
 	long timer_ms = -1;
-	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	int happened = 0;
 
 	/* Statistics that came too soon after the last are reported later. */
@@ -503,17 +547,11 @@ sleep_idle(void)
 			timeout = timer_ms;
 		else
 			timer_ms = -1;
-		if (timeout >= 0)
-			events |= WL_TIMEOUT;
 
 		/* Mail for actors that have gone is to be answered, too. */
 		process_awaits_mail();
 		if (!process_has_mail())
-		{
-			happened = WaitLatch(MyLatch, events, timeout, WaitEventExtensionNew("DlogSchedulerIdle"));
-			if (happened & WL_LATCH_SET)
-				ResetLatch(MyLatch);
-		}
+			happened = sleep_or_nap(timeout);
 	}
 	database_set_idle(my_database, my_number, false);
 	timers_leave();
