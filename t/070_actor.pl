@@ -66,7 +66,8 @@ $cluster->sql(1, "SELECT dlog.spawn('notary', name => 'notary ' || i) FROM gener
 foreach my $round (1 .. $rounds)
 {
 	$cluster->sql(1, "SELECT dlog.send(dlog.whereis('notary ' || i % 10 + 1), ROW($round * 1000 + i)::note) FROM generate_series(1, 100) i");
-	# Only one that idles: what runs a handler takes its actor along.
+	# Only when all idle: what runs a handler takes its actor along.
+	$cluster->wait_until(1, "SELECT count(*) FROM notes", 100 * $round) if $round % 2 == 0;
 	$cluster->sql(1, "SELECT pg_terminate_backend(pid) FROM dlog.schedulers WHERE state = 'idle' LIMIT 1")
 	  if $round % 2 == 0;
 }
