@@ -273,8 +273,8 @@ durable_stop(int64 id, const char *reason)
 					   2, types, values, NULL);
 	(void) journal_run("DELETE FROM dlog.durable_timer WHERE actor OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
 	journal_close(&scope);
-	/* Mail that waits for it has no receiver any more. */
-	mailbox_sweep(runtime_database(MyDatabaseId));
+	/* Mail that waits for it has no receiver then. */
+	mailbox_sweep_at_commit();
 }
 
 /*

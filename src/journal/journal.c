@@ -122,6 +122,7 @@ journal_init(void)
 	behavior_create_journal = journal_create_table;
 	behavior_dropped_hook = durable_behavior_dropped;
 	runtime_register_scheduler_start(mailbox_at_scheduler_start);
+	mailbox_init();
 	outbox_init();
 	timers_init();
 }

@@ -114,6 +114,8 @@ extern void mailbox_wait_for_delivery(void);
 extern bool mailbox_has_work(int database);
 extern void mailbox_serve(int database);
 extern void mailbox_sweep(int database);
+extern void mailbox_sweep_at_commit(void);
+extern void mailbox_init(void);
 extern void mailbox_database_is_gone(int database);
 extern void mailbox_at_scheduler_start(void);
 

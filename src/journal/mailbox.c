@@ -385,7 +385,7 @@ mailbox_has_work(int database)
 
 /* Mail for actors that have stopped goes where it can be looked at. */
 static void
-sweep(void)
+sweep(DatabaseJournal *journal)
 {
 	JournalScope scope;
 
@@ -425,6 +425,50 @@ count_crashes(DatabaseJournal *journal)
 	PG_END_TRY();
 }
 
+/* After an error: log it, and be outside of a transaction again. */
+static void
+give_up(MemoryContext context)
+{
+	MemoryContextSwitchTo(context);
+	EmitErrorReport();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+}
+
+static void
+serve(DatabaseJournal *journal, void (*step)(DatabaseJournal *journal))
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		step(journal);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		give_up(context);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+static void
+begin_delivery_if_due(DatabaseJournal *journal)
+{
+	if (is_due(journal) && !blackbox_has_marks())
+		begin_delivery(journal);
+}
+
+static void
+expire(DatabaseJournal *journal)
+{
+	(void) journal_expire_all();
+}
+
 /*
  * mailbox_serve
  *		In a scheduler, outside of a transaction.
@@ -441,26 +485,21 @@ mailbox_serve(int database)
 	{
 		if (is_due(journal))
 			count_crashes(journal);
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		if (is_due(journal) && !blackbox_has_marks())
-			begin_delivery(journal);
-		if (pg_atomic_exchange_u32(&journal->wants_sweep, 0) != 0)
-			sweep();
-		if (pg_atomic_exchange_u32(&journal->expires, 0) != 0)
-			(void) journal_expire_all();
-		PopActiveSnapshot();
-		CommitTransactionCommand();
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		give_up(context);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+
+	/* One of these may fail, and then must not take the others with it. */
+	if (is_due(journal))
+		serve(journal, begin_delivery_if_due);
+	if (pg_atomic_exchange_u32(&journal->wants_sweep, 0) != 0)
+		serve(journal, sweep);
+	if (pg_atomic_exchange_u32(&journal->expires, 0) != 0)
+		serve(journal, expire);
 }
 
 /*
@@ -474,6 +513,31 @@ mailbox_sweep(int database)
 		return;
 	pg_atomic_write_u32(&database_journal(database)->wants_sweep, 1);
 	(void) runtime_wake_scheduler(database);
+}
+
+/* This transaction has stopped an actor, which others see once it has committed. */
+static bool sweeps_at_commit = false;
+
+void
+mailbox_sweep_at_commit(void)
+{
+	sweeps_at_commit = true;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (!sweeps_at_commit || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT))
+		return;
+	sweeps_at_commit = false;
+	if (event == XACT_EVENT_COMMIT)
+		mailbox_sweep(runtime_database(MyDatabaseId));
+}
+
+void
+mailbox_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
 }
 
 /* Another database may get its number. */
