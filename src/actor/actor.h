@@ -195,6 +195,7 @@ typedef struct DurableMail
 #define MAIL_STASHED 4		/* its handler put it aside; the holder's */
 #define MAIL_DURABLE 8		/* it has a DurableMail */
 #define MAIL_QUARANTINED 16 /* it is given up; the holder's */
+#define MAIL_UNHANDLED 32	/* and that because no handler takes it */
 
 extern DurableMail *mail_durable(const Message *message); /* NULL: it has none */
 extern int mail_flags(const Message *message);

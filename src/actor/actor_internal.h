@@ -432,6 +432,7 @@ extern int64 durable_next_timer(Turn *turn);
 extern void durable_at_work(const Turn *turn, const Message *message);
 extern void durable_is_done(const Turn *turn);
 extern bool durable_gives_up(Turn *turn, Behavior *behavior, Message *message);
+extern void durable_quarantine_unhandled(Turn *turn, Behavior *behavior, Message *message, Oid type);
 extern void durable_tell_asker(SqlActor *actor, Message *message);
 
 /* --- sqlactor.c ----------------------------------------------------------- */

@@ -271,7 +271,7 @@ message_rewind(Message *message)
 	DurableMail *durable = mail_durable(message);
 
 	if (message->type == LOCAL_MAIL)
-		message_mail(message)->flags &= ~(MAIL_STASHED | MAIL_QUARANTINED);
+		message_mail(message)->flags &= ~(MAIL_STASHED | MAIL_QUARANTINED | MAIL_UNHANDLED);
 	if (durable != NULL)
 		durable->becomes = InvalidOid;
 }
@@ -753,7 +753,13 @@ turn_run(Turn *turn, int limit)
 		if (handler == NULL)
 		{
 			current_message = NULL;
-			refuse_first(actor);
+			if (actor->kind == ACTOR_DURABLE && message->type == LOCAL_MAIL)
+			{
+				durable_quarantine_unhandled(turn, behavior, message, type);
+				message_is_done(turn);
+			}
+			else
+				refuse_first(actor);
 			continue;
 		}
 		run_handler(behavior, handler, &state, datum, is_null);

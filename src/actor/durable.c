@@ -354,6 +354,26 @@ remember_failure(DurableBody *durable, const ErrorData *error)
 }
 
 /*
+ * Is this an error of the server's present state, which passes without anybody
+ * doing something to the actor?  What a handler may bring about itself counts
+ * only outside of it: a lock that it waits for too long, or being terminated.
+ */
+static bool
+is_of_the_moment(const ErrorData *error, bool is_outside)
+{
+	int category;
+
+	if (error == NULL)
+		return is_outside;
+	if (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED || error->sqlerrcode == ERRCODE_DISK_FULL)
+		return true;
+	category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	return is_outside &&
+		   (category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_TRANSACTION_ROLLBACK ||
+			category == ERRCODE_OPERATOR_INTERVENTION || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
+}
+
+/*
  * durable_has_failed
  *		Its handler has failed at the message in front, or it could not be
  *		loaded; after the rollback.  It stays where it is.
@@ -362,16 +382,16 @@ void
 durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error)
 {
 	DurableBody *durable = actor->body->durable;
-	bool is_full = error != NULL && error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+	bool may_pass = is_of_the_moment(error, message == NULL);
 
-	if (message == NULL || (durable->gives_up && error != NULL))
+	if (!may_pass && (message == NULL || (durable->gives_up && error != NULL)))
 	{
 		/* Not even quarantine takes it.  dlog.resume() lets it try again. */
 		durable->gives_up = false;
 		actor->is_suspended = true;
 		return;
 	}
-	if (is_full)
+	if (may_pass)
 	{
 		/* It is not its fault: it waits, too. */
 		Message *resume = message_try_create(LOCAL_RESUME, 0);
@@ -427,6 +447,24 @@ durable_gives_up(Turn *turn, Behavior *behavior, Message *message)
 	return true;
 }
 
+/*
+ * durable_quarantine_unhandled
+ *		The same for one of a type that its behavior does not take any more,
+ *		since it was sent.
+ */
+void
+durable_quarantine_unhandled(Turn *turn, Behavior *behavior, Message *message, Oid type)
+{
+	JournalTurn view = journal_turn(turn, behavior);
+	MessageFailure failure = {
+		.sqlerrcode = ERRCODE_DATATYPE_MISMATCH,
+		.message = psprintf("behavior \"%s\" takes no messages of type %s", format_type_be(behavior->id), format_type_be(type)),
+	};
+
+	actor_journal->quarantine(&view, message, &failure);
+	message_mail(message)->flags |= MAIL_QUARANTINED | MAIL_UNHANDLED;
+}
+
 /* Whoever asked learns that there will be no answer; its quarantine is committed. */
 void
 durable_tell_asker(SqlActor *actor, Message *message)
@@ -435,6 +473,14 @@ durable_tell_asker(SqlActor *actor, Message *message)
 	const PackedFailure *packed = durable->failure ?
 									  (const PackedFailure *) value_bytes(durable->failure) :
 									  NULL;
+
+	if (message_mail(message)->flags & MAIL_UNHANDLED)
+	{
+		if (message_mail(message)->flags & MAIL_ASK)
+			answer_failure(message->from, message->to, ERRCODE_DATATYPE_MISMATCH,
+						   "its behavior takes no messages of this type", NULL);
+		return;
+	}
 
 	if (message_mail(message)->flags & MAIL_ASK)
 		answer_failure(message->from, message->to, packed ? packed->sqlerrcode : ERRCODE_ADMIN_SHUTDOWN,

@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -280,6 +281,16 @@ deliver(DatabaseJournal *journal)
 
 static bool is_delivering = false; /* this process */
 
+static bool is_watching_exit = false;
+
+/* Terminated in the middle of it: somebody else goes on. */
+static void
+delivery_at_exit(int code, Datum journal)
+{
+	if (is_delivering)
+		pg_atomic_write_u32(&((DatabaseJournal *) DatumGetPointer(journal))->state, DELIVERY_PARTIAL);
+}
+
 static void
 retry_after(DatabaseJournal *journal, int ms)
 {
@@ -296,6 +307,9 @@ begin_delivery(DatabaseJournal *journal)
 	if (expected == DELIVERY_BUSY || expected == DELIVERY_DONE ||
 		!pg_atomic_compare_exchange_u32(&journal->state, &expected, DELIVERY_BUSY))
 		return;
+	if (!is_watching_exit)
+		before_shmem_exit(delivery_at_exit, PointerGetDatum(journal));
+	is_watching_exit = true;
 	is_delivering = true;
 	retry_after(journal, ERROR_RETRY_MS);
 	PG_TRY();
