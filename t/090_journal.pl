@@ -69,6 +69,26 @@ sub crashes
 	return $status != 0;
 }
 
+# The server that has crashed is told from the one after it by its checkpointer.
+my $checkpointer = 0;
+
+sub arm_crash
+{
+	my ($point) = @_;
+
+	$checkpointer = $cluster->sql(1, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+	$cluster->sql(1, qq{SELECT dlog.stop_point_arm('$point', 'crash')});
+	return;
+}
+
+sub wait_for_crash
+{
+	$node->poll_query_until($cluster->database, "SELECT pid <> $checkpointer FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+		or die 'the server does not crash';
+	wait_for_server();
+	return;
+}
+
 sub wait_for_server
 {
 	# It may still be about to restart; and durable sends wait until old mail has been delivered.
@@ -107,10 +127,10 @@ foreach my $case (
 	my ($point, $is_kept) = @$case;
 
 	$n++;
-	$cluster->sql(1, qq{SELECT dlog.stop_point_arm('$point', 'crash')});
+	arm_crash($point);
 	my $failed = crashes(qq{SELECT dlog.send('$one', ROW($n)::note)});
 	ok($failed, "a sender at $point learns that it may be lost") if $point =~ /written|sent/;
-	wait_for_server();
+	wait_for_crash();
 	$n-- unless $is_kept;
 	$cluster->wait_until(1, q{SELECT agrees('one')}, "$n $n $n");
 	pass("a crash at $point: it is handled " . ($is_kept ? 'once' : 'never'));
@@ -122,9 +142,9 @@ foreach my $point ('journal-mailbox-written', 'journal-appended', 'journal-commi
 	$twos++;
 	$cluster->sql(1, qq{SELECT dlog.suspend('$one')});
 	$cluster->sql(1, qq{SELECT dlog.send('$one', ROW($twos, dlog.whereis('two'))::forward)});
-	$cluster->sql(1, qq{SELECT dlog.stop_point_arm('$point', 'crash')});
+	arm_crash($point);
 	crashes(qq{SELECT dlog.resume('$one'), pg_sleep(60)});
-	wait_for_server();
+	wait_for_crash();
 	$cluster->wait_until(1, q{SELECT agrees('two')}, "$twos $twos $twos");
 	pass("a crash at $point: what it sends arrives once");
 }
@@ -135,9 +155,9 @@ $cluster->sql(1, q{SELECT dlog.stop_point_arm('journal-loaded', 'crash')});
 $node->stop('immediate');
 $node->start;
 wait_for_server();
-$cluster->sql(1, qq{SELECT dlog.stop_point_arm('journal-quarantined', 'crash')});
+arm_crash('journal-quarantined');
 crashes(qq{SELECT dlog.send('$one', ROW()::spoil); SELECT pg_sleep(60)});
-wait_for_server();
+wait_for_crash();
 $cluster->wait_until(1, 'SELECT count(*) FROM dlog.quarantine', 1);
 pass('a message that fails is in quarantine, once');
 is($cluster->sql(1, 'SELECT count(*) FROM dlog.mailbox'), 0, 'nothing is left in the mailbox');
