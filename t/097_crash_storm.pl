@@ -136,8 +136,12 @@ sub session
 sub wait_until_up
 {
 	my ($i) = @_;
-	$cluster->wait_until($i, 'SELECT true');
-	return;
+	# The harness dies when its psql has gone before it was written to.
+	foreach (1 .. 100)
+	{
+		return if eval { $cluster->wait_until($i, 'SELECT true'); 1 };
+	}
+	die "node $i does not come back";
 }
 
 sub kill_and_start
