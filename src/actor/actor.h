@@ -222,6 +222,9 @@ extern Message *ask_failure(int sqlerrcode, const char *text);
 /* The actor whose handler runs here, as others refer to it; false: none does. */
 extern bool actor_self(ActorRef *self);
 
+/* A SQL actor of this node and database; a durable one is loaded for it.  False: it is elsewhere, or gone. */
+extern bool actor_of_ref(const ActorRef *ref, ActorAddress *address);
+
 /* An actor of any kind that lives in this server now; false: it does not. */
 extern bool actor_of_this_life(const ActorRef *ref, ActorAddress *address);
 
