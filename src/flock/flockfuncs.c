@@ -319,7 +319,7 @@ subscriber_argument(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("actor %s does not live on this node", actor_ref_text(ref)),
 				 errhint("Each node tells its own actors: subscribe on the actor's node, with dlog.execute().")));
-	if (hosted_actor_exists(address) && !has_privs_of_role(GetUserId(), hosted_actor_role(address)))
+	if (actor_of_ref(ref, &address) && !has_privs_of_role(GetUserId(), hosted_actor_role(address)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for actor %s", actor_ref_text(ref)),

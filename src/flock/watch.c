@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "actor/actor.h"
 #include "flock/flock_internal.h"
 
 /* As many events are kept in dlog.flock_event. */
@@ -95,15 +96,35 @@ typedef struct Telling
 	const FlockEvent *event;
 } Telling;
 
-/* One message to one actor; an ERROR is that of the send. */
+/* Who owns the actor, if there is it; or else the present role. */
+static Oid
+owner_of(const char *actor)
+{
+	ActorRefText text;
+	ActorAddress address;
+
+	if (!actor_ref_parse(actor, &text) || text.is_name || !actor_of_ref(&text.ref, &address))
+		return GetUserId();
+	return hosted_actor_role(address);
+}
+
+/*
+ * One message to one actor; an ERROR is that of the send.  Who subscribed an
+ * actor may do what its owner may, so the owner is who sends.
+ */
 static void
 send_event(void *argument)
 {
 	const Telling *telling = argument;
 	const FlockEvent *event = telling->event;
+	Oid user;
+	int security_context;
 
+	GetUserIdAndSecContext(&user, &security_context);
+	SetUserIdAndSecContext(owner_of(telling->actor), SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	statement_run("SELECT dlog.send($1::dlog.actor_ref, ROW($2, $3, $4, $5)::dlog.flock_change)",
 				  5, (const char *[]){telling->actor, event->texts[0], event->texts[1], event->texts[2], event->texts[3]});
+	SetUserIdAndSecContext(user, security_context);
 }
 
 /*
