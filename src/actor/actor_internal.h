@@ -181,6 +181,7 @@ typedef struct ActorBody
 	struct HandlerFailure *failure; /* why; NULL: not known */
 	uint32 restarts;
 	bool restarts_later; /* a timer to start it runs */
+	bool is_orphan;		 /* actor_orphan()'s, which only sets it */
 	struct Revoked *revoked;
 	struct SystemTimer *timers;	 /* of a system actor */
 	struct DurableBody *durable; /* NULL: it is not */
@@ -210,9 +211,10 @@ typedef struct Revoked
 {
 	struct Revoked *next;
 	uint64 token;
+	uint32 n_messages; /* that have not been looked at yet */
 } Revoked;
 
-extern void sql_actor_revoke(ActorAddress address, uint64 token);
+extern void sql_actor_revoke(ActorAddress address, uint64 token, uint32 n_messages);
 extern bool sql_actor_is_revoked(SqlActor *actor, uint64 token);
 
 extern SqlActor *sql_actor_find(ActorAddress address);
@@ -343,6 +345,7 @@ typedef struct PendingAction
 } PendingAction;
 
 extern void pending_add(ActorAddress to, Message *message);
+extern void pending_mark(void);
 extern int pending_count(ActorAddress to);
 extern int pending_added(void);
 extern void pending_commit(void);
@@ -378,6 +381,18 @@ typedef struct Turn
 	ExitKind exit_kind;
 	char *exit_reason; /* lives as long as the batch */
 } Turn;
+
+/* What a handler has said of its turn; a rollback to a savepoint takes it back. */
+typedef struct TurnChoice
+{
+	Oid behavior;
+	bool unstashes;
+	bool exits;
+	ExitKind exit_kind;
+	char *exit_reason;
+	bool is_stashed;
+	Oid becomes; /* DurableMail's */
+} TurnChoice;
 
 extern Turn *current_turn;		 /* NULL: no handler runs */
 extern Message *current_message; /* that it handles; NULL: init */
@@ -417,7 +432,6 @@ extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode
 /* --- spawn.c -------------------------------------------------------------- */
 
 extern Datum *args_read(const Value *value, int n_args, Oid init, bool **nulls);
-extern bool actor_of_ref(const ActorRef *ref, ActorAddress *address);
 
 /* --- durable.c ------------------------------------------------------------ */
 

@@ -362,19 +362,24 @@ dlog_ask(PG_FUNCTION_ARGS)
 	Message *answer = ask(fcinfo, 3);
 	Oid type = message_mail(answer)->type;
 	bool is_null;
-	Datum datum = mail_datum(answer, &is_null);
+	Datum datum = (Datum) 0;
 
-	if (type != wanted)
+	PG_TRY();
+	{
+		if (type != wanted)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("the actor answered with %s, not %s", format_type_be(type), format_type_be(wanted)),
+					 errhint("Ask for NULL::%s.", format_type_be(type))));
+		datum = mail_datum(answer, &is_null);
+		if (!is_null)
+			datum = datumCopy(datum, message_mail(answer)->is_by_value, message_mail(answer)->type_length);
+	}
+	PG_FINALLY();
 	{
 		message_free(answer);
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the actor answered with %s, not %s", format_type_be(type), format_type_be(wanted)),
-				 errhint("Ask for NULL::%s.", format_type_be(type))));
 	}
-	if (!is_null)
-		datum = datumCopy(datum, message_mail(answer)->is_by_value, message_mail(answer)->type_length);
-	message_free(answer);
+	PG_END_TRY();
 	if (is_null)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(datum);
@@ -387,9 +392,17 @@ Datum
 dlog_ask_text(PG_FUNCTION_ARGS)
 {
 	Message *answer = ask(fcinfo, 2);
-	char *string = mail_text(answer);
+	char *volatile string = NULL;
 
-	message_free(answer);
+	PG_TRY();
+	{
+		string = mail_text(answer);
+	}
+	PG_FINALLY();
+	{
+		message_free(answer);
+	}
+	PG_END_TRY();
 	if (string == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(string));
@@ -710,7 +723,7 @@ dlog_unregister(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for actor \"%s\"", name),
 				 errdetail("It is another role's.")));
-	PG_RETURN_BOOL(name_unregister(MyDatabaseId, name));
+	PG_RETURN_BOOL(name_unregister_own(MyDatabaseId, name, address));
 }
 
 /* ------------------------------------------------------------------ control */
@@ -1023,6 +1036,7 @@ dlog_become(PG_FUNCTION_ARGS)
 					 errmsg("an actor of behavior \"%s\" cannot become \"%s\"", NameStr(present->name),
 							NameStr(next->name)),
 					 errdetail("One of them is durable.")));
+		pending_mark();
 		turn->behavior = next->id;
 		if (current_message != NULL && mail_durable(current_message) != NULL)
 			mail_durable(current_message)->becomes = next->id;
@@ -1055,6 +1069,7 @@ dlog_stash(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("there is no message to stash")));
+	pending_mark();
 	message_mail(current_message)->flags |= MAIL_STASHED;
 	current_is_stashed = true;
 	PG_RETURN_VOID();
@@ -1063,8 +1078,13 @@ dlog_stash(PG_FUNCTION_ARGS)
 Datum
 dlog_unstash(PG_FUNCTION_ARGS)
 {
-	if (!actor_replay.is_on)
-		turn_require("dlog.unstash()")->unstashes = true;
+	Turn *turn;
+
+	if (actor_replay.is_on)
+		PG_RETURN_VOID();
+	turn = turn_require("dlog.unstash()");
+	pending_mark();
+	turn->unstashes = true;
 	PG_RETURN_VOID();
 }
 
@@ -1092,6 +1112,7 @@ dlog_stop(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("dlog.stop() without an actor can only be called while an actor handles a message"),
 				 errhint("To stop another one, name it: dlog.stop(dlog.whereis('name')).")));
+	pending_mark();
 	turn_exit(turn_require("dlog.stop()"), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
@@ -1149,13 +1170,22 @@ set_timer(FunctionCallInfo fcinfo, const char *name, bool repeats)
 	pending = message_create(LOCAL_TIMER_START, offsetof(PendingAction, name));
 	action = (PendingAction *) pending->payload;
 	memset(action, 0, offsetof(PendingAction, name));
-	message = message_argument(fcinfo, 1, turn->self, MAIL_TIMER);
-	sql_actor_unreserve(turn->actor, turn->self);
-	message->flags &= ~MESSAGE_RESERVED;
-	message->from = (ActorAddress){0};
-	message_mail(message)->token = action->token = (uint64) process_slot() << 48 | ++last_token;
-	action->timer = repeats ? timer_send_every(turn->self, turn->self, message, ms) :
-							  timer_send_after(turn->self, turn->self, message, ms);
+	PG_TRY();
+	{
+		message = message_argument(fcinfo, 1, turn->self, MAIL_TIMER);
+		sql_actor_unreserve(turn->actor, turn->self);
+		message->flags &= ~MESSAGE_RESERVED;
+		message->from = (ActorAddress){0};
+		message_mail(message)->token = action->token = (uint64) process_slot() << 48 | ++last_token;
+		action->timer = repeats ? timer_send_every(turn->self, turn->self, message, ms) :
+								  timer_send_after(turn->self, turn->self, message, ms);
+	}
+	PG_CATCH();
+	{
+		message_free(pending);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	pending_add(turn->self, pending);
 	PG_RETURN_INT64((int64) action->timer);
 }

@@ -5,12 +5,14 @@
  * Sends, spawns and the like of a transaction wait in one list, in order.  A
  * session's and a handler's are the same.  What belongs to a subtransaction
  * is the end of the list from some place on, which a *mark* remembers; so a
- * subtransaction that is rolled back cuts the list off there.
+ * subtransaction that is rolled back cuts the list off there.  The mark also
+ * remembers whether the handler had stashed its message, become of another
+ * behavior or stopped by then.
  *
  * Whatever may fail is done when an entry is added: a message has its memory
  * and its room in the mailbox, an actor its slot, a name is taken.  A timer is
  * set then, too; if that has to be undone when it has gone off already, what
- * it sent is refused when it is looked at.
+ * it sent, once or several times, is refused when it is looked at.
  */
 #include "postgres.h"
 
@@ -25,8 +27,9 @@
 
 typedef struct Mark
 {
-	int level;		 /* of the subtransaction */
-	Message *before; /* the last entry that is not its; NULL: none */
+	int level;		   /* of the subtransaction */
+	Message *before;   /* the last entry that is not its; NULL: none */
+	TurnChoice choice; /* what the handler had said before it */
 } Mark;
 
 static Message *first;
@@ -36,6 +39,45 @@ static int n_added = 0; /* entries of this transaction, undone ones too */
 static int n_marks = 0;
 static int max_marks = 0;
 static bool any_durable = false; /* may be true in vain */
+
+static TurnChoice
+choice_of_turn(void)
+{
+	TurnChoice choice = {0};
+	DurableMail *durable = current_message == NULL ? NULL : mail_durable(current_message);
+
+	if (current_turn == NULL)
+		return choice;
+	choice.behavior = current_turn->behavior;
+	choice.unstashes = current_turn->unstashes;
+	choice.exits = current_turn->exits;
+	choice.exit_kind = current_turn->exit_kind;
+	choice.exit_reason = current_turn->exit_reason;
+	choice.is_stashed = current_is_stashed;
+	if (durable != NULL)
+		choice.becomes = durable->becomes;
+	return choice;
+}
+
+/* The subtransaction of a handler that goes on is undone; else its whole turn is. */
+static void
+choose_again(const TurnChoice *choice)
+{
+	DurableMail *durable = current_message == NULL ? NULL : mail_durable(current_message);
+
+	if (current_turn == NULL)
+		return;
+	current_turn->behavior = choice->behavior;
+	current_turn->unstashes = choice->unstashes;
+	current_turn->exits = choice->exits;
+	current_turn->exit_kind = choice->exit_kind;
+	current_turn->exit_reason = choice->exit_reason;
+	current_is_stashed = choice->is_stashed;
+	if (current_message != NULL && current_message->type == LOCAL_MAIL && !choice->is_stashed)
+		message_mail(current_message)->flags &= ~MAIL_STASHED;
+	if (durable != NULL)
+		durable->becomes = choice->becomes;
+}
 
 static void
 add_mark(int level)
@@ -51,7 +93,22 @@ add_mark(int level)
 		max_marks = n;
 	}
 	marks[n_marks].level = level;
+	marks[n_marks].choice = choice_of_turn();
 	marks[n_marks++].before = last;
+}
+
+/*
+ * pending_mark
+ *		Before a handler says something of its turn: a rollback of this
+ *		subtransaction takes it back.
+ */
+void
+pending_mark(void)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (level > 1 && (n_marks == 0 || marks[n_marks - 1].level < level))
+		add_mark(level);
 }
 
 /*
@@ -61,10 +118,7 @@ add_mark(int level)
 void
 pending_add(ActorAddress to, Message *message)
 {
-	int level = GetCurrentTransactionNestLevel();
-
-	if (level > 1 && (n_marks == 0 || marks[n_marks - 1].level < level))
-		add_mark(level);
+	pending_mark();
 	if (mail_durable(message) != NULL)
 		any_durable = true;
 	message->to = to;
@@ -83,6 +137,7 @@ undo(Message *message)
 {
 	PendingAction *action = (PendingAction *) message->payload;
 	ActorAddress to = message->to;
+	uint32 n_fired;
 
 	switch (message->type)
 	{
@@ -90,11 +145,15 @@ undo(Message *message)
 			sql_actor_unspawned(to);
 			break;
 		case LOCAL_TIMER_START:
-			if (!timer_cancel(action->timer))
-				sql_actor_revoke(to, action->token);
+			/* One that is over has sent its message, or is about to. */
+			if (!timer_cancel_own(to, action->timer, &n_fired))
+				n_fired = 1;
+			if (n_fired > 0)
+				sql_actor_revoke(to, action->token, n_fired);
 			break;
 		case LOCAL_NAME:
-			(void) name_unregister(action->database, action->name);
+			/* Somebody may have taken it since. */
+			(void) name_unregister_own(action->database, action->name, to);
 			break;
 		case LOCAL_MONITOR:
 		case LOCAL_DEMONITOR:
@@ -145,6 +204,7 @@ perform(Message *message)
 	PendingAction *action = (PendingAction *) message->payload;
 	ActorAddress to = message->to;
 	ActorAddress other;
+	uint32 n_fired;
 
 	switch (message->type)
 	{
@@ -157,7 +217,7 @@ perform(Message *message)
 			message_free(message);
 			break;
 		case LOCAL_TIMER_CANCEL:
-			(void) timer_cancel(action->timer);
+			(void) timer_cancel_own(to, action->timer, &n_fired);
 			message_free(message);
 			break;
 		case LOCAL_MONITOR:
@@ -271,7 +331,10 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId my_id, SubTransaction
 	if (n_marks == 0 || marks[n_marks - 1].level < level)
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		undo_after(marks[--n_marks].before);
+	{
+		choose_again(&marks[--n_marks].choice);
+		undo_after(marks[n_marks].before);
+	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		/* Its entries are its parent's. */

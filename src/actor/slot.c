@@ -703,24 +703,25 @@ sql_actor_unspawned(ActorAddress address)
 
 /*
  * sql_actor_revoke
- *		What a timer of this actor has sent, or is about to, shall not count.
- *		The holder's.
+ *		So many messages that a timer of this actor has sent, or is about to,
+ *		shall not count.  The holder's.
  */
 void
-sql_actor_revoke(ActorAddress address, uint64 token)
+sql_actor_revoke(ActorAddress address, uint64 token, uint32 n_messages)
 {
 	SqlActor *actor = sql_actor_find(address);
 	Revoked *revoked = actor == NULL ? NULL : arena_try_alloc(sizeof(Revoked));
 
-	/* Out of memory the message comes once too often. */
+	/* Out of memory they come once too often. */
 	if (revoked == NULL)
 		return;
 	revoked->token = token;
+	revoked->n_messages = n_messages;
 	revoked->next = actor->body->revoked;
 	actor->body->revoked = revoked;
 }
 
-/* Whether this is such a one; it is forgotten then. */
+/* Whether this is such a one; it is forgotten with the last of them. */
 bool
 sql_actor_is_revoked(SqlActor *actor, uint64 token)
 {
@@ -730,8 +731,11 @@ sql_actor_is_revoked(SqlActor *actor, uint64 token)
 
 		if (revoked->token != token)
 			continue;
-		*link = revoked->next;
-		arena_free(revoked);
+		if (--revoked->n_messages == 0)
+		{
+			*link = revoked->next;
+			arena_free(revoked);
+		}
 		return true;
 	}
 	return false;

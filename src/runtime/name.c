@@ -121,12 +121,8 @@ name_register(Oid database, const char *name, ActorAddress actor)
 	return result;
 }
 
-/*
- * name_unregister
- *		The name is free again.  False if it was.
- */
-bool
-name_unregister(Oid database, const char *name)
+static bool
+unregister(Oid database, const char *name, const ActorAddress *actor)
 {
 	ActorName **link;
 	ActorName *taken;
@@ -134,12 +130,34 @@ name_unregister(Oid database, const char *name)
 	LWLockAcquire(&names->lock, LW_EXCLUSIVE);
 	link = find(database, name);
 	taken = *link;
+	if (taken != NULL && actor != NULL && !actor_address_equal(taken->actor, *actor))
+		taken = NULL;
 	if (taken != NULL)
 		take_out(link);
 	LWLockRelease(&names->lock);
 	if (taken != NULL)
 		arena_free(taken);
 	return taken != NULL;
+}
+
+/*
+ * name_unregister
+ *		The name is free again.  False if it was.
+ */
+bool
+name_unregister(Oid database, const char *name)
+{
+	return unregister(database, name, NULL);
+}
+
+/*
+ * name_unregister_own
+ *		The same if the name is this actor's.  False too if it is another's.
+ */
+bool
+name_unregister_own(Oid database, const char *name, ActorAddress actor)
+{
+	return unregister(database, name, &actor);
 }
 
 /*

@@ -186,6 +186,7 @@ typedef enum NameResult
 
 extern NameResult name_register(Oid database, const char *name, ActorAddress actor);
 extern bool name_unregister(Oid database, const char *name);
+extern bool name_unregister_own(Oid database, const char *name, ActorAddress actor);
 extern bool name_lookup(Oid database, const char *name, ActorAddress *actor);
 extern bool name_of_actor(ActorAddress actor, char name[NAMEDATALEN]);
 
@@ -199,6 +200,7 @@ typedef uint64 TimerId; /* 0: none; never used again */
 extern TimerId timer_send_after(ActorAddress owner, ActorAddress to, Message *message, int64 delay_ms);
 extern TimerId timer_send_every(ActorAddress owner, ActorAddress to, Message *message, int64 period_ms);
 extern bool timer_cancel(TimerId id);
+extern bool timer_cancel_own(ActorAddress owner, TimerId id, uint32 *n_fired);
 
 /*
  * Bound actors (bound.c): an actor whose mailbox is this process.  It exits

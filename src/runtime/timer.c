@@ -47,6 +47,7 @@ typedef struct Timer
 	Message *message;
 	ActorAddress owner;
 	ActorAddress to;
+	uint32 n_fired;
 	uint32 uses;	 /* odd: it is set */
 	uint32 next;	 /* of the owner's timers, or of the chunk's free ones */
 	uint32 previous; /* of the owner's */
@@ -265,6 +266,7 @@ timer_set(ActorAddress owner, ActorAddress to, Message *message, uint64 due_us, 
 	timer->message = message;
 	timer->owner = owner;
 	timer->to = to;
+	timer->n_fired = 0;
 	owner_add(number);
 	pg_memory_barrier();
 	if (!actor_exists(owner))
@@ -345,13 +347,8 @@ timer_send_every(ActorAddress owner, ActorAddress to, Message *message, int64 pe
 	return timer_start(owner, to, message, period_ms, true);
 }
 
-/*
- * timer_cancel
- *		The message will not be sent (again).  False if the timer is over;
- *		then the message may be under way.
- */
-bool
-timer_cancel(TimerId id)
+static bool
+cancel(TimerId id, const ActorAddress *owner, uint32 *n_fired)
 {
 	uint32 number = (uint32) id;
 	Message *message = NULL;
@@ -364,11 +361,13 @@ timer_cancel(TimerId id)
 	{
 		Timer *timer = timer_at(number);
 
-		if (timer->uses == (uint32) (id >> 32) && timer->uses % 2 == 1)
+		if (timer->uses == (uint32) (id >> 32) && timer->uses % 2 == 1 &&
+			(owner == NULL || actor_address_equal(timer->owner, *owner)))
 		{
 			pairingheap_remove(&timers->heap, &timer->node);
 			owner_remove(number);
 			message = timer->message;
+			*n_fired = timer->n_fired;
 			block = timer_release(number);
 		}
 	}
@@ -378,6 +377,30 @@ timer_cancel(TimerId id)
 	if (block != NULL)
 		arena_free(block);
 	return message != NULL;
+}
+
+/*
+ * timer_cancel
+ *		The message will not be sent (again).  False if the timer is over;
+ *		then the message may be under way.
+ */
+bool
+timer_cancel(TimerId id)
+{
+	uint32 n_fired;
+
+	return cancel(id, NULL, &n_fired);
+}
+
+/*
+ * timer_cancel_own
+ *		The same for a timer of this owner; numbers can be guessed.  False too
+ *		if it is another's.  If it is true, so many messages have been sent.
+ */
+bool
+timer_cancel_own(ActorAddress owner, TimerId id, uint32 *n_fired)
+{
+	return cancel(id, &owner, n_fired);
 }
 
 /*
@@ -441,6 +464,7 @@ timer_fire(Timer *timer, uint32 number, uint64 now_us, Timer **block)
 		memcpy(fired.message->payload, timer->message->payload, timer->message->size);
 		fired.message->flags = timer->message->flags;
 		fired.message->from = timer->message->from;
+		timer->n_fired++;
 	}
 	timer->due_us += timer->every_us;
 	if (timer->due_us <= now_us)
