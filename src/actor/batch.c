@@ -26,6 +26,7 @@
 #include <malloc.h>
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
@@ -86,14 +87,13 @@ static int n_messages;
 static uint64 ends_us;
 static uint64 commit_us; /* that commits have taken of late */
 static int my_database = -1;
-static SqlActor *system_actor; /* that comes after the batch */
+static SqlActor *system_actor; /* that runs, or comes after the batch */
 
 static MemoryContext batch_context;		 /* lives as long as a batch */
 static MemoryContext message_context[2]; /* of a message and the next */
 static MemoryContext portals;			 /* the server's, whose children are open portals */
 static Behavior *current_behavior;
 static Oid current_role;
-static char *search_path; /* as it is set; NULL: not known */
 
 /* Why the last attempt failed. */
 static ErrorData *failure;
@@ -207,13 +207,8 @@ enter_role(Oid role, const Behavior *behavior)
 {
 	if (role != current_role)
 		set_role(role);
-	if (search_path == NULL || strcmp(search_path, behavior->search_path) != 0)
-	{
+	if (strcmp(namespace_search_path, behavior->search_path) != 0)
 		SetConfigOption("search_path", behavior->search_path, PGC_USERSET, PGC_S_OVERRIDE);
-		if (search_path != NULL)
-			pfree(search_path);
-		search_path = MemoryContextStrdup(TopMemoryContext, behavior->search_path);
-	}
 }
 
 static void
@@ -229,16 +224,6 @@ leave_role(void)
 {
 	role_leave();
 	current_role = InvalidOid;
-}
-
-/* A rollback may have taken back the search_path. */
-static void
-forget_role(void)
-{
-	leave_role();
-	if (search_path != NULL)
-		pfree(search_path);
-	search_path = NULL;
 }
 
 /* ------------------------------------------------------------------ turns */
@@ -808,7 +793,7 @@ attempt_failed(MemoryContext context)
 		actor_journal->is_done();
 		actor_journal->forget();
 	}
-	forget_role();
+	leave_role();
 	if (current_behavior != NULL)
 		behavior_release(current_behavior);
 	current_behavior = NULL;
@@ -1078,13 +1063,12 @@ next_actor(void)
 			(void) runtime_wake_scheduler(my_database);
 		if (actor->kind == ACTOR_OF_SYSTEM)
 		{
-			if (!IsTransactionState())
-			{
-				system_run(actor);
-				continue;
-			}
 			system_actor = actor;
-			return NULL;
+			if (IsTransactionState())
+				return NULL;
+			system_run(actor);
+			system_actor = NULL;
+			continue;
 		}
 		if (!sql_actor_obey(actor))
 			continue;

@@ -18,6 +18,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "libpq/pqsignal.h"
@@ -48,6 +49,9 @@
 
 /* See sleep_idle(). */
 #define NAP_MS 1
+
+/* For statements of dlog's own. */
+#define OWN_SEARCH_PATH "pg_catalog, pg_temp"
 
 SchedulerPool *scheduler_pool;
 
@@ -274,6 +278,33 @@ recover_from_error(void)
 	RESUME_INTERRUPTS();
 }
 
+/*
+ * What the database's owner has set for sessions is not for schedulers, whose
+ * own statements run as a superuser, and whose batches see what was committed
+ * before each message.  For as long as the process lives.
+ */
+static void
+fix_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", OWN_SEARCH_PATH},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* A batch leaves that of its last behavior behind. */
+static void
+reset_search_path(void)
+{
+	if (strcmp(namespace_search_path, OWN_SEARCH_PATH) != 0)
+		SetConfigOption("search_path", OWN_SEARCH_PATH, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
 /* Run the callbacks of higher layers, all in one transaction. */
 static void
 run_refresh(void)
@@ -287,6 +318,7 @@ run_refresh(void)
 	{
 		int i;
 
+		reset_search_path();
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		for (i = 0; i < n_start_callbacks; i++)
@@ -367,6 +399,7 @@ run_work(Message *message, MemoryContext work_context)
 	{
 		SetCurrentStatementStartTimestamp();
 		current_work = message;
+		reset_search_path();
 		STOP_POINT("scheduler-work");
 		handler(message);
 		if (IsTransactionOrTransactionBlock())
@@ -667,6 +700,7 @@ dlog_scheduler_main(Datum argument)
 		proc_exit(0);
 
 	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid, 0);
+	fix_settings();
 	if (!look_for_extension())
 		proc_exit(0);
 	my_scheduler->process = my_process_slot;
