@@ -140,6 +140,12 @@ extern bool actor_adopt(int64 durable, ActorAddress supervisor, uint64 child, Ac
 extern void actor_release(ActorAddress actor, FailedMessage failed);
 
 /*
+ * End it, whatever it does: its supervisor is gone.  A durable one lives on
+ * without.  Never fails, as it needs no memory.
+ */
+extern void actor_orphan(ActorAddress actor);
+
+/*
  * A message of dlog's own types, in order with what SQL sends: it leaves when
  * this transaction commits, and is freed if that, or its subtransaction, does not.
  */

@@ -397,6 +397,16 @@ sql_actor_put_back(SqlActor *actor, Message *first, Message *last)
 		body->last = last;
 }
 
+/* Any process: the body may be freed at any time, but is memory of the arena then, too. */
+static bool
+is_orphan(ActorAddress address)
+{
+	SqlActor *actor = sql_actor_find(address);
+	ActorBody *body = actor == NULL ? NULL : *(ActorBody *volatile *) &actor->body;
+
+	return body != NULL && *(volatile bool *) &body->is_orphan;
+}
+
 /*
  * sql_actor_release
  *		The holder lets go of it.
@@ -407,6 +417,8 @@ sql_actor_release(SqlActor *actor)
 	uint32 slot = actor->body->self.slot;
 	bool takes_mail = (actor->phase == PHASE_READY || actor->phase == PHASE_NEW) && !actor->is_suspended;
 	bool has_work = actor->body->first != NULL || actor->phase == PHASE_NEW;
+	ActorAddress self = actor->body->self;
+	bool is_supervised = actor->body->supervisor.slot != 0;
 	uint64 control;
 
 	/* Once it is let go, it may be gone, and its body. */
@@ -414,7 +426,7 @@ sql_actor_release(SqlActor *actor)
 	pg_atomic_write_u32(&actor->run, takes_mail ? RUN_IDLE : RUN_PARKED);
 	pg_memory_barrier();
 	control = pg_atomic_read_u64(&actor->control);
-	if (control != 0 && control != MAIL_CLOSED)
+	if ((control != 0 && control != MAIL_CLOSED) || (is_supervised && is_orphan(self)))
 		(void) try_queue(actor, slot, takes_mail ? RUN_IDLE : RUN_PARKED, true);
 	else if (takes_mail && (has_work || pg_atomic_read_u64(&actor->mail) != 0))
 		(void) try_queue(actor, slot, RUN_IDLE, true);
@@ -443,6 +455,8 @@ sql_actor_is_killed(SqlActor *actor)
 
 	if (newest == MAIL_CLOSED)
 		return false;
+	if (actor->body->is_orphan)
+		return true;
 	for (Message *message = (Message *) newest; message != NULL; message = message->next)
 		if (message->type == LOCAL_STOP && ((StopControl *) message->payload)->kind == EXIT_KILLED)
 			return true;
@@ -854,10 +868,7 @@ sql_actor_bury(SqlActor *actor, const char *reason)
 				continue;
 			other = *(ActorBody *volatile *) &table[address.slot].body;
 			if (other != NULL && actor_address_equal(other->supervisor, self))
-			{
-				actor_stop(address, EXIT_KILLED, "its supervisor is gone");
-				actor_release(address, FAILED_MESSAGE_DEAD_LETTER);
-			}
+				actor_orphan(address);
 		}
 	free_body(actor);
 	hosted_actor_exit(self, reason);
@@ -1008,6 +1019,23 @@ adopt(SqlActor *actor, const AdoptControl *control)
 	tell_of_child(body->self, body);
 }
 
+/* Its supervisor is gone.  True: so is the actor. */
+static bool
+obey_orphan(SqlActor *actor)
+{
+	ActorBody *body = actor->body;
+
+	body->is_orphan = false;
+	if (body->durable == NULL)
+	{
+		sql_actor_bury(actor, "its supervisor is gone");
+		return true;
+	}
+	body->supervisor = (ActorAddress){0};
+	begin_anew(actor, FAILED_MESSAGE_RETRY);
+	return false;
+}
+
 /*
  * A durable actor that is killed, or that its supervisor stops, is not gone:
  * what its handler did is undone, and it is loaded again.
@@ -1079,6 +1107,8 @@ sql_actor_obey(SqlActor *actor)
 	bool is_gone = false;
 	Message *message;
 
+	if (actor->body->is_orphan && obey_orphan(actor))
+		return false;
 	if (pg_atomic_read_u64(&actor->control) == 0)
 		return true;
 	message = stack_take(&actor->control, 0);
@@ -1105,6 +1135,18 @@ sql_actor_take_control(SqlActor *actor)
 
 /* ------------------------------------------------- the door's control */
 
+/* What its handler does is of no use any more. */
+static void
+interrupt(ActorAddress address)
+{
+	SqlActor *actor = sql_actor_find(address);
+	ActorBody *body = actor == NULL ? NULL : *(ActorBody *volatile *) &actor->body;
+	uint16 holder = body == NULL ? 0 : *(volatile uint16 *) &body->holder;
+
+	if (holder > ARENA_NETWORK_OWNER && holder < arena_owner_count())
+		process_interrupt(holder - ARENA_NETWORK_OWNER - 1);
+}
+
 /*
  * actor_stop
  *		Have it exit, ahead of the messages that wait.  Any process.
@@ -1115,22 +1157,27 @@ actor_stop(ActorAddress actor, ExitKind kind, const char *reason)
 	Size size = strlen(reason) + 1;
 	Message *message = message_create(LOCAL_STOP, offsetof(StopControl, reason) + size);
 	StopControl *stop = (StopControl *) message->payload;
-	SqlActor *target;
-	ActorBody *body;
-	uint16 holder;
 
 	stop->kind = kind;
 	stop->is_final = false;
 	memcpy(stop->reason, reason, size);
-	if (!control_send(actor, message) || kind != EXIT_KILLED)
-		return;
+	if (control_send(actor, message) && kind == EXIT_KILLED)
+		interrupt(actor);
+}
 
-	/* What its handler does is of no use any more. */
-	target = sql_actor_find(actor);
-	body = target == NULL ? NULL : *(ActorBody *volatile *) &target->body;
-	holder = body == NULL ? 0 : *(volatile uint16 *) &body->holder;
-	if (holder > ARENA_NETWORK_OWNER && holder < arena_owner_count())
-		process_interrupt(holder - ARENA_NETWORK_OWNER - 1);
+void
+actor_orphan(ActorAddress address)
+{
+	SqlActor *actor = sql_actor_find(address);
+	ActorBody *body = actor == NULL ? NULL : *(ActorBody *volatile *) &actor->body;
+
+	if (body == NULL)
+		return;
+	body->is_orphan = true;
+	pg_memory_barrier();
+	if (!try_queue(actor, address.slot, RUN_IDLE, true))
+		(void) try_queue(actor, address.slot, RUN_PARKED, true);
+	interrupt(address);
 }
 
 void

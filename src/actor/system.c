@@ -218,6 +218,12 @@ run(SqlActor *actor)
 	bool is_gone = false;
 	Message *message;
 
+	if (actor->body->is_orphan)
+	{
+		actor->body->is_orphan = false;
+		system_actor_exit(actor->body->self, EXIT_KILLED, "its supervisor is gone");
+		return false;
+	}
 	if (actor->phase == PHASE_NEW)
 		start(actor);
 	while (!exits && !is_gone && (message = sql_actor_take_control(actor)) != NULL)
@@ -287,6 +293,9 @@ system_run(SqlActor *actor)
 		return;
 	if (exits)
 	{
+		/* Nobody else begins one anew that has failed and has no supervisor. */
+		if (exit_kind == EXIT_ERROR && actor->body->supervisor.slot == 0)
+			runtime_request_refresh(actor->body->database);
 		exits = false;
 		if (sql_actor_down(actor, exit_kind, 0, exit_reason))
 			return;

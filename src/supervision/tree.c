@@ -29,6 +29,7 @@
 #include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -520,7 +521,7 @@ supervisor_actor_stop(void *argument, ActorAddress self)
 		ChildRecord *record = dlist_container(ChildRecord, child.node, iter.cur);
 
 		if (record->has_actor)
-			actor_stop(record->actor, EXIT_KILLED, "its supervisor was killed");
+			actor_orphan(record->actor);
 	}
 	supervisor_free(&state->core);
 }
@@ -734,11 +735,24 @@ typedef struct RecordKeeper
 static uint64 n_commits = 0;
 static bool counts_commits = false;
 
+/* What the transaction at work here is for; NULL: nothing, or it has committed. */
+static Message *work_at_hand;
+
 static void
 count_commit(XactEvent event, void *argument)
 {
-	if (event == XACT_EVENT_COMMIT)
-		n_commits++;
+	if (event != XACT_EVENT_COMMIT)
+		return;
+	n_commits++;
+	work_at_hand = NULL;
+}
+
+static void
+count_commits(void)
+{
+	if (!counts_commits)
+		RegisterXactCallback(count_commit, NULL);
+	counts_commits = true;
 }
 
 static void
@@ -757,11 +771,7 @@ child_record_create(const ChildRow *row)
 	RecordKeeper *keeper = MemoryContextAlloc(CurTransactionContext, sizeof(RecordKeeper));
 	ChildRecord *record = arena_alloc(sizeof(ChildRecord));
 
-	if (!counts_commits)
-	{
-		RegisterXactCallback(count_commit, NULL);
-		counts_commits = true;
-	}
+	count_commits();
 	keeper->callback.func = free_record;
 	keeper->callback.arg = keeper;
 	keeper->record = record;
@@ -934,6 +944,32 @@ answer_failure(Message *work)
 	FreeErrorData(error);
 }
 
+/*
+ * The scheduler exits in the middle of it.  LOAD is asked for again when the
+ * runtime says so; that says nothing of which RESPAWN is lost.
+ */
+static void
+work_is_lost(int code, Datum argument)
+{
+	Message *work = work_at_hand;
+
+	work_at_hand = NULL;
+	if (work != NULL && work->type == SUPERVISION_RESPAWN)
+		(void) send_bytes(work->to, work->from, SUPERVISION_RESPAWN_FAILED, work->payload, sizeof(Respawn));
+}
+
+static void
+take_in_hand(Message *work)
+{
+	static bool is_registered = false;
+
+	if (!is_registered)
+		before_shmem_exit(work_is_lost, (Datum) 0);
+	is_registered = true;
+	count_commits();
+	work_at_hand = work;
+}
+
 static void
 supervision_work(Message *work)
 {
@@ -941,6 +977,7 @@ supervision_work(Message *work)
 
 	PG_TRY();
 	{
+		take_in_hand(work);
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (work->type == SUPERVISION_LOAD)
@@ -954,6 +991,7 @@ supervision_work(Message *work)
 	}
 	PG_CATCH();
 	{
+		work_at_hand = NULL;
 		MemoryContextSwitchTo(context);
 		answer_failure(work);
 		PG_RE_THROW();
