@@ -18,6 +18,7 @@
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/resowner.h"
 
 #include "transport/transport_internal.h"
 
@@ -171,14 +172,24 @@ node_key_ensure(NodeKey *key)
 /*
  * transport_key_fingerprint
  *		By what people tell keys apart: the start of the SHA-256 of its text, as
- *		dlog.key_fingerprint() says.
+ *		dlog.key_fingerprint() says.  In a transaction or outside of one.
  */
 char *
 transport_key_fingerprint(const char *public_key)
 {
-	Datum hash = DirectFunctionCall1(sha256_bytea, CStringGetTextDatum(public_key));
-	bytea *bytes = DatumGetByteaPP(hash);
+	ResourceOwner owner = CurrentResourceOwner;
+	bytea *bytes;
 	char *text = palloc0(FINGERPRINT_SIZE * 2 + 1);
+
+	/* The server's hash belongs to an owner while it is at work. */
+	if (owner == NULL)
+		CurrentResourceOwner = ResourceOwnerCreate(NULL, "dlog fingerprint");
+	bytes = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, CStringGetTextDatum(public_key)));
+	if (owner == NULL)
+	{
+		ResourceOwnerDelete(CurrentResourceOwner);
+		CurrentResourceOwner = NULL;
+	}
 
 	hex_encode(VARDATA_ANY(bytes), FINGERPRINT_SIZE, text);
 	return text;
