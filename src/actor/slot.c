@@ -816,10 +816,15 @@ sql_actor_give_up(SqlActor *actor, FailedMessage what, const char *reason)
 static void
 refuse_all(Message *first, const char *reason)
 {
+	int sweep = -1;
+
 	while (first != NULL)
 	{
 		Message *next = first->next;
 
+		/* The rows of such mail are to go where they can be looked at. */
+		if (mail_durable(first) != NULL)
+			sweep = sql_actor_at(first->to.slot)->database;
 		first->next = NULL;
 		if (first->type == LOCAL_MAIL && (message_mail(first)->flags & MAIL_ASK))
 		{
@@ -830,6 +835,8 @@ refuse_all(Message *first, const char *reason)
 			actor_send_undelivered(first, SEND_NO_ACTOR);
 		first = next;
 	}
+	if (sweep >= 0)
+		actor_journal->sweep(sweep);
 }
 
 /*
