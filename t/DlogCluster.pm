@@ -20,6 +20,25 @@ use Test::More;
 # Functions that arm stop points; the library of a test run has them.
 my $stop_points = dirname(__FILE__) . '/stop_points.sql';
 
+# While a server restarts, psql may end before its query has been written to it,
+# which IPC::Run takes for an error of ours.
+{
+	no warnings 'redefine';
+	my $poll = \&PostgreSQL::Test::Cluster::poll_query_until;
+
+	*PostgreSQL::Test::Cluster::poll_query_until = sub {
+		my @arguments = @_;
+
+		while (1)
+		{
+			my $is_true;
+
+			return $is_true if eval { $is_true = $poll->(@arguments); 1 };
+			die $@ unless $@ =~ /Broken pipe/;
+		}
+	};
+}
+
 # new(nodes => 1, conf => '...', database => 'postgres', join => 1)
 #	Start the nodes, with "conf" appended to each postgresql.conf, create the
 #	extension in "database" (created if it is another than postgres) and, with
