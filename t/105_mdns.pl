@@ -83,6 +83,19 @@ my @networks;    # by node, the path of its namespace
 my %bus;         # by node, the process
 my %avahi;
 
+# Wait until it is true, at most a minute.
+sub wait_for
+{
+	my ($what, $is_true) = @_;
+
+	foreach (1 .. 6000)
+	{
+		return if $is_true->();
+		select undef, undef, undef, 0.01;
+	}
+	die "no $what within a minute";
+}
+
 sub in_network
 {
 	my ($i, $command) = @_;
@@ -95,10 +108,9 @@ sub make_network
 	my $pid = start_program('setpriv --pdeathsig KILL unshare --net sleep 100000');
 
 	$networks[$i] = "/proc/$pid/ns/net";
-	until ((readlink($networks[$i]) // '') ne readlink('/proc/self/ns/net') && slurp_file("/proc/$pid/comm") =~ /sleep/)
-	{
-		select undef, undef, undef, 0.01;
-	}
+	wait_for("network $i", sub {
+		(readlink($networks[$i]) // '') ne readlink('/proc/self/ns/net') && slurp_file("/proc/$pid/comm") =~ /sleep/;
+	});
 	run_quietly("ip link add name node$i type veth peer name lan netns $pid");
 	run_quietly("ip link set node$i master switch up");
 	run_quietly(in_network($i, 'ip link set lo up'));
@@ -124,7 +136,7 @@ sub start_bus
 CONF
 	$bus{$i} = start_program(in_network($i, "setpriv --pdeathsig KILL dbus-daemon --config-file=$directory/bus$i.conf --nofork --nopidfile"));
 	# Avahi gives up when there is no bus.
-	select undef, undef, undef, 0.01 until IO::Socket::UNIX->new(Peer => "$directory/bus$i");
+	wait_for("bus $i", sub { IO::Socket::UNIX->new(Peer => "$directory/bus$i") });
 	return;
 }
 
@@ -179,19 +191,6 @@ sub set
 	$cluster->node($i)->append_conf('postgresql.conf', "$setting\n");
 	$cluster->node($i)->reload;
 	return;
-}
-
-# Who is told of a collision, and when, is Avahi's affair.
-sub wait_for_text
-{
-	my ($file, $pattern) = @_;
-
-	foreach (1 .. 600)
-	{
-		return 1 if slurp_file($file) =~ $pattern;
-		select undef, undef, undef, 0.1;
-	}
-	return 0;
 }
 
 sub verdict
@@ -251,7 +250,9 @@ my $stranger = start_program(
 	in_network(3, "env DBUS_SYSTEM_BUS_ADDRESS=unix:path=$directory/bus3 setpriv --pdeathsig KILL "
 		  . "$program n2 9 '' dlog 00000000000000000000000000000000 10.77.0.66 >$directory/stranger"));
 $cluster->wait_until(1, verdict('10.77.0.66'), 'not admitted: dlog.join_token is not set on this node');
-is(wait_for_text("$directory/stranger", qr/n2 #2\0/), 1, 'a name that is taken is followed by a number');
+# Who is told of the collision, and when, is Avahi's affair.
+wait_for('another name', sub { slurp_file("$directory/stranger") =~ /n2 #2\0/ });
+pass('a name that is taken is followed by a number');
 
 # --- two nodes join by a token
 

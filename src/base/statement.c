@@ -9,10 +9,10 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "base/own_sql.h"
 #include "base/statement.h"
 
 #define MAX_PARAMETERS 8
@@ -23,17 +23,13 @@ statement_open(StatementScope *scope)
 	GetUserIdAndSecContext(&scope->user, &scope->security_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   scope->security_context | SECURITY_LOCAL_USERID_CHANGE);
-	scope->settings = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
+	scope->settings = own_sql_begin();
 }
 
 void
 statement_close(StatementScope *scope)
 {
-	SPI_finish();
-	AtEOXact_GUC(true, scope->settings);
+	own_sql_end(scope->settings);
 	SetUserIdAndSecContext(scope->user, scope->security_context);
 }
 

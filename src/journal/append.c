@@ -289,18 +289,18 @@ snapshot_is_due(const JournalTurn *turn)
 void
 append_begin(JournalTurn *turn)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[1] = {INT8OID};
 	Datum values[1] = {Int64GetDatum(turn->actor)};
 
 	memset(turn->position, 0, sizeof(JournalPosition));
 	turn->position->at = GetCurrentTimestamp();
 	write_snapshot(turn, is_audited(turn->home, turn->behavior));
-	journal_open(&scope);
-	(void) journal_run("UPDATE dlog.durable_actor SET args = NULL"
-					   " WHERE id OPERATOR(pg_catalog.=) $1 AND args IS NOT NULL",
-					   1, types, values, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("UPDATE dlog.durable_actor SET args = NULL"
+							   " WHERE id OPERATOR(pg_catalog.=) $1 AND args IS NOT NULL",
+							   1, types, values, NULL);
+	statement_close(&scope);
 }
 
 /*

@@ -101,11 +101,11 @@ count_crash(int64 actor, int64 message)
 	Oid types[1] = {INT8OID};
 	Datum values[1] = {Int64GetDatum(message != 0 ? message : actor)};
 
-	(void) journal_run(message != 0 ? "UPDATE dlog.mailbox SET crashes = COALESCE(crashes, 0::pg_catalog.int2) OPERATOR(pg_catalog.+) 1::pg_catalog.int2"
-									  " WHERE id OPERATOR(pg_catalog.=) $1" :
-									  "UPDATE dlog.durable_actor SET crashes = crashes OPERATOR(pg_catalog.+) 1::pg_catalog.int2"
-									  " WHERE id OPERATOR(pg_catalog.=) $1",
-					   1, types, values, NULL);
+	(void) statement_run_typed(message != 0 ? "UPDATE dlog.mailbox SET crashes = COALESCE(crashes, 0::pg_catalog.int2) OPERATOR(pg_catalog.+) 1::pg_catalog.int2"
+											  " WHERE id OPERATOR(pg_catalog.=) $1" :
+											  "UPDATE dlog.durable_actor SET crashes = crashes OPERATOR(pg_catalog.+) 1::pg_catalog.int2"
+											  " WHERE id OPERATOR(pg_catalog.=) $1",
+							   1, types, values, NULL);
 	ereport(LOG,
 			(message != 0 ? errmsg("the server has crashed while durable actor " INT64_FORMAT " handled message " INT64_FORMAT, actor, message) :
 							errmsg("the server has crashed while durable actor " INT64_FORMAT " was loaded", actor)));
@@ -133,13 +133,13 @@ blackbox_has_marks(void)
 void
 blackbox_count(void)
 {
-	JournalScope scope;
+	StatementScope scope;
 
-	journal_open(&scope);
+	statement_open(&scope);
 	for (int i = 0; i < n_processes(); i++)
 		if (found_at_start[i].actor != 0 && found_at_start[i].database == MyDatabaseId)
 			count_crash(found_at_start[i].actor, found_at_start[i].message);
-	journal_close(&scope);
+	statement_close(&scope);
 }
 
 void

@@ -224,15 +224,15 @@ void
 durable_forgive(int64 id)
 {
 	DurableActor row;
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[1] = {INT8OID};
 	Datum values[1] = {Int64GetDatum(id)};
 
 	if (!durable_read(id, &row) || row.crashes == 0)
 		return;
-	journal_open(&scope);
-	(void) journal_run("UPDATE dlog.durable_actor SET crashes = 0 WHERE id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("UPDATE dlog.durable_actor SET crashes = 0 WHERE id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+	statement_close(&scope);
 }
 
 /*
@@ -242,15 +242,15 @@ durable_forgive(int64 id)
 bool
 durable_hold(int64 id)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[1] = {INT8OID};
 	Datum values[1] = {Int64GetDatum(id)};
 	bool lives;
 
-	journal_open(&scope);
-	lives = journal_run("SELECT FROM dlog.durable_actor WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL FOR SHARE",
-						1, types, values, NULL) > 0;
-	journal_close(&scope);
+	statement_open(&scope);
+	lives = statement_run_typed("SELECT FROM dlog.durable_actor WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL FOR SHARE",
+								1, types, values, NULL) > 0;
+	statement_close(&scope);
 	return lives;
 }
 
@@ -263,16 +263,16 @@ durable_hold(int64 id)
 void
 durable_stop(int64 id, const char *reason)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[2] = {INT8OID, TEXTOID};
 	Datum values[2] = {Int64GetDatum(id), CStringGetTextDatum(reason)};
 
-	journal_open(&scope);
-	(void) journal_run("UPDATE dlog.durable_actor SET stopped_at = pg_catalog.now(), stop_reason = $2,"
-					   " former_name = name, name = NULL WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL",
-					   2, types, values, NULL);
-	(void) journal_run("DELETE FROM dlog.durable_timer WHERE actor OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("UPDATE dlog.durable_actor SET stopped_at = pg_catalog.now(), stop_reason = $2,"
+							   " former_name = name, name = NULL WHERE id OPERATOR(pg_catalog.=) $1 AND stopped_at IS NULL",
+							   2, types, values, NULL);
+	(void) statement_run_typed("DELETE FROM dlog.durable_timer WHERE actor OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+	statement_close(&scope);
 	/* Mail that waits for it has no receiver then. */
 	mailbox_sweep_at_commit();
 }
@@ -284,19 +284,19 @@ durable_stop(int64 id, const char *reason)
 void
 durable_behavior_dropped(Oid behavior)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[1] = {REGTYPEOID};
 	Datum values[1] = {ObjectIdGetDatum(behavior)};
 
-	journal_open(&scope);
-	(void) journal_run("WITH actor AS (DELETE FROM dlog.durable_actor WHERE behavior OPERATOR(pg_catalog.=) $1 RETURNING id),"
-					   " quarantined AS (DELETE FROM dlog.quarantine q USING actor a WHERE q.actor OPERATOR(pg_catalog.=) a.id),"
-					   " timers AS (DELETE FROM dlog.durable_timer t USING actor a WHERE t.actor OPERATOR(pg_catalog.=) a.id),"
-					   " head AS (DELETE FROM dlog.journal_head h USING actor a WHERE h.actor OPERATOR(pg_catalog.=) a.id),"
-					   " waiting AS (DELETE FROM dlog.mailbox m USING actor a WHERE m.actor OPERATOR(pg_catalog.=) a.id),"
-					   " snapshots AS (DELETE FROM dlog.journal_snapshot s USING actor a WHERE s.actor OPERATOR(pg_catalog.=) a.id)"
-					   " SELECT id FROM actor",
-					   1, types, values, NULL);
+	statement_open(&scope);
+	(void) statement_run_typed("WITH actor AS (DELETE FROM dlog.durable_actor WHERE behavior OPERATOR(pg_catalog.=) $1 RETURNING id),"
+							   " quarantined AS (DELETE FROM dlog.quarantine q USING actor a WHERE q.actor OPERATOR(pg_catalog.=) a.id),"
+							   " timers AS (DELETE FROM dlog.durable_timer t USING actor a WHERE t.actor OPERATOR(pg_catalog.=) a.id),"
+							   " head AS (DELETE FROM dlog.journal_head h USING actor a WHERE h.actor OPERATOR(pg_catalog.=) a.id),"
+							   " waiting AS (DELETE FROM dlog.mailbox m USING actor a WHERE m.actor OPERATOR(pg_catalog.=) a.id),"
+							   " snapshots AS (DELETE FROM dlog.journal_snapshot s USING actor a WHERE s.actor OPERATOR(pg_catalog.=) a.id)"
+							   " SELECT id FROM actor",
+							   1, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool is_null;
@@ -306,5 +306,5 @@ durable_behavior_dropped(Oid behavior)
 						&address))
 			actor_end_at_commit(address, "its behavior was dropped");
 	}
-	journal_close(&scope);
+	statement_close(&scope);
 }

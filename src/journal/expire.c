@@ -86,15 +86,15 @@ make_snapshot(int64 actor, uint64 seq)
 static bool
 cover(Oid partition, bool makes_snapshots)
 {
-	JournalScope scope;
+	StatementScope scope;
 	uint64 n;
 
-	journal_open(&scope);
-	n = journal_run(psprintf("SELECT actor, last FROM (SELECT actor, pg_catalog.max(seq) AS last FROM %s GROUP BY actor) e"
-							 " WHERE NOT EXISTS (SELECT FROM dlog.journal_snapshot s"
-							 " WHERE s.actor OPERATOR(pg_catalog.=) e.actor AND s.seq OPERATOR(pg_catalog.>=) e.last)",
-							 quote_qualified_identifier("dlog", get_rel_name(partition))),
-					0, NULL, NULL, NULL);
+	statement_open(&scope);
+	n = statement_run_typed(psprintf("SELECT actor, last FROM (SELECT actor, pg_catalog.max(seq) AS last FROM %s GROUP BY actor) e"
+									 " WHERE NOT EXISTS (SELECT FROM dlog.journal_snapshot s"
+									 " WHERE s.actor OPERATOR(pg_catalog.=) e.actor AND s.seq OPERATOR(pg_catalog.>=) e.last)",
+									 quote_qualified_identifier("dlog", get_rel_name(partition))),
+							0, NULL, NULL, NULL);
 	if (makes_snapshots)
 	{
 		SPITupleTable *rows = SPI_tuptable;
@@ -107,37 +107,37 @@ cover(Oid partition, bool makes_snapshots)
 						  DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null)));
 		}
 	}
-	journal_close(&scope);
+	statement_close(&scope);
 	return makes_snapshots || n == 0;
 }
 
 static void
 drop(Oid partition)
 {
-	JournalScope scope;
+	StatementScope scope;
 
-	journal_open(&scope);
-	(void) journal_run(psprintf("DROP TABLE %s", quote_qualified_identifier("dlog", get_rel_name(partition))),
-					   0, NULL, NULL, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed(psprintf("DROP TABLE %s", quote_qualified_identifier("dlog", get_rel_name(partition))),
+							   0, NULL, NULL, NULL);
+	statement_close(&scope);
 }
 
 /* Snapshots that only entries from before this time would need. */
 static void
 forget_snapshots(Oid behavior, TimestampTz before)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[2] = {REGTYPEOID, TIMESTAMPTZOID};
 	Datum values[2] = {ObjectIdGetDatum(behavior), TimestampTzGetDatum(before)};
 
-	journal_open(&scope);
-	(void) journal_run("DELETE FROM dlog.journal_snapshot s USING dlog.durable_actor a"
-					   " WHERE a.behavior OPERATOR(pg_catalog.=) $1 AND s.actor OPERATOR(pg_catalog.=) a.id"
-					   " AND EXISTS (SELECT FROM dlog.journal_snapshot later"
-					   " WHERE later.actor OPERATOR(pg_catalog.=) s.actor AND later.seq OPERATOR(pg_catalog.>) s.seq"
-					   " AND later.at OPERATOR(pg_catalog.<) $2)",
-					   2, types, values, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("DELETE FROM dlog.journal_snapshot s USING dlog.durable_actor a"
+							   " WHERE a.behavior OPERATOR(pg_catalog.=) $1 AND s.actor OPERATOR(pg_catalog.=) a.id"
+							   " AND EXISTS (SELECT FROM dlog.journal_snapshot later"
+							   " WHERE later.actor OPERATOR(pg_catalog.=) s.actor AND later.seq OPERATOR(pg_catalog.>) s.seq"
+							   " AND later.at OPERATOR(pg_catalog.<) $2)",
+							   2, types, values, NULL);
+	statement_close(&scope);
 }
 
 /*
@@ -192,15 +192,15 @@ journal_expire(Oid id)
 int
 journal_expire_all(void)
 {
-	JournalScope scope;
+	StatementScope scope;
 	List *behaviors = NIL;
 	int n = 0;
 	ListCell *cell;
 	MemoryContext context = CurrentMemoryContext;
 
-	journal_open(&scope);
-	(void) journal_run("SELECT behavior FROM dlog.behavior WHERE journal IS NOT NULL AND retention OPERATOR(pg_catalog.<>) 'forever'",
-					   0, NULL, NULL, NULL);
+	statement_open(&scope);
+	(void) statement_run_typed("SELECT behavior FROM dlog.behavior WHERE journal IS NOT NULL AND retention OPERATOR(pg_catalog.<>) 'forever'",
+							   0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool is_null;
@@ -209,7 +209,7 @@ journal_expire_all(void)
 		behaviors = lappend_oid(behaviors, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
 		MemoryContextSwitchTo(old);
 	}
-	journal_close(&scope);
+	statement_close(&scope);
 	foreach(cell, behaviors)
 		n += journal_expire(lfirst_oid(cell));
 	return n;

@@ -236,38 +236,24 @@ typedef struct Span
 	ErrorData *error; /* of that one; NULL: none failed */
 } Span;
 
+static void
+take_in_order(void *argument)
+{
+	Span *span = argument;
+
+	for (span->taken = 0; span->taken < span->n; span->taken++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		take(&span->first[span->taken]);
+	}
+}
+
 static bool
 take_span(Span *span)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	span->taken = 0;
-	span->error = NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		while (span->taken < span->n)
-		{
-			CHECK_FOR_INTERRUPTS();
-			take(&span->first[span->taken]);
-			span->taken++;
-		}
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		span->error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ProcDiePending || span->error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(span->error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	span->error = statement_try(take_in_order, span);
+	if (span->error != NULL && (ProcDiePending || span->error->sqlerrcode == ERRCODE_QUERY_CANCELED))
+		ReThrowError(span->error);
 	return span->error == NULL;
 }
 

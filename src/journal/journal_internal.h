@@ -13,6 +13,7 @@
 #include "storage/lwlock.h"
 #include "utils/relcache.h"
 
+#include "base/statement.h"
 #include "journal/journal.h"
 
 /* --- writer.c ------------------------------------------------------------- */
@@ -41,18 +42,6 @@ typedef enum JournalTable
 extern Oid journal_table(JournalTable table);
 extern Oid journal_type(const char *name);
 extern int64 journal_next(const char *sequence);
-
-/* Statements on them, between these two; as who owns them. */
-typedef struct JournalScope
-{
-	Oid user;
-	int security_context;
-	int guc_level;
-} JournalScope;
-
-extern void journal_open(JournalScope *scope);
-extern void journal_close(JournalScope *scope);
-extern uint64 journal_run(const char *sql, int n, Oid *types, Datum *values, const char *nulls);
 
 /* --- loaded.c: which durable actors are loaded --------------------------- */
 

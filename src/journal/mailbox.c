@@ -401,17 +401,17 @@ mailbox_has_work(int database)
 static void
 sweep(DatabaseJournal *journal)
 {
-	JournalScope scope;
+	StatementScope scope;
 
-	journal_open(&scope);
-	(void) journal_run("WITH swept AS (DELETE FROM dlog.mailbox m USING dlog.durable_actor a"
-					   " WHERE a.id OPERATOR(pg_catalog.=) m.actor AND a.stopped_at IS NOT NULL"
-					   " RETURNING m.*, a.stop_reason)"
-					   " INSERT INTO dlog.quarantine (actor, sent_at, sender, role, payload, failures, sqlstate, error)"
-					   " SELECT actor, sent_at, sender, role, payload, 0, 'LG001',"
-					   " pg_catalog.concat('the actor has stopped: ', stop_reason) FROM swept ORDER BY id",
-					   0, NULL, NULL, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("WITH swept AS (DELETE FROM dlog.mailbox m USING dlog.durable_actor a"
+							   " WHERE a.id OPERATOR(pg_catalog.=) m.actor AND a.stopped_at IS NOT NULL"
+							   " RETURNING m.*, a.stop_reason)"
+							   " INSERT INTO dlog.quarantine (actor, sent_at, sender, role, payload, failures, sqlstate, error)"
+							   " SELECT actor, sent_at, sender, role, payload, 0, 'LG001',"
+							   " pg_catalog.concat('the actor has stopped: ', stop_reason) FROM swept ORDER BY id",
+							   0, NULL, NULL, NULL);
+	statement_close(&scope);
 }
 
 /*

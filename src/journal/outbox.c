@@ -97,7 +97,7 @@ void
 outbox_put(OutboxKind kind, const ActorRef *to, const ActorRef *sender, Oid role, struct varlena *payload)
 {
 	ActorAddress address;
-	JournalScope scope;
+	StatementScope scope;
 	Datum values[6];
 	char nulls[7] = "      ";
 
@@ -114,10 +114,10 @@ outbox_put(OutboxKind kind, const ActorRef *to, const ActorRef *sender, Oid role
 	nulls[3] = sender == NULL ? 'n' : ' ';
 
 	kick_at_commit(address.node);
-	journal_open(&scope);
+	statement_open(&scope);
 	if (SPI_execute_plan(put_plan(), values, nulls, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not put a message into dlog.outbox");
-	journal_close(&scope);
+	statement_close(&scope);
 	STOP_POINT("outbox-put");
 }
 

@@ -36,7 +36,7 @@
 static void
 run(const char *sql)
 {
-	(void) journal_run(sql, 0, NULL, NULL, NULL);
+	(void) statement_run_typed(sql, 0, NULL, NULL, NULL);
 }
 
 /* A name in schema dlog that is free. */
@@ -69,7 +69,7 @@ Oid
 journal_create_table(Oid behavior)
 {
 	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(behavior));
-	JournalScope scope;
+	StatementScope scope;
 	const char *name;
 	const char *table;
 	Oid journal;
@@ -80,7 +80,7 @@ journal_create_table(Oid behavior)
 	/* Partitions add the time that they begin at. */
 	name = pnstrdup(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), NAMEDATALEN - 26);
 	ReleaseSysCache(tuple);
-	journal_open(&scope);
+	statement_open(&scope);
 	name = free_name(psprintf("journal_%s", name));
 	table = quote_qualified_identifier("dlog", name);
 	run(psprintf("CREATE TABLE %s PARTITION OF dlog.journal_entry FOR VALUES IN (%s) PARTITION BY RANGE (at)",
@@ -95,7 +95,7 @@ journal_create_table(Oid behavior)
 				 table));
 	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only_truncate", table));
 	journal = get_relname_relid(name, get_namespace_oid("dlog", false));
-	journal_close(&scope);
+	statement_close(&scope);
 	return journal;
 }
 
@@ -141,13 +141,13 @@ create_partition(Oid journal, TimestampTz at)
 	struct pg_tm tm;
 	fsec_t fsec;
 	int zone;
-	JournalScope scope;
+	StatementScope scope;
 	const char *table;
 
 	find_bounds(journal, at, &from, &to);
 	if (timestamp2tm(from, &zone, &tm, &fsec, NULL, pg_tzset("GMT")) != 0)
 		elog(ERROR, "time of a journal is out of range");
-	journal_open(&scope);
+	statement_open(&scope);
 	table = quote_qualified_identifier("dlog",
 									   free_name(psprintf("%s_%04d%02d%02d%02d%02d", get_rel_name(journal),
 														  tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min)));
@@ -159,7 +159,7 @@ create_partition(Oid journal, TimestampTz at)
 				 table));
 	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only_truncate", table));
 	run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER append_only", table));
-	journal_close(&scope);
+	statement_close(&scope);
 }
 
 /* ------------------------------------------------------------------- finding */

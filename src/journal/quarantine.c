@@ -49,7 +49,7 @@ quarantine_message(JournalTurn *turn, Message *message, const MessageFailure *fa
 					 INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum values[10] = {0};
 	char nulls[11] = "nnnnnnnnnn";
-	JournalScope scope;
+	StatementScope scope;
 
 	types[2] = journal_type("actor_ref");
 	types[4] = journal_type("payload");
@@ -68,12 +68,12 @@ quarantine_message(JournalTurn *turn, Message *message, const MessageFailure *fa
 	put_text(&values[7], &nulls[7], failure->message);
 	put_text(&values[8], &nulls[8], failure->detail);
 	put_text(&values[9], &nulls[9], failure->context);
-	journal_open(&scope);
-	(void) journal_run("INSERT INTO dlog.quarantine"
-					   " (actor, sent_at, sender, role, payload, failures, sqlstate, error, detail, context)"
-					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-					   10, types, values, nulls);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("INSERT INTO dlog.quarantine"
+							   " (actor, sent_at, sender, role, payload, failures, sqlstate, error, detail, context)"
+							   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+							   10, types, values, nulls);
+	statement_close(&scope);
 	if (durable != NULL)
 		outbox_refuse(&durable->sender, failure->sqlerrcode, failure->message);
 }
@@ -88,7 +88,7 @@ dlog_redeliver(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 	MemoryContext context = CurrentMemoryContext;
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[1] = {INT8OID};
 	Datum values[1] = {Int64GetDatum(id)};
 	struct varlena *payload;
@@ -100,10 +100,10 @@ dlog_redeliver(PG_FUNCTION_ARGS)
 	bool is_null;
 
 	runtime_require();
-	journal_open(&scope);
-	if (journal_run("DELETE FROM dlog.quarantine WHERE id OPERATOR(pg_catalog.=) $1"
-					" RETURNING actor, sender, role, payload",
-					1, types, values, NULL) == 0)
+	statement_open(&scope);
+	if (statement_run_typed("DELETE FROM dlog.quarantine WHERE id OPERATOR(pg_catalog.=) $1"
+							" RETURNING actor, sender, role, payload",
+							1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no message " INT64_FORMAT " in quarantine", id),
@@ -118,7 +118,7 @@ dlog_redeliver(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(context);
 	payload = PG_DETOAST_DATUM_COPY(SPI_getbinval(row, descriptor, 4, &is_null));
 	MemoryContextSwitchTo(old);
-	journal_close(&scope);
+	statement_close(&scope);
 	if (!durable_read(send.actor, &actor))
 		elog(ERROR, "durable actor " INT64_FORMAT " does not exist", send.actor);
 	if (!has_privs_of_role(GetUserId(), actor.owner))

@@ -1,9 +1,9 @@
 /*
  * table.c
- *		dlog's own tables of durable actors, whoever is asking.
+ *		dlog's own tables, types and sequences of durable actors.
  *
- * Statements here run as who owns the tables.  So they say which schema each
- * name is from, and what they are about is checked before.
+ * Statements on them run as who owns them (base/statement.h), so what they
+ * are about is checked before.
  */
 #include "postgres.h"
 
@@ -52,39 +52,4 @@ int64
 journal_next(const char *sequence)
 {
 	return nextval_internal(get_relname_relid(sequence, get_namespace_oid("dlog", false)), false);
-}
-
-void
-journal_open(JournalScope *scope)
-{
-	GetUserIdAndSecContext(&scope->user, &scope->security_context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   scope->security_context | SECURITY_LOCAL_USERID_CHANGE);
-	scope->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
-}
-
-void
-journal_close(JournalScope *scope)
-{
-	SPI_finish();
-	AtEOXact_GUC(true, scope->guc_level);
-	SetUserIdAndSecContext(scope->user, scope->security_context);
-}
-
-/*
- * journal_run
- *		Run a statement between journal_open() and journal_close(); how many
- *		rows it was about.
- */
-uint64
-journal_run(const char *sql, int n, Oid *types, Datum *values, const char *nulls)
-{
-	int result = SPI_execute_with_args(sql, n, types, values, nulls, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
-	return SPI_processed;
 }

@@ -165,14 +165,14 @@ at_message(TimestampTz due)
 static void
 tell_clock(void)
 {
-	JournalScope scope;
+	StatementScope scope;
 	TimestampTz due = 0;
 	bool is_null = true;
 
-	journal_open(&scope);
-	if (journal_run("SELECT pg_catalog.min(due) FROM dlog.durable_timer", 0, NULL, NULL, NULL) > 0)
+	statement_open(&scope);
+	if (statement_run_typed("SELECT pg_catalog.min(due) FROM dlog.durable_timer", 0, NULL, NULL, NULL) > 0)
 		due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	journal_close(&scope);
+	statement_close(&scope);
 	if (!is_null)
 		actor_send_at_commit(clock_actor(), at_message(due));
 }
@@ -202,13 +202,13 @@ timer_set(const JournalTimer *timer)
 	Datum values[5] = {Int64GetDatum(timer->actor), Int64GetDatum(timer->id), TimestampTzGetDatum(due),
 					   Int64GetDatum(timer->delay_ms),
 					   PointerGetDatum(payload_create(timer->message, ROW_TYPE(timer->type), timer->is_null))};
-	JournalScope scope;
+	StatementScope scope;
 
 	types[4] = journal_type("payload");
-	journal_open(&scope);
-	(void) journal_run("INSERT INTO dlog.durable_timer (actor, id, due, period_ms, payload) VALUES ($1, $2, $3, $4, $5)",
-					   5, types, values, timer->repeats ? "     " : "   n ");
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("INSERT INTO dlog.durable_timer (actor, id, due, period_ms, payload) VALUES ($1, $2, $3, $4, $5)",
+							   5, types, values, timer->repeats ? "     " : "   n ");
+	statement_close(&scope);
 	actor_send_at_commit(clock_actor(), at_message(due));
 }
 
@@ -217,12 +217,12 @@ timer_cancel_durable(int64 actor, int64 id)
 {
 	Oid types[2] = {INT8OID, INT8OID};
 	Datum values[2] = {Int64GetDatum(actor), Int64GetDatum(id)};
-	JournalScope scope;
+	StatementScope scope;
 
-	journal_open(&scope);
-	(void) journal_run("DELETE FROM dlog.durable_timer WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-					   2, types, values, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("DELETE FROM dlog.durable_timer WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+							   2, types, values, NULL);
+	statement_close(&scope);
 }
 
 /* ------------------------------------------------------------------ going off */
@@ -238,41 +238,23 @@ typedef struct DueTimer
 } DueTimer;
 
 static void
-send_message(const DueTimer *timer)
+send_message(void *argument)
 {
+	const DueTimer *timer = argument;
 	DurableSend send = {.actor = timer->actor, .role = timer->owner};
 
 	send.message = payload_datum(timer->payload, &send.type, &send.is_null);
 	durable_send(&send);
 }
 
-/* In a subtransaction; why it cannot be sent, NULL: it is. */
+/* Why it cannot be sent; NULL: it is. */
 static ErrorData *
 try_send(const DueTimer *timer)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	ErrorData *error = statement_try(send_message, unconstify(DueTimer *, timer));
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		send_message(timer);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ProcDiePending || error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (error != NULL && (ProcDiePending || error->sqlerrcode == ERRCODE_QUERY_CANCELED))
+		ReThrowError(error);
 	return error;
 }
 
@@ -285,9 +267,9 @@ give_up(const DueTimer *timer, const ErrorData *error)
 					   CStringGetTextDatum(unpack_sql_state(error->sqlerrcode)), CStringGetTextDatum(error->message)};
 
 	types[2] = journal_type("payload");
-	(void) journal_run("INSERT INTO dlog.quarantine (actor, sent_at, role, payload, failures, sqlstate, error)"
-					   " VALUES ($1, pg_catalog.now(), $2, $3, 0, $4, $5)",
-					   5, types, values, NULL);
+	(void) statement_run_typed("INSERT INTO dlog.quarantine (actor, sent_at, role, payload, failures, sqlstate, error)"
+							   " VALUES ($1, pg_catalog.now(), $2, $3, 0, $4, $5)",
+							   5, types, values, NULL);
 }
 
 static void
@@ -300,20 +282,20 @@ go_off(const DueTimer *timer)
 	if (error != NULL && error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 	{
 		values[2] = TimestampTzGetDatum(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FULL_MS));
-		(void) journal_run("UPDATE dlog.durable_timer SET due = $3"
-						   " WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-						   3, types, values, NULL);
+		(void) statement_run_typed("UPDATE dlog.durable_timer SET due = $3"
+								   " WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+								   3, types, values, NULL);
 		return;
 	}
 	if (error != NULL)
 		give_up(timer, error);
 	if (timer->repeats && error == NULL)
-		(void) journal_run("UPDATE dlog.durable_timer SET due = due OPERATOR(pg_catalog.+) (period_ms OPERATOR(pg_catalog.*)"
-						   " (1 OPERATOR(pg_catalog.+) pg_catalog.div((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) due)"
-						   " OPERATOR(pg_catalog.*) 1000)::pg_catalog.numeric, period_ms::pg_catalog.numeric))::pg_catalog.int8"
-						   " OPERATOR(pg_catalog.*) '1 ms'::pg_catalog.interval)"
-						   " WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-						   2, types, values, NULL);
+		(void) statement_run_typed("UPDATE dlog.durable_timer SET due = due OPERATOR(pg_catalog.+) (period_ms OPERATOR(pg_catalog.*)"
+								   " (1 OPERATOR(pg_catalog.+) pg_catalog.div((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) due)"
+								   " OPERATOR(pg_catalog.*) 1000)::pg_catalog.numeric, period_ms::pg_catalog.numeric))::pg_catalog.int8"
+								   " OPERATOR(pg_catalog.*) '1 ms'::pg_catalog.interval)"
+								   " WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+								   2, types, values, NULL);
 	else
 		timer_cancel_durable(timer->actor, timer->id);
 }
@@ -336,17 +318,17 @@ read_due(HeapTuple row, TupleDesc descriptor)
 static void
 fire(void)
 {
-	JournalScope scope;
+	StatementScope scope;
 	SPITupleTable *rows;
 	uint64 n;
 
-	journal_open(&scope);
+	statement_open(&scope);
 	(void) set_config_option("dlog.full_mailbox", "error", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	n = journal_run("SELECT t.actor, t.id, t.period_ms IS NOT NULL, a.owner, t.payload"
-					" FROM dlog.durable_timer t JOIN dlog.durable_actor a ON a.id OPERATOR(pg_catalog.=) t.actor"
-					" WHERE t.due OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-					" ORDER BY t.due, t.actor, t.id LIMIT " TIMERS_AT_A_TIME " FOR UPDATE OF t",
-					0, NULL, NULL, NULL);
+	n = statement_run_typed("SELECT t.actor, t.id, t.period_ms IS NOT NULL, a.owner, t.payload"
+							" FROM dlog.durable_timer t JOIN dlog.durable_actor a ON a.id OPERATOR(pg_catalog.=) t.actor"
+							" WHERE t.due OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+							" ORDER BY t.due, t.actor, t.id LIMIT " TIMERS_AT_A_TIME " FOR UPDATE OF t",
+							0, NULL, NULL, NULL);
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -354,7 +336,7 @@ fire(void)
 
 		go_off(&timer);
 	}
-	journal_close(&scope);
+	statement_close(&scope);
 }
 
 /* Work handler. */

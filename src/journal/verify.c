@@ -30,18 +30,18 @@ DLOG_FUNCTION(dlog_verify_journal);
 void
 head_write(int64 actor, const JournalPosition *position)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[3] = {INT8OID, INT8OID, BYTEAOID};
 	bytea *hash = palloc(VARHDRSZ + sizeof(position->hash));
 	Datum values[3] = {Int64GetDatum(actor), Int64GetDatum((int64) position->seq), PointerGetDatum(hash)};
 
 	SET_VARSIZE(hash, VARHDRSZ + sizeof(position->hash));
 	memcpy(VARDATA(hash), position->hash, sizeof(position->hash));
-	journal_open(&scope);
-	(void) journal_run("INSERT INTO dlog.journal_head AS h (actor, seq, hash) VALUES ($1, $2, $3)"
-					   " ON CONFLICT (actor) DO UPDATE SET seq = EXCLUDED.seq, hash = EXCLUDED.hash",
-					   3, types, values, NULL);
-	journal_close(&scope);
+	statement_open(&scope);
+	(void) statement_run_typed("INSERT INTO dlog.journal_head AS h (actor, seq, hash) VALUES ($1, $2, $3)"
+							   " ON CONFLICT (actor) DO UPDATE SET seq = EXCLUDED.seq, hash = EXCLUDED.hash",
+							   3, types, values, NULL);
+	statement_close(&scope);
 }
 
 typedef struct Head
@@ -53,14 +53,14 @@ typedef struct Head
 static bool
 head_read(int64 actor, Head *head)
 {
-	JournalScope scope;
+	StatementScope scope;
 	Oid types[1] = {INT8OID};
 	Datum values[1] = {Int64GetDatum(actor)};
 	bool is_found;
 
-	journal_open(&scope);
-	is_found = journal_run("SELECT seq, hash FROM dlog.journal_head WHERE actor OPERATOR(pg_catalog.=) $1",
-						   1, types, values, NULL) > 0;
+	statement_open(&scope);
+	is_found = statement_run_typed("SELECT seq, hash FROM dlog.journal_head WHERE actor OPERATOR(pg_catalog.=) $1",
+								   1, types, values, NULL) > 0;
 	if (is_found)
 	{
 		HeapTuple row = SPI_tuptable->vals[0];
@@ -72,7 +72,7 @@ head_read(int64 actor, Head *head)
 		memset(head->hash, 0, sizeof(head->hash));
 		memcpy(head->hash, VARDATA_ANY(hash), Min(VARSIZE_ANY_EXHDR(hash), sizeof(head->hash)));
 	}
-	journal_close(&scope);
+	statement_close(&scope);
 	return is_found;
 }
 
