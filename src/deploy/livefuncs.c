@@ -189,7 +189,8 @@ require_own(const char *name, Oid asker)
 	if (statement_run("SELECT owner::oid, is_suspended::int FROM dlog.live_deployment WHERE name = $1 FOR UPDATE", 1, &name) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("live deployment \"%s\" does not exist", name)));
+				 errmsg("live deployment \"%s\" does not exist", name),
+				 errhint("The view dlog.live_deployments lists those of your roles.")));
 	owner = (Oid) strtoul(statement_column(0, 1), NULL, 10);
 	if (!has_privs_of_role(asker, owner))
 		ereport(ERROR,

@@ -51,7 +51,8 @@ check_kind(Relation relation, const char *verb)
 	if (partition_is_distributed(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("table \"%s\" is already distributed", name)));
+				 errmsg("table \"%s\" is already distributed", name),
+				 errhint("dlog.undistribute_table() makes it an ordinary table of this node again.")));
 	if (partition_is_replicated(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
