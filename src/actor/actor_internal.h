@@ -214,42 +214,58 @@ typedef struct Revoked
 	uint32 n_messages; /* that have not been looked at yet */
 } Revoked;
 
-extern void sql_actor_revoke(ActorAddress address, uint64 token, uint32 n_messages);
-extern bool sql_actor_is_revoked(SqlActor *actor, uint64 token);
+/* One for each slot of the runtime's table. */
+extern SqlActor *sql_actor_table;
+
+static inline SqlActor *
+sql_actor_at(uint32 slot)
+{
+	return &sql_actor_table[slot];
+}
+
+/* SqlActor.room of a mailbox with nothing in it. */
+#define EMPTY_ROOM(incarnation) ((uint64) (incarnation) << 32)
 
 extern SqlActor *sql_actor_find(ActorAddress address);
-extern SqlActor *sql_actor_at(uint32 slot);
 extern bool sql_actor_is_meant(ActorAddress address);
-extern bool sql_actor_deliver(ActorAddress to, Message *message);
 extern int64 sql_actor_durable(ActorAddress address);
 extern void sql_actor_is_durable(ActorAddress address, int64 number);
 extern SqlActor *sql_actor_claim(const char *behavior, Oid database, Oid role, ActorAddress *address);
-extern bool control_send(ActorAddress to, Message *message);
-extern bool sql_actor_reserve(SqlActor *actor, ActorAddress address);
-extern void sql_actor_unreserve(SqlActor *actor, ActorAddress address);
-extern Message *sql_actor_peek(SqlActor *actor);
-extern Message *sql_actor_take_first(SqlActor *actor);
-extern void sql_actor_put_back(SqlActor *actor, Message *first, Message *last);
-extern void sql_actor_release(SqlActor *actor);
-extern bool sql_actor_has_turn(SqlActor *actor);
-extern bool sql_actor_is_killed(SqlActor *actor);
-extern bool sql_actor_obey(SqlActor *actor); /* false: it is gone */
-extern bool sql_actor_obey_one(SqlActor *actor, Message *message);
-extern bool sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reason);
-extern void sql_actor_bury(SqlActor *actor, const char *reason);
-extern void sql_actor_set_state(SqlActor *actor, Value *state);
-extern void sql_actor_has_failed(SqlActor *actor, Message *message, const ErrorData *error);
-extern void sql_actor_give_up(SqlActor *actor, FailedMessage what, const char *reason);
-extern bool sql_actor_wait_for_room(SqlActor *actor, ActorAddress address);
 extern void sql_actor_spawned(ActorAddress address);
 extern void sql_actor_unspawned(ActorAddress address);
-extern Datum sql_actor_read_state(ActorAddress address, bool *is_null, Oid *behavior, bool *is_alive);
-extern Message *sql_actor_take_control(SqlActor *actor);
-extern void sql_actor_count_out(SqlActor *actor, Message *message);
-extern const char *exit_kind_name(ExitKind kind);
+extern void sql_actor_tell_supervisor(ActorAddress address, const ActorBody *body);
+extern void sql_actor_free_body(SqlActor *actor);
 extern const ActorHost sql_actor_host;
 extern Size slot_shmem_size(void);
 extern void slot_shmem_init(void);
+
+/* --- mailbox.c ------------------------------------------------------------ */
+
+extern bool sql_actor_reserve(SqlActor *actor, ActorAddress address);
+extern bool sql_actor_wait_for_room(SqlActor *actor, ActorAddress address);
+extern void sql_actor_unreserve(SqlActor *actor, ActorAddress address);
+extern void sql_actor_count_out(SqlActor *actor, Message *message);
+extern bool sql_actor_try_queue(SqlActor *actor, uint32 slot, RunState from, bool is_urgent);
+extern SendResult sql_actor_send(ActorAddress to, Message *message);
+extern bool sql_actor_deliver(ActorAddress to, Message *message);
+extern bool control_send(ActorAddress to, Message *message);
+extern Message *sql_actor_peek(SqlActor *actor);
+extern Message *sql_actor_take_first(SqlActor *actor);
+extern void sql_actor_put_back(SqlActor *actor, Message *first, Message *last);
+extern Message *sql_actor_take_control(SqlActor *actor);
+extern Message *sql_actor_close(SqlActor *actor);
+extern void sql_actor_release(SqlActor *actor);
+extern bool sql_actor_has_turn(SqlActor *actor);
+extern bool sql_actor_is_killed(SqlActor *actor);
+extern void sql_actor_revoke(ActorAddress address, uint64 token, uint32 n_messages);
+extern bool sql_actor_is_revoked(SqlActor *actor, uint64 token);
+
+/* --- state.c -------------------------------------------------------------- */
+
+extern void sql_actor_set_state(SqlActor *actor, Value *state);
+extern Datum sql_actor_read_state(ActorAddress address, bool *is_null, Oid *behavior, bool *is_alive);
+
+/* --- exit.c --------------------------------------------------------------- */
 
 /* What LOCAL_CHILD_EXITED carries. */
 typedef struct ChildExited
@@ -262,6 +278,17 @@ typedef struct ChildExited
 	char reason[FLEXIBLE_ARRAY_MEMBER];
 } ChildExited;
 
+extern const char *exit_kind_name(ExitKind kind);
+extern void sql_actor_forget_failure(ActorBody *body);
+extern void sql_actor_has_failed(SqlActor *actor, Message *message, const ErrorData *error);
+extern void sql_actor_give_up(SqlActor *actor, FailedMessage what, const char *reason);
+extern void free_all(Message *message);
+extern void refuse_all(Message *first, const char *reason);
+extern void sql_actor_bury(SqlActor *actor, const char *reason);
+extern bool sql_actor_down(SqlActor *actor, ExitKind kind, int sqlerrcode, const char *reason);
+
+/* --- control.c ------------------------------------------------------------ */
+
 /* What LOCAL_STOP carries. */
 typedef struct StopControl
 {
@@ -269,6 +296,9 @@ typedef struct StopControl
 	bool is_final; /* of a durable actor: not only until it is started again */
 	char reason[FLEXIBLE_ARRAY_MEMBER];
 } StopControl;
+
+extern bool sql_actor_obey(SqlActor *actor); /* false: it is gone */
+extern bool sql_actor_obey_one(SqlActor *actor, Message *message);
 
 /* --- pool.c --------------------------------------------------------------- */
 
