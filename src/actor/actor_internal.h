@@ -382,9 +382,9 @@ extern void pending_commit(void);
 extern void pending_abort(void);
 extern void pending_init(void);
 
-/* --- batch.c -------------------------------------------------------------- */
+/* --- turn.c --------------------------------------------------------------- */
 
-/* The actor whose handler runs in this process, or NULL. */
+/* What an actor does in a batch. */
 typedef struct Turn
 {
 	SqlActor *actor;
@@ -424,15 +424,52 @@ typedef struct TurnChoice
 	Oid becomes; /* DurableMail's */
 } TurnChoice;
 
-extern Turn *current_turn;		 /* NULL: no handler runs */
+extern Turn *current_turn;		 /* whose handler runs in this process; NULL: none does */
 extern Message *current_message; /* that it handles; NULL: init */
 extern bool current_is_stashed;
 
+extern Turn *turn_add(SqlActor *actor);
+extern void turn_rewind(Turn *turn);
+extern void turn_release_all(void);
+extern void turn_exit(Turn *turn, const char *reason);
+extern Turn *turn_require(const char *function);
+extern void turn_commit_all(void);
+
+/* --- handler.c ------------------------------------------------------------ */
+
+extern void turn_run(Turn *turn, int limit);
+extern void handler_leave_role(void);
+extern void handler_forget(void);
+extern void handler_prepare(void);
+
+/* --- handler_clock.c ------------------------------------------------------ */
+
+extern void handler_begins(int timeout_ms);
+extern void handler_is_over(void);
+extern bool handler_runs(void);
+extern bool handler_has_failed(void);
+extern void handler_clock_start(void);
+extern void handler_clock_stop(void);
+extern void handler_clock_leave(int database);
+extern void handler_clock_prepare(void);
+
+/* --- batch.c -------------------------------------------------------------- */
+
+/* The batch at work in this process, and what is left of it while it is redone. */
+typedef struct Batch
+{
+	int database;
+	Turn *turns;
+	int n_turns;
+	int n_messages; /* that were handled */
+	uint64 ends_us;
+	MemoryContext context; /* lives as long as a batch */
+} Batch;
+
+extern Batch batch;
+
 extern void batch_run(int database, bool (*is_wanted_elsewhere)(void));
 extern void batch_leave(int database);
-extern void batch_at_commit(void);
-extern Turn *turn_require(const char *function);
-extern void turn_exit(Turn *turn, const char *reason);
 
 /* --- system.c ------------------------------------------------------------- */
 

@@ -355,7 +355,7 @@ at_transaction_end(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			pool_hold();
-			batch_at_commit();
+			turn_commit_all();
 			pending_commit();
 			pool_let_go();
 			break;
