@@ -18,6 +18,7 @@
 
 #include "actor/actor.h"
 #include "base/arena.h"
+#include "base/pg_compat.h"
 
 /* --- value.c -------------------------------------------------------------- */
 
@@ -499,6 +500,23 @@ extern void answer_failure(ActorAddress asker, ActorAddress from, int sqlerrcode
 /* --- spawn.c -------------------------------------------------------------- */
 
 extern Datum *args_read(const Value *value, int n_args, Oid init, bool **nulls);
+
+/* --- arguments.c ---------------------------------------------------------- */
+
+extern void require_argument(FunctionCallInfo fcinfo, int n, const char *name);
+extern ActorRef *actor_argument(FunctionCallInfo fcinfo, int n);
+extern int64 interval_argument(FunctionCallInfo fcinfo, int n, const char *name);
+extern Oid message_type(FunctionCallInfo fcinfo, int n);
+extern ActorAddress local_actor(const ActorRef *ref);
+extern ActorAddress controlled_actor(const ActorRef *ref);
+extern bool is_durable_elsewhere(const ActorRef *ref);
+extern pg_noreturn void refuse_gone(const ActorRef *ref);
+extern pg_noreturn void refuse_unknown_node(const ActorRef *ref);
+extern void refuse_in_replay(const char *function);
+
+/* --- messagefuncs.c ------------------------------------------------------- */
+
+extern Message *message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags);
 
 /* --- durable.c ------------------------------------------------------------ */
 
