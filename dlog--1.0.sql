@@ -2048,6 +2048,22 @@ COMMENT ON VIEW dlog.distributed_tables IS
     'tables that dlog distributed: by what, into how many partitions, over how many nodes';
 GRANT SELECT ON dlog.distributed_tables TO PUBLIC;
 
+-- Each partition that other nodes have asked for has an actor.
+CREATE FUNCTION dlog.partition_gates(OUT partition oid, OUT actor text, OUT requests bigint,
+    OUT running bigint, OUT waiting integer, OUT waited bigint, OUT is_held boolean)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dlog_partition_gates'
+    LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION dlog.partition_gates() IS
+    'actors of the partitions that other nodes have asked this one for, and what passes them';
+
+CREATE FUNCTION dlog.hold_partition(partition regclass)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_hold_partition'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.hold_partition(regclass) IS
+    'until the transaction ends, let new requests of other nodes for a partition of this node wait with its actor';
+
 CREATE VIEW dlog.partitions AS
     SELECT d.relation AS "table",
         c.oid::pg_catalog.regclass AS partition,
@@ -2055,13 +2071,20 @@ CREATE VIEW dlog.partitions AS
         dlog.partition_node(c.oid) AS node,
         c.relkind = 'r' AS is_local,
         nullif(c.reltuples, -1)::bigint AS rows,
-        CASE c.relkind WHEN 'r' THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes
+        CASE c.relkind WHEN 'r' THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes,
+        dlog.reference(g.actor, NULL) AS actor,
+        coalesce(g.requests, 0) AS requests,
+        coalesce(g.running, 0) AS running,
+        coalesce(g.waiting, 0) AS waiting,
+        coalesce(g.waited, 0) AS waited,
+        coalesce(g.is_held, false) AS is_held
     FROM dlog.distributed_table d
         JOIN pg_catalog.pg_inherits i ON i.inhparent = d.relation
         JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+        LEFT JOIN dlog.partition_gates() g ON g.partition = c.oid
     ORDER BY d.relation, c.oid;
 COMMENT ON VIEW dlog.partitions IS
-    'partitions of distributed tables: where each is, its estimated rows, and its size if it is here';
+    'partitions of distributed tables: where each is, its estimated rows and size if it is here, and what other nodes ask of it';
 GRANT SELECT ON dlog.partitions TO PUBLIC;
 
 CREATE FUNCTION dlog.definition_script("table" regclass)

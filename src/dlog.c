@@ -49,6 +49,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(sql_actor_shmem_size());
 	RequestAddinShmemSpace(journal_shmem_size());
 	RequestAddinShmemSpace(supervision_shmem_size());
+	RequestAddinShmemSpace(partition_shmem_size());
 }
 
 static void
@@ -67,6 +68,7 @@ initialize_shared_memory(void)
 	sql_actor_shmem_init();
 	journal_shmem_init();
 	supervision_shmem_init();
+	partition_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

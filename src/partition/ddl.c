@@ -1169,6 +1169,8 @@ object_access(ObjectAccessType access, Oid class, Oid object, int column, void *
 		previous_object_access(access, class, object, column, argument);
 	if (access != OAT_DROP || !OidIsValid(distributed_table_relation()))
 		return;
+	if (class == RelationRelationId && column == 0)
+		partition_dropped(object);
 
 	table = table_that_loses(class, object, column);
 	if (!OidIsValid(table))

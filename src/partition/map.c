@@ -586,6 +586,20 @@ partition_is_colocated(Oid table, Oid other)
 }
 
 /*
+ * partition_home_name
+ *		The node that has the rows of a relation.
+ */
+const char *
+partition_home_name(Oid partition)
+{
+	PartitionHome home;
+
+	if (!partition_home(partition, &home) || home.node == THIS_NODE)
+		return node_this_name();
+	return node_name(home.node);
+}
+
+/*
  * distributed_parent
  *		The distributed table that a relation is a partition of, or invalid.
  */

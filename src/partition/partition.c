@@ -17,5 +17,6 @@ partition_init(void)
 	transport_joined = sync_joined;
 	transport_leaving = sync_leaving;
 	transport_removed = replicated_tables_forget_node;
+	partition_actor_init();
 	ddl_init();
 }

@@ -46,6 +46,8 @@ extern bool partition_has_copy(Oid table, List *nodes); /* all of these numbers 
 extern bool partition_is_our_server(Oid server, uint32 *node);
 
 /* dlog.c's table of contents */
+extern Size partition_shmem_size(void);
+extern void partition_shmem_init(void);
 extern void partition_init(void);
 
 #endif

@@ -73,6 +73,7 @@ typedef struct TableDefinition
 /* map.c */
 extern Oid distributed_table_relation(void);
 extern Oid distributed_parent(Oid partition);
+extern const char *partition_home_name(Oid partition);
 extern bool distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys);
 extern void distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys);
 extern void distributed_table_remove(Oid table);
@@ -81,6 +82,12 @@ extern bool replicated_table_read(Oid table, List **nodes);
 extern void replicated_table_add(Oid table, ArrayType *nodes);
 extern void replicated_table_remove(Oid table);
 extern List *replicated_table_list(void);
+
+/* actor.c */
+typedef struct PartitionGate PartitionGate;
+extern void partition_hold(Oid partition);
+extern void partition_dropped(Oid relation);
+extern void partition_actor_init(void);
 
 /* placement.c */
 extern Placement *placement_create(const char *table, int n_partitions, List *nodes);

@@ -162,15 +162,10 @@ dlog_partition_node(PG_FUNCTION_ARGS)
 	char kind = get_rel_relkind(partition);
 	PartitionHome home;
 
-	if (kind == RELKIND_FOREIGN_TABLE)
-	{
-		if (!partition_home(partition, &home))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(node_name(home.node))));
-	}
-	if (kind != RELKIND_RELATION)
+	if (kind != RELKIND_RELATION &&
+		(kind != RELKIND_FOREIGN_TABLE || !partition_home(partition, &home)))
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(node_this_name())));
+	PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(partition_home_name(partition))));
 }
 
 /* definition_key_script(source, key, schema, table, name) */

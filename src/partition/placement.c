@@ -109,12 +109,8 @@ placement_of(Oid table)
 
 	for (int i = 0; i < partitions->nparts; i++)
 	{
-		PartitionHome home;
-
 		placement->names[i] = get_rel_name(partitions->oids[i]);
-		placement->homes[i] = pstrdup(partition_home(partitions->oids[i], &home) ?
-										  node_name(home.node) :
-										  node_this_name());
+		placement->homes[i] = pstrdup(partition_home_name(partitions->oids[i]));
 	}
 	table_close(relation, AccessShareLock);
 	return placement;

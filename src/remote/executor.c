@@ -54,6 +54,8 @@ static CachedStatement *planning;
 static get_relation_info_hook_type previous_relation_info;
 static planner_hook_type previous_planner;
 
+const RemoteGatekeeper *remote_gatekeeper;
+
 /* --- what the planner may ask -------------------------------------------- */
 
 bool
@@ -581,6 +583,11 @@ execution_open(Execution *execution, StringInfo body, uint32 statement_size)
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("malformed request from another node")));
 	execution->cached = cached = cached_statement_get(body->data, statement_size);
+	if (cached->n_relations > 0 && remote_gatekeeper != NULL)
+	{
+		remote_gatekeeper->begin(cached->relations, cached->passes, cached->n_relations);
+		execution->has_passed = true;
+	}
 	statement = cached->statement;
 	SetCurrentStatementStartTimestamp();
 	execution_enter(execution);
@@ -726,6 +733,9 @@ execution_close(Execution *execution)
 	if (execution->store != NULL)
 		tuplestore_end(execution->store);
 	execution->store = NULL;
+	if (execution->has_passed)
+		remote_gatekeeper->end(execution->cached->passes, execution->cached->n_relations);
+	execution->has_passed = false;
 	if (execution->cached != NULL)
 		cached_statement_release(execution->cached);
 	execution->cached = NULL;

@@ -137,7 +137,7 @@ resolve_tables(CachedStatement *cached)
 
 	foreach(cell, statement->tables)
 		n += list_length(((RemoteTable *) lfirst(cell))->partitions);
-	cached->relations = palloc(sizeof(Oid) * Max(n, 1));
+	cached->relations = palloc(sizeof(Oid) * (n + 1));
 	cached->tables = palloc(sizeof(Oid) * Max(list_length(statement->tables), 1));
 
 	foreach(cell, statement->tables)
@@ -169,6 +169,18 @@ resolve_tables(CachedStatement *cached)
 			cached->relations[cached->n_relations++] = partition;
 		}
 	}
+
+	/* Rows are put into a partition if a parent is named; copy_open() minds that. */
+	if (statement->kind == REMOTE_COPY && statement->copy_parent != NULL &&
+		statement->copy_schema != NULL && statement->copy_table != NULL)
+	{
+		Oid namespace = get_namespace_oid(statement->copy_schema, true);
+		Oid partition = get_relname_relid(statement->copy_table, namespace);
+
+		if (OidIsValid(partition) && get_rel_relispartition(partition))
+			cached->relations[cached->n_relations++] = partition;
+	}
+	cached->passes = palloc0(sizeof(RemotePass) * Max(cached->n_relations, 1));
 	qsort(cached->relations, cached->n_relations, sizeof(Oid), compare_oids);
 	qsort(cached->tables, cached->n_tables, sizeof(Oid), compare_oids);
 }

@@ -139,6 +139,34 @@ extern bool type_is_raw_safe(Oid type);
 extern bool remote_is_executing(void);
 extern bool remote_prunes(Oid relation);
 
+/*
+ * What a higher layer (partition/actor.c) has to say about the partitions
+ * that requests are about.  A pass is what it remembers of one of them.
+ */
+typedef struct RemotePass
+{
+	void *gate;
+	uint32 generation;
+} RemotePass;
+
+typedef struct RemoteGatekeeper
+{
+	/* Must any request wait, that begins a session? */
+	bool (*is_any_closed)(void);
+
+	/*
+	 * In a transaction: if this one must, which is about these partitions,
+	 * take a copy of it, to send it again later.
+	 */
+	bool (*hand_over)(const Oid *partitions, int n, const Message *request);
+
+	/* One that is about these begins; has ended, also by an error. */
+	void (*begin)(const Oid *partitions, RemotePass *passes, int n);
+	void (*end)(const RemotePass *passes, int n);
+} RemoteGatekeeper;
+
+extern const RemoteGatekeeper *remote_gatekeeper;
+
 /* dlog.c's table of contents */
 extern Size remote_shmem_size(void);
 extern void remote_shmem_init(void);

@@ -278,7 +278,8 @@ typedef struct CachedStatement
 	struct CachedPlanSource *source; /* NULL for scripts and copies */
 	List *parsetrees;				 /* of a script */
 	CommandTag tag;
-	Oid *relations; /* sorted: the leaf partitions that were listed */
+	Oid *relations;		/* sorted: the leaf partitions that were listed, or are copied into */
+	RemotePass *passes; /* of these */
 	int n_relations;
 	Oid *tables; /* their partitioned tables */
 	int n_tables;
@@ -321,6 +322,7 @@ typedef struct Execution
 	struct CopyInput *input; /* of a copy */
 	TupleDesc columns;		 /* of the rows that are sent; NULL: none */
 	RowWriter writer;
+	bool has_passed; /* it counts as a request about its partitions */
 	bool is_stopped; /* its rows wait for credit */
 	bool is_finished;
 	bool explains; /* its plan is sent when it has been run */

@@ -1107,6 +1107,46 @@ scheduler_prepare(void)
 }
 
 /*
+ * Must this request wait for a partition, and has it been given to who keeps
+ * it?  Some partition's gate is closed.
+ *
+ * Nobody has been told of a session yet, so that the request can begin one on
+ * another scheduler.  One that does not fit into its message does not wait:
+ * the rest of it is for the session that takes it.  What is wrong with a
+ * request is found out, and told, by that session.
+ */
+static bool
+request_waits(Message *message)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RequestMessage request;
+	volatile bool waits = false;
+
+	if (!request_read(message->payload, message->size, &request) ||
+		request.body.size < request.body_size ||
+		request.statement_size > request.body.size)
+		return false;
+	PG_TRY();
+	{
+		CachedStatement *cached;
+
+		StartTransactionCommand();
+		cached = cached_statement_get(request.body.data, request.statement_size);
+		waits = remote_gatekeeper->hand_over(cached->relations, cached->n_relations, message);
+		cached_statement_release(cached);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return waits;
+}
+
+/*
  * Work handler for REQUEST: the scheduler is this session's until it returns.
  * No error leaves it but that there is no memory to begin with.
  */
@@ -1115,11 +1155,17 @@ session_run(Message *message)
 {
 	Session *volatile session;
 	MemoryContext outer = CurrentMemoryContext;
-	Message *last_word = failure_reserve();
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
-												  "dlog remote session",
-												  ALLOCSET_DEFAULT_SIZES);
+	Message *last_word;
+	MemoryContext context;
 
+	scheduler_prepare();
+	if (remote_gatekeeper != NULL && remote_gatekeeper->is_any_closed() &&
+		request_waits(message))
+		return;
+
+	last_word = failure_reserve();
+	context = AllocSetContextCreate(TopMemoryContext, "dlog remote session",
+									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	session = palloc0(sizeof(Session));
 	session->last_word = last_word;
@@ -1129,7 +1175,6 @@ session_run(Message *message)
 	session->peer = message->from;
 	dlist_init(&session->executions);
 	dlist_init(&session->bodies);
-	scheduler_prepare();
 	current = session;
 	link_watch();
 
