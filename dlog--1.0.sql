@@ -2064,6 +2064,13 @@ CREATE FUNCTION dlog.hold_partition(partition regclass)
 COMMENT ON FUNCTION dlog.hold_partition(regclass) IS
     'until the transaction ends, let new requests of other nodes for a partition of this node wait with its actor';
 
+CREATE FUNCTION dlog.set_partition_node(partition regclass, node text)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'dlog_set_partition_node'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dlog.set_partition_node(regclass, text) IS
+    'tell this node, and no other, which node has the rows of a foreign partition: to mend a map; no rows are moved';
+
 CREATE VIEW dlog.partitions AS
     SELECT d.relation AS "table",
         c.oid::pg_catalog.regclass AS partition,

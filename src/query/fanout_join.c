@@ -137,6 +137,45 @@ keys_are_equated(FanoutBase *one, FanoutBase *two, List *clauses)
 	return true;
 }
 
+/* Which node has the partition's rows?  "remote" are leaves that are still to come. */
+static uint32
+home_of_next(ListCell **remote, List *leaves, RelOptInfo *partition)
+{
+	RemoteLeaf *leaf = *remote != NULL ? lfirst(*remote) : NULL;
+
+	if (leaf == NULL || leaf->rel != partition)
+		return THIS_NODE;
+	*remote = lnext(leaves, *remote);
+	return leaf->home.node;
+}
+
+/*
+ * Are the partitions of two co-located tables that are needed of both on the
+ * same nodes?  They are, but for a moment: when partitions have another home,
+ * the map may change while we look at one table after the other.
+ */
+static bool
+homes_agree(FanoutBase *one, FanoutBase *two)
+{
+	ListCell *next_of_one = list_head(one->remote_leaves);
+	ListCell *next_of_two = list_head(two->remote_leaves);
+
+	if (one->rel->nparts != two->rel->nparts)
+		return false;
+	for (int i = 0; i < one->rel->nparts; i++)
+	{
+		RelOptInfo *left = one->rel->part_rels[i];
+		RelOptInfo *right = two->rel->part_rels[i];
+		uint32 home_of_left = home_of_next(&next_of_one, one->remote_leaves, left);
+		uint32 home_of_right = home_of_next(&next_of_two, two->remote_leaves, right);
+
+		if (left != NULL && right != NULL && !IS_DUMMY_REL(left) && !IS_DUMMY_REL(right) &&
+			home_of_left != home_of_right)
+			return false;
+	}
+	return true;
+}
+
 static bool
 meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
 				 List *clauses)
@@ -161,7 +200,7 @@ meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
 
 			if (partition_is_colocated(member_relid(root, left),
 									   member_relid(root, right)) &&
-				keys_are_equated(left, right, clauses))
+				keys_are_equated(left, right, clauses) && homes_agree(left, right))
 				return true;
 		}
 	}

@@ -580,6 +580,17 @@ collation_offends(Node *node, ShippableContext *context)
 	return true;
 }
 
+/* From an oid to the name of an object, regclass and the like, or back? */
+static bool
+is_oid_of_name(const RelabelType *relabel)
+{
+	Oid from = exprType((Node *) relabel->arg);
+	Oid to = relabel->resulttype;
+
+	return (from == OIDOID && !type_is_raw_safe(to)) ||
+		   (to == OIDOID && !type_is_raw_safe(from));
+}
+
 /* tableoid tells the partition; the fragment translates it, see deparse.c. */
 static bool
 is_tableoid_of_partitions(PlannerInfo *root, Var *var)
@@ -677,6 +688,11 @@ offends_walker(Node *node, void *argument)
 					exprCollation((Node *) ((RelabelType *) node)->arg))
 			{
 				context->reason = "a collation does not come from a column";
+				return true;
+			}
+			if (is_oid_of_name((RelabelType *) node))
+			{
+				context->reason = "an oid is another object's on other nodes";
 				return true;
 			}
 			break;

@@ -129,7 +129,8 @@ copy_open(Execution *execution)
 				 errmsg("malformed request from another node")));
 	table = find_table(statement->copy_schema, statement->copy_table);
 	if (get_rel_relkind(table) != RELKIND_RELATION &&
-		get_rel_relkind(table) != RELKIND_PARTITIONED_TABLE)
+		get_rel_relkind(table) != RELKIND_PARTITIONED_TABLE &&
+		!(get_rel_relkind(table) == RELKIND_FOREIGN_TABLE && execution->cached->n_gone > 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" is not on node \"%s\"",

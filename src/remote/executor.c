@@ -30,6 +30,7 @@
 #include "parser/analyze.h"
 #include "parser/parsetree.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -55,6 +56,9 @@ static get_relation_info_hook_type previous_relation_info;
 static planner_hook_type previous_planner;
 
 const RemoteGatekeeper *remote_gatekeeper;
+
+/* This process works for a request about a partition that has gone. */
+static bool is_forwarding;
 
 /* --- what the planner may ask -------------------------------------------- */
 
@@ -564,6 +568,70 @@ run_script(Execution *execution)
 }
 
 /*
+ * execution_forwards
+ *		May what this process asks of other nodes be about a partition that it
+ *		was asked for, and that has gone?
+ */
+bool
+execution_forwards(void)
+{
+	return is_forwarding;
+}
+
+/* This process's session is over. */
+void
+executions_ended(void)
+{
+	is_forwarding = false;
+}
+
+/*
+ * The statement, with its tables locked, so that the partitions that it lists
+ * stay where they are.  Whoever gives one another home locks its table
+ * against everybody.
+ */
+static CachedStatement *
+get_statement(StringInfo body, uint32 statement_size)
+{
+	for (;;)
+	{
+		CachedStatement *cached = cached_statement_get(body->data, statement_size);
+
+		for (int i = 0; i < cached->n_tables; i++)
+			LockRelationOid(cached->tables[i], AccessShareLock);
+		if (cached->statement->kind == REMOTE_COPY && cached->n_relations > 0)
+			LockRelationOid(cached->relations[0], RowExclusiveLock);
+		if (!cached->is_stale)
+			return cached;
+		cached_statement_release(cached);
+	}
+}
+
+/* It is a request about these partitions. */
+static void
+pass_gates(Execution *execution)
+{
+	CachedStatement *cached = execution->cached;
+
+	if (cached->n_gone > 0)
+	{
+		/* Two nodes that take each other for its home would ask for ever. */
+		if (execution->is_forwarded)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a partition that has gone to node \"%s\" is not there", node_this_name()),
+					 errdetail("Nodes differ in where they take its rows to be."),
+					 errhint("Compare dlog.partitions on all nodes; dlog.set_partition_node() mends it.")));
+		is_forwarding = true;
+	}
+	if (cached->n_relations > 0 && remote_gatekeeper != NULL)
+	{
+		remote_gatekeeper->begin(cached->relations, cached->passes, cached->n_relations);
+		execution->has_passed = true;
+	}
+}
+
+/*
  * execution_open
  *		Make a statement ready to run.
  *
@@ -582,12 +650,8 @@ execution_open(Execution *execution, StringInfo body, uint32 statement_size)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("malformed request from another node")));
-	execution->cached = cached = cached_statement_get(body->data, statement_size);
-	if (cached->n_relations > 0 && remote_gatekeeper != NULL)
-	{
-		remote_gatekeeper->begin(cached->relations, cached->passes, cached->n_relations);
-		execution->has_passed = true;
-	}
+	execution->cached = cached = get_statement(body, statement_size);
+	pass_gates(execution);
 	statement = cached->statement;
 	SetCurrentStatementStartTimestamp();
 	execution_enter(execution);

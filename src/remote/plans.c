@@ -124,10 +124,26 @@ cached_statement_release(CachedStatement *cached)
 }
 
 /*
- * Find the partitions that the request is about.  A name that is not an
- * ordinary table here tells that the asking node's idea of where the
- * partitions are is out of date.
+ * Find the partitions that the request is about.  One that is a foreign table
+ * here has gone: the asking node does not know yet where it is, and we ask for
+ * it there.
  */
+static void
+list_partition(CachedStatement *cached, const char *schema, const char *name, Oid partition)
+{
+	char relkind = OidIsValid(partition) ? get_rel_relkind(partition) : '\0';
+
+	if (relkind == RELKIND_FOREIGN_TABLE)
+		cached->n_gone++;
+	else if (relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition \"%s.%s\" is not on node \"%s\"",
+						schema, name, node_this_name()),
+				 errhint("The asking node's map of the partitions is out of date.")));
+	cached->relations[cached->n_relations++] = partition;
+}
+
 static void
 resolve_tables(CachedStatement *cached)
 {
@@ -157,16 +173,8 @@ resolve_tables(CachedStatement *cached)
 		foreach(inner, table->partitions)
 		{
 			const char *name = lfirst(inner);
-			Oid partition = get_relname_relid(name, namespace);
 
-			if (!OidIsValid(partition) ||
-				get_rel_relkind(partition) != RELKIND_RELATION)
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("partition \"%s.%s\" is not on node \"%s\"",
-								table->schema, name, node_this_name()),
-						 errhint("The asking node's map of the partitions is out of date.")));
-			cached->relations[cached->n_relations++] = partition;
+			list_partition(cached, table->schema, name, get_relname_relid(name, namespace));
 		}
 	}
 
@@ -178,7 +186,7 @@ resolve_tables(CachedStatement *cached)
 		Oid partition = get_relname_relid(statement->copy_table, namespace);
 
 		if (OidIsValid(partition) && get_rel_relispartition(partition))
-			cached->relations[cached->n_relations++] = partition;
+			list_partition(cached, statement->copy_schema, statement->copy_table, partition);
 	}
 	cached->passes = palloc0(sizeof(RemotePass) * Max(cached->n_relations, 1));
 	qsort(cached->relations, cached->n_relations, sizeof(Oid), compare_oids);

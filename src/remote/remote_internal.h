@@ -213,7 +213,9 @@ typedef enum RequestFlags
 	REQUEST_DEFERRABLE = 8,
 	REQUEST_REPEATABLE_READ = 16,
 	REQUEST_SERIALIZABLE = 32,
-	REQUEST_EXPLAIN = 64 /* PLAN is wanted */
+	REQUEST_EXPLAIN = 64,	/* PLAN is wanted */
+	REQUEST_FORWARDED = 128 /* it may be about a partition that has gone from
+							 * the asker to you; ask nobody else for that */
 } RequestFlags;
 
 typedef enum InputFlags
@@ -283,6 +285,7 @@ typedef struct CachedStatement
 	int n_relations;
 	Oid *tables; /* their partitioned tables */
 	int n_tables;
+	int n_gone;	   /* of the partitions: they have another home by now */
 	bool is_stale; /* something it looked up by name has changed */
 	bool is_forgotten;
 	int pins;
@@ -322,8 +325,9 @@ typedef struct Execution
 	struct CopyInput *input; /* of a copy */
 	TupleDesc columns;		 /* of the rows that are sent; NULL: none */
 	RowWriter writer;
-	bool has_passed; /* it counts as a request about its partitions */
-	bool is_stopped; /* its rows wait for credit */
+	bool is_forwarded; /* REQUEST_FORWARDED */
+	bool has_passed;   /* it counts as a request about its partitions */
+	bool is_stopped;   /* its rows wait for credit */
 	bool is_finished;
 	bool explains; /* its plan is sent when it has been run */
 	uint64 affected;
@@ -340,6 +344,8 @@ extern Execution *execution_open(Execution *execution, StringInfo body,
 extern bool execution_run(Execution *execution);
 extern void execution_close(Execution *execution);
 extern void execution_enter(Execution *execution);
+extern bool execution_forwards(void);
+extern void executions_ended(void);
 extern void executor_init(void);
 
 /* --- copy.c: rows put into a table ------------------------------------------ */

@@ -454,6 +454,7 @@ execution_create(Session *session, ActorAddress asker, const RequestMessage *req
 	execution->level = request->level;
 	execution->query_id = request->query_id;
 	execution->explains = (request->flags & REQUEST_EXPLAIN) != 0;
+	execution->is_forwarded = (request->flags & REQUEST_FORWARDED) != 0;
 	if (request->timeout_ms > 0)
 		execution->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														  request->timeout_ms);
@@ -1200,6 +1201,7 @@ session_run(Message *message)
 	if (IsTransactionOrTransactionBlock())
 		transaction_abort(session, NULL);
 	role_leave();
+	executions_ended();
 	forget_process_state();
 	SetClientEncoding(session->client_encoding);
 	debug_query_string = NULL;

@@ -631,6 +631,8 @@ request_flags(RemoteStream *stream)
 {
 	int flags = stream->explains ? REQUEST_EXPLAIN : 0;
 
+	if (execution_forwards())
+		flags |= REQUEST_FORWARDED;
 	if (stream->participant != NULL)
 	{
 		flags |= REQUEST_PINNED;
