@@ -296,6 +296,7 @@ typedef struct ActorJournal
 	/* Its address, once it is loaded; false: there is none, or it has stopped. */
 	bool (*find)(int64 id, ActorAddress *address);
 	bool (*find_name)(const char *name, int64 *id); /* that need not be loaded */
+	bool (*was_here)(const ActorRef *ref);			/* it is of a database whose successor this one is */
 	bool (*hold)(int64 id);							/* nobody stops it before this transaction ends; false: it has stopped */
 	/* A new one's number; and whether it is entered as the one that is loaded. */
 	int64 (*create)(const ActorSpawn *spawn, const char *args, Size args_size);

@@ -45,9 +45,10 @@ typedef struct PackedFailure
 int64
 actor_ref_durable(const ActorRef *ref)
 {
-	if (ref->slot != 0 || ref->database != MyDatabaseId ||
-		node_of_id((uint64) ref->node_id) != THIS_NODE)
+	if (ref->slot != 0)
 		return 0;
+	if (ref->database != MyDatabaseId || node_of_id((uint64) ref->node_id) != THIS_NODE)
+		return actor_journal != NULL && actor_journal->was_here(ref) ? (int64) ref->incarnation : 0;
 	return (int64) ref->incarnation;
 }
 

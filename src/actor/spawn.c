@@ -290,6 +290,10 @@ actor_address_of(const ActorRef *ref, ActorAddress *address)
 	address->node = node_of_id((uint64) ref->node_id);
 	address->slot = ref->slot;
 	address->incarnation = (uint32) ref->incarnation;
+
+	/* A durable actor may have been brought here. */
+	if (address->node == NODE_NOT_FOUND && ref->slot == 0 && actor_journal != NULL && actor_journal->was_here(ref))
+		address->node = THIS_NODE;
 	return address->node != NODE_NOT_FOUND;
 }
 

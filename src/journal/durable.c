@@ -143,6 +143,7 @@ durable_create(const ActorSpawn *spawn, const char *args, Size args_size)
 	int64 id;
 
 	PreventCommandIfReadOnly("dlog.spawn()");
+	home_claim();
 	if (spawn->name != NULL && durable_find_name(spawn->name, &id))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

@@ -342,6 +342,9 @@ dlog_outbox_take(PG_FUNCTION_ARGS)
 
 	outbox_flush_at_commit();
 	(void) set_config_option("dlog.full_mailbox", "error", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+
+	/* What cannot be delivered for the time being is not refused, but stays where it is. */
+	mailbox_wait_for_delivery();
 	SPI_connect();
 	last = last_taken(node_id, generation, first - 1);
 	STOP_POINT("outbox-take");

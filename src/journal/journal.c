@@ -72,6 +72,7 @@ state(int64 id, Oid *type, bool *is_null)
 static const ActorJournal journal = {
 	.find = durable_find,
 	.find_name = durable_find_name,
+	.was_here = home_was,
 	.hold = durable_hold,
 	.create = durable_create,
 	.enter = loaded_enter,
@@ -123,6 +124,7 @@ journal_init(void)
 	behavior_dropped_hook = durable_behavior_dropped;
 	runtime_register_scheduler_start(mailbox_at_scheduler_start);
 	mailbox_init();
+	home_init();
 	outbox_init();
 	timers_init();
 }

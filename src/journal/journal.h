@@ -44,6 +44,12 @@ typedef struct DurableSend
 
 extern void durable_send(const DurableSend *send);
 
+/*
+ * Was this database restored from a dump, so that its durable actors wait
+ * until dlog.settle()?  That has runtime_request_refresh() called.
+ */
+extern bool durable_is_unsettled(void);
+
 /* dlog.c's table of contents */
 extern Size journal_shmem_size(void);
 extern void journal_shmem_init(void);

@@ -49,9 +49,10 @@ extern int64 journal_next(const char *sequence);
 typedef enum DeliveryState
 {
 	DELIVERY_NOT_BEGUN, /* next: BUSY */
-	DELIVERY_BUSY,		/* a scheduler reads the mailbox; next: DONE, or PARTIAL */
+	DELIVERY_BUSY,		/* a scheduler reads the mailbox; next: DONE, PARTIAL or UNSETTLED */
 	DELIVERY_PARTIAL,	/* there was no memory for all of it; next: BUSY */
-	DELIVERY_DONE
+	DELIVERY_DONE,		/* next: NOT_BEGUN, where a dump is being restored */
+	DELIVERY_UNSETTLED	/* it was restored from a dump; next: NOT_BEGUN */
 } DeliveryState;
 
 typedef struct DatabaseJournal
@@ -60,6 +61,7 @@ typedef struct DatabaseJournal
 	pg_atomic_uint32 wants_sweep; /* no lock: mail may wait for actors that have stopped */
 	pg_atomic_uint32 expires;	  /* no lock: partitions may be too old */
 	pg_atomic_uint32 counts;	  /* no lock: a scheduler counts crashes; only one does */
+	pg_atomic_uint32 homes;		  /* no lock: grows when dlog.durable_home has changed */
 	pg_atomic_uint64 last_id;	  /* no lock: number of the last row of the mailbox */
 	pg_atomic_uint64 retry_at;	  /* no lock: TimestampTz */
 	uint64 delivered;			  /* up to this number; of who is BUSY */
@@ -96,10 +98,20 @@ extern void durable_forgive(int64 id);
 extern void durable_stop(int64 id, const char *reason);
 extern void durable_behavior_dropped(Oid behavior);
 
+/* --- home.c ---------------------------------------------------------------- */
+
+extern bool home_is_settled(void);
+extern pg_noreturn void home_refuse_unsettled(void);
+extern void home_claim(void);
+extern bool home_was(const ActorRef *ref);
+extern void home_init(void);
+
 /* --- mailbox.c ------------------------------------------------------------ */
 
 extern void mailbox_write(Message **messages, int n);
 extern void mailbox_wait_for_delivery(void);
+extern bool mailbox_is_unsettled(int database);
+extern void mailbox_deliver_again(int database);
 extern bool mailbox_has_work(int database);
 extern void mailbox_serve(int database);
 extern void mailbox_sweep(int database);

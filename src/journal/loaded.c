@@ -155,6 +155,7 @@ loaded_shmem_init(void)
 			pg_atomic_init_u32(&journals->database[i].wants_sweep, 0);
 			pg_atomic_init_u32(&journals->database[i].expires, 0);
 			pg_atomic_init_u32(&journals->database[i].counts, 0);
+			pg_atomic_init_u32(&journals->database[i].homes, 0);
 			pg_atomic_init_u64(&journals->database[i].last_id, 0);
 			pg_atomic_init_u64(&journals->database[i].retry_at, 0);
 		}

@@ -302,9 +302,10 @@ static void
 begin_delivery(DatabaseJournal *journal)
 {
 	uint32 expected = pg_atomic_read_u32(&journal->state);
-	volatile bool is_done = false;
+	uint32 homes = pg_atomic_read_u32(&journal->homes);
+	volatile DeliveryState next = DELIVERY_PARTIAL;
 
-	if (expected == DELIVERY_BUSY || expected == DELIVERY_DONE ||
+	if ((expected != DELIVERY_NOT_BEGUN && expected != DELIVERY_PARTIAL) ||
 		!pg_atomic_compare_exchange_u32(&journal->state, &expected, DELIVERY_BUSY))
 		return;
 	if (!is_watching_exit)
@@ -314,14 +315,21 @@ begin_delivery(DatabaseJournal *journal)
 	retry_after(journal, ERROR_RETRY_MS);
 	PG_TRY();
 	{
-		is_done = deliver(journal);
+		if (!home_is_settled())
+			next = DELIVERY_UNSETTLED;
+		else if (deliver(journal))
+			next = DELIVERY_DONE;
 		retry_after(journal, RETRY_MS);
 	}
 	PG_FINALLY();
 	{
 		is_delivering = false;
 		pg_write_barrier();
-		pg_atomic_write_u32(&journal->state, is_done ? DELIVERY_DONE : DELIVERY_PARTIAL);
+
+		/* What was read may be of the past. */
+		if (pg_atomic_read_u32(&journal->homes) != homes)
+			next = DELIVERY_NOT_BEGUN;
+		pg_atomic_write_u32(&journal->state, next);
 	}
 	PG_END_TRY();
 }
@@ -339,6 +347,9 @@ mailbox_wait_for_delivery(void)
 	while (pg_atomic_read_u32(&journal->state) != DELIVERY_DONE && !is_delivering)
 	{
 		TimestampTz now = GetCurrentTimestamp();
+
+		if (pg_atomic_read_u32(&journal->state) == DELIVERY_UNSETTLED)
+			home_refuse_unsettled();
 
 		/* A scheduler makes room by handling what is there. */
 		if (MyBackendType == B_BG_WORKER && pg_atomic_read_u32(&journal->state) == DELIVERY_PARTIAL)
@@ -360,6 +371,35 @@ mailbox_wait_for_delivery(void)
 		CHECK_FOR_INTERRUPTS();
 	}
 	pg_read_barrier();
+}
+
+/*
+ * mailbox_is_unsettled
+ *		Was this database restored from a dump, so that its durable actors
+ *		wait until dlog.settle()?
+ */
+bool
+mailbox_is_unsettled(int database)
+{
+	return pg_atomic_read_u32(&database_journal(database)->state) == DELIVERY_UNSETTLED;
+}
+
+/*
+ * mailbox_deliver_again
+ *		Rows have come that no session has sent, or may be delivered now.  The
+ *		transaction that did so has committed.  Any process.
+ */
+void
+mailbox_deliver_again(int database)
+{
+	DatabaseJournal *journal = database_journal(database);
+	uint32 state = pg_atomic_read_u32(&journal->state);
+
+	/* One that delivers just now sees that homes have changed. */
+	while (state != DELIVERY_BUSY && !pg_atomic_compare_exchange_u32(&journal->state, &state, DELIVERY_NOT_BEGUN))
+		;
+	pg_atomic_write_u64(&journal->retry_at, 0);
+	(void) runtime_wake_scheduler(database);
 }
 
 /* Called, in a transaction, when schedulers of a database start. */
@@ -563,6 +603,7 @@ mailbox_database_is_gone(int database)
 	pg_atomic_write_u32(&journal->state, DELIVERY_NOT_BEGUN);
 	pg_atomic_write_u32(&journal->wants_sweep, 0);
 	pg_atomic_write_u64(&journal->last_id, 0);
+	pg_atomic_fetch_add_u32(&journal->homes, 1);
 	journal->delivered = 0;
 }
 

@@ -113,6 +113,7 @@ outbox_put(OutboxKind kind, const ActorRef *to, const ActorRef *sender, Oid role
 	values[5] = PointerGetDatum(payload);
 	nulls[3] = sender == NULL ? 'n' : ' ';
 
+	home_claim();
 	kick_at_commit(address.node);
 	statement_open(&scope);
 	if (SPI_execute_plan(put_plan(), values, nulls, false, 0) != SPI_OK_INSERT)

@@ -38,6 +38,7 @@
 #include "base/clock.h"
 #include "base/pg_compat.h"
 #include "base/stop_point.h"
+#include "journal/journal_internal.h"
 #include "journal/outbox.h"
 #include "remote/remote.h"
 
@@ -637,6 +638,12 @@ drain(Message *work)
 
 	if (work->from.node != THIS_NODE)
 		return;
+	if (durable_is_unsettled())
+	{
+		/* dlog.settle() has all that waits looked at. */
+		tell_drained(work, node, DRAIN_EMPTY);
+		return;
+	}
 	PG_TRY();
 	{
 		while (result == DRAIN_MORE && clock_now_us() < until_us)

@@ -181,7 +181,7 @@ tell_clock(void)
 static void
 start_clock(void)
 {
-	if (runtime_database(MyDatabaseId) < 0)
+	if (runtime_database(MyDatabaseId) < 0 || durable_is_unsettled())
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	tell_clock();
@@ -343,7 +343,7 @@ fire(void)
 static void
 clock_work(Message *work)
 {
-	if (work->from.node != THIS_NODE)
+	if (work->from.node != THIS_NODE || durable_is_unsettled())
 		return;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());

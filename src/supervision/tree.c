@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/errcodes.h"
 #include "base/pg_compat.h"
+#include "journal/journal.h"
 #include "supervision/supervision_internal.h"
 
 /* The number of the timer that repeats a LOAD which did not come to its end. */
@@ -1008,6 +1009,9 @@ start_roots(void)
 	ActorAddress address;
 	ListCell *cell;
 
+	/* The durable ones among their children wait. */
+	if (durable_is_unsettled())
+		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(cell, store_supervisors(0))
 	{
