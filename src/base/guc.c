@@ -44,6 +44,7 @@ int dlog_max_supervisors;
 int dlog_min_schedulers;
 char *dlog_name_server;
 char *dlog_node_name;
+int dlog_plan_lifetime;
 int dlog_port;
 int dlog_probe_interval;
 int dlog_probe_nodes;
@@ -315,6 +316,15 @@ guc_init(void)
 		"Empty: cluster_name, or else the host's name and the server's "
 		"port.  Must be unique among the nodes that know each other.",
 		&dlog_node_name, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"dlog.plan_lifetime",
+		"How long a session keeps the plan of a query over several nodes that it repeats; 0: not at all.",
+		"A kept plan is dropped when what it is about is changed or analyzed. "
+		"Higher: less planning.  Lower: how large tables have become is noticed "
+		"sooner.",
+		&dlog_plan_lifetime, 1000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS,
+		NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"dlog.port",

@@ -47,6 +47,7 @@ extern int dlog_max_supervisors;
 extern int dlog_min_schedulers;
 extern char *dlog_name_server;
 extern char *dlog_node_name;
+extern int dlog_plan_lifetime;
 extern int dlog_port;
 extern int dlog_probe_interval; /* ms */
 extern int dlog_probe_nodes;

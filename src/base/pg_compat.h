@@ -52,6 +52,8 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 #define ExecGetRootToChildMap(rinfo, estate) ((rinfo)->ri_RootToPartitionMap)
 
 #define rte_check_as_user(query, rte) ((rte)->checkAsUser)
+#define rte_has_no_permissions(rte) ((rte)->requiredPerms == 0)
+#define forced_parallel_mode() force_parallel_mode
 
 /* 16 takes the relations themselves. */
 #define adjust_appendrel_attrs_to_child(root, node, child, parent) \
@@ -62,6 +64,8 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 
 #define rte_check_as_user(query, rte) \
 	(getRTEPermissionInfo((query)->rteperminfos, rte)->checkAsUser)
+#define rte_has_no_permissions(rte) ((rte)->perminfoindex == 0)
+#define forced_parallel_mode() debug_parallel_query
 
 #define adjust_appendrel_attrs_to_child(root, node, child, parent) \
 	adjust_appendrel_attrs_multilevel(root, node, child, parent)

@@ -313,7 +313,8 @@ aggregate_own_state(const Aggregate *aggregate, const Question *question, Oid wi
 	PushActiveSnapshot(GetTransactionSnapshot());
 	queries = pg_analyze_and_rewrite_fixedparams(raw, text, arguments->types, arguments->count, NULL);
 	check_columns(linitial_node(Query, queries), aggregate);
-	plan = remote_partial_plan(pg_plan_query(linitial_node(Query, queries), text, CURSOR_OPT_PARALLEL_OK, params));
+	plan = pg_plan_query(linitial_node(Query, queries), text, CURSOR_OPT_PARALLEL_OK, params);
+	remote_leave_unfinished(plan);
 	SetTuplestoreDestReceiverParams(receiver, store, context, false, NULL, NULL);
 	desc = CreateQueryDesc(plan, text, GetActiveSnapshot(), InvalidSnapshot, receiver, params, NULL, 0);
 	ExecutorStart(desc, 0);

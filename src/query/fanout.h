@@ -175,6 +175,9 @@ extern const char *fanout_rows_not_there(FanoutBase *base);
 extern void fanout_add_window_path(PlannerInfo *root, FanoutBase *base,
 								   RelOptInfo *input_rel, RelOptInfo *window_rel);
 
+/* kept_plan.c */
+extern void kept_plan_init(void);
+
 /* fanout_plan.c */
 extern const CustomPathMethods fanout_path_methods;
 

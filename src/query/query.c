@@ -13,4 +13,5 @@ query_init(void)
 	RegisterCustomScanMethods(&fanout_scan_methods);
 	fanout_path_init();
 	fanout_join_init();
+	kept_plan_init();
 }

@@ -52,6 +52,9 @@
 
 /* While the planner is at work on another node's statement: that statement. */
 static CachedStatement *planning;
+
+/* The same until it begins: what it plans on the way are other statements. */
+static CachedStatement *planned_next;
 static get_relation_info_hook_type previous_relation_info;
 static planner_hook_type previous_planner;
 
@@ -61,6 +64,12 @@ const RemoteGatekeeper *remote_gatekeeper;
 static bool is_forwarding;
 
 /* --- what the planner may ask -------------------------------------------- */
+
+bool
+remote_is_planning(void)
+{
+	return planning != NULL;
+}
 
 bool
 remote_is_executing(void)
@@ -154,12 +163,17 @@ static PlannedStmt *
 plan_listed(Query *parse, const char *query_string, int cursor_options,
 			ParamListInfo params)
 {
-	PlannedStmt *planned = previous_planner ?
-							   previous_planner(parse, query_string, cursor_options, params) :
-							   standard_planner(parse, query_string, cursor_options, params);
+	CachedStatement *cached = planned_next;
+	PlannedStmt *planned;
 
+	planned_next = NULL;
+	planned = previous_planner ?
+				  previous_planner(parse, query_string, cursor_options, params) :
+				  standard_planner(parse, query_string, cursor_options, params);
 	if (remote_is_executing())
 		forget_unlisted(planned);
+	if (cached != NULL && cached->statement->kind == REMOTE_PARTIAL)
+		remote_leave_unfinished(planned);
 	return planned;
 }
 
@@ -406,14 +420,14 @@ plan_statement(CachedStatement *cached, ParamListInfo params)
 	CachedPlan *plan;
 
 	Assert(planning == NULL);
-	planning = cached;
+	planning = planned_next = cached;
 	PG_TRY();
 	{
 		plan = GetCachedPlan(cached->source, params, NULL, NULL);
 	}
 	PG_FINALLY();
 	{
-		planning = NULL;
+		planning = planned_next = NULL;
 	}
 	PG_END_TRY();
 	return plan;
@@ -478,13 +492,6 @@ open_portal(Execution *execution, ParamListInfo params)
 	/* Nothing between getting the plan and this may fail. */
 	PortalDefineQuery(portal, NULL, cached->statement->sql, cached->tag,
 					  stmts, plan);
-	if (cached->statement->kind == REMOTE_PARTIAL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(portal->portalContext);
-
-		portal->stmts = list_make1(remote_partial_plan(linitial_node(PlannedStmt, stmts)));
-		MemoryContextSwitchTo(old);
-	}
 	is_to_be_explained = execution->explains;
 	PortalStart(portal, params, 0, InvalidSnapshot);
 	is_to_be_explained = false;

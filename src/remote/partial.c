@@ -4,9 +4,8 @@
  *
  * The asking node combines the transition states of several nodes and runs
  * the final functions.  The planner makes plans whose aggregates are whole,
- * or in a parallel plan partial ones below and a finalizing one on top.  On
- * a copy of such a plan the topmost aggregation is turned into one that stops
- * short: the first kind returns its states, the second combines those below
+ * or in a parallel plan partial ones below and a finalizing one on top.  The
+ * topmost aggregation of such a plan is turned into one that stops short: the first kind returns its states, the second combines those below
  * and returns the states again.  States of type internal are serialized.
  *
  * A plan without aggregation is left alone: it is the planner's min() and
@@ -156,18 +155,15 @@ leave_unfinished(Plan *plan)
 }
 
 /*
- * remote_partial_plan
- *		A copy of the plan that returns transition states.
+ * remote_leave_unfinished
+ *		Make a plan that was just made return transition states.
  */
-PlannedStmt *
-remote_partial_plan(PlannedStmt *stmt)
+void
+remote_leave_unfinished(PlannedStmt *stmt)
 {
-	PlannedStmt *copy = copyObject(stmt);
-
-	if (copy->commandType != CMD_SELECT)
+	if (stmt->commandType != CMD_SELECT)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("only a SELECT can be left unfinished")));
-	(void) leave_unfinished(copy->planTree);
-	return copy;
+	(void) leave_unfinished(stmt->planTree);
 }

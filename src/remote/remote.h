@@ -125,17 +125,18 @@ extern uint64 remote_finish(RemoteStream *stream);
 extern uint64 remote_run(uint32 node, const RemoteRequest *request);
 extern char *remote_run_text(uint32 node, const RemoteRequest *request);
 
-/* partial.c: a copy of a plan that returns its aggregates' states */
+/* partial.c: have a plan return its aggregates' states */
 struct PlannedStmt;
-extern struct PlannedStmt *remote_partial_plan(struct PlannedStmt *stmt);
+extern void remote_leave_unfinished(struct PlannedStmt *stmt);
 
 /* rows.c: do this type's values hold no oids of objects? */
 extern bool type_is_raw_safe(Oid type);
 
 /*
- * executor.c: while this process runs a request of another node for a
- * subset of a table's partitions, the planner asks which.
+ * executor.c: while this process plans a request of another node; and if
+ * that is for a subset of a table's partitions, the planner asks which.
  */
+extern bool remote_is_planning(void);
 extern bool remote_is_executing(void);
 extern bool remote_prunes(Oid relation);
 

@@ -1,0 +1,129 @@
+
+# A session keeps the plan of a query over several nodes that it repeats, as
+# long as nothing is different that the planner would see.
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use DlogCluster;
+use Test::More;
+
+my $cluster = DlogCluster->new(nodes => 2);
+$cluster->sql_everywhere('CREATE ROLE clerk LOGIN; CREATE ROLE chief LOGIN; CREATE SCHEMA other; GRANT USAGE ON SCHEMA other TO PUBLIC');
+$cluster->sql(1, <<'SQL');
+CREATE TABLE d (id int, k int, who text);
+SELECT dlog.distribute_table('d', by => 'id', partitions => 8);
+INSERT INTO d SELECT i, i % 10, CASE WHEN i % 3 = 0 THEN 'clerk' ELSE 'chief' END FROM generate_series(1, 300) i;
+ANALYZE d;
+GRANT SELECT ON d TO clerk, chief;
+CREATE TABLE other.d AS SELECT -1 AS id, 0 AS k, 'x' AS who;
+SQL
+cmp_ok($cluster->sql(1, q{SELECT count(*) FROM d WHERE dlog.partition_node(tableoid) = 'n2'}), '>', 50, 'rows are on both nodes');
+
+# One session's answers; those of statements without any are left out.
+sub ask
+{
+	my ($statements) = @_;
+	my ($status, $output, $error) = $cluster->node(1)->psql('postgres', $statements, on_error_stop => 0);
+	return ($output, $error);
+}
+
+# The rows that the planner expects of d, one number a question.
+sub expected
+{
+	my ($statements) = @_;
+	my ($output, $error) = ask($statements);
+	is($error, '', 'no error');
+	return $output =~ /DLog Fanout.*? rows=(\d+)/g;
+}
+
+# --- it is kept -----------------------------------------------------------------
+
+my $plan = "EXPLAIN SELECT * FROM d;\n";
+my $grow = "INSERT INTO d SELECT i, i % 10, 'chief' FROM generate_series(301, 30000) i;\n";
+my $shrink = "DELETE FROM d WHERE id > 300;\n";
+my ($first, $second, $kept, $anew) =
+  expected("SET dlog.plan_lifetime = '1h'; $plan $plan $grow $plan SET dlog.plan_lifetime = 0; $plan");
+is($second, $first, 'nothing has changed');
+is($kept, $second, 'the plan of the second time is kept');
+cmp_ok($anew, '>', $kept, 'and without that the planner sees that the table has grown');
+
+my ($before, undef, $analyzed) = expected("SET dlog.plan_lifetime = '1h'; $plan $plan ANALYZE d; $plan");
+cmp_ok($analyzed, '>', $before, 'ANALYZE is noticed');
+$cluster->sql(1, "$shrink; VACUUM ANALYZE d");
+
+# --- what makes a difference ------------------------------------------------------
+
+my $hour = "SET dlog.plan_lifetime = '1h';";
+my $count = "SELECT count(*) FROM d;\n";
+my ($output, $error) = ask("$hour $count $count $count INSERT INTO d VALUES (301, 1, 'clerk'); $count DELETE FROM d WHERE id = 301; $count");
+is($output, "300\n300\n300\n301\n300", 'a kept plan reads what there is');
+
+($output, $error) = ask("$hour $count $count $count SET search_path = other; $count SET search_path = public; $count");
+is($output, "300\n300\n300\n1\n300", 'the same text over another table is another query');
+
+($output, $error) = ask("$hour $count $count $count CREATE TEMP TABLE d (i int); $count DROP TABLE d; $count");
+is($output, "300\n300\n300\n0\n300", 'a temporary table is in front');
+
+my $star = "SELECT * FROM d WHERE id = 7;\n";
+($output, $error) = ask("$hour $star $star $star ALTER TABLE d ADD COLUMN more int DEFAULT 5; $star ALTER TABLE d DROP COLUMN more; $star");
+is($output, join("\n", ('7|7|chief') x 3, '7|7|chief|5', '7|7|chief'), 'columns come and go');
+is($error, '', 'without an error');
+
+($output, $error) = ask("$hour $count $count BEGIN; ALTER TABLE d ADD COLUMN more int; $count ROLLBACK; $count $count");
+is($output, join("\n", (300) x 5), 'a rollback');
+
+my $explain = "EXPLAIN (COSTS OFF) SELECT count(*) FROM d;\n";
+($output, $error) = ask("$hour $explain $explain $explain SET dlog.enable_fanout_scan = off; $explain");
+is(() = $output =~ /DLog Fanout/g, 3, 'a setting of the planner holds at once');
+like($output, qr/Foreign Scan/, 'and shows');
+
+# --- roles --------------------------------------------------------------------------
+
+my $mine = "SELECT count(*) FROM d WHERE who = current_user;\n";
+$cluster->sql(1, 'REVOKE SELECT ON d FROM chief');
+($output, $error) = ask("$hour SET ROLE clerk; $mine $mine $mine SET ROLE chief; $mine RESET ROLE; $mine SET ROLE clerk; $mine");
+is($output, "100\n100\n100\n0\n100", 'what a role asks is that role\'s');
+like($error, qr/permission denied for table d/, 'and who may not read it does not');
+$cluster->sql(1, 'GRANT SELECT ON d TO chief; ALTER TABLE d ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON d USING (who = current_user)');
+($output, $error) = ask("$hour SET ROLE clerk; $count $count $count SET ROLE chief; $count RESET ROLE; $count SET ROLE clerk; $count");
+is($output, "100\n100\n100\n200\n300\n100", 'row-level security');
+is($error, '', 'without an error');
+$cluster->sql(1, 'ALTER TABLE d DISABLE ROW LEVEL SECURITY');
+
+# --- a plan that becomes stale while it is at work -------------------------------------
+
+$cluster->sql(1, <<'SQL');
+CREATE FUNCTION disturb(i int) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	IF i % 100 = 0 THEN
+		EXECUTE 'ANALYZE d';
+		PERFORM count(*) FROM d;
+	END IF;
+	RETURN true;
+END $$;
+SQL
+my $disturbed = "SELECT count(*) FROM d WHERE disturb(id);\n";
+($output, $error) = ask($hour . $disturbed x 5);
+is($output, join("\n", (300) x 5), 'ANALYZE in the middle of it');
+is($error, '', 'without an error');
+($output, $error) = ask("$hour BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM d ORDER BY id; CLOSE c; "
+	  . 'DECLARE c CURSOR WITH HOLD FOR SELECT id FROM d ORDER BY id; FETCH 2 FROM c; COMMIT; ANALYZE d; MOVE 296 FROM c; FETCH ALL FROM c; CLOSE c;');
+is($output, "1\n2\n299\n300", 'a cursor that outlives its transaction');
+
+# --- locks ------------------------------------------------------------------------------
+
+my $locks = "SELECT relkind, count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relname ~ '^d' WHERE l.pid = pg_backend_pid() GROUP BY 1 ORDER BY 1;\n";
+my $local = $cluster->sql(1, q{SELECT count(*) FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'd'::regclass AND relkind = 'r'});
+($output, $error) = ask("$hour $count $count BEGIN; $count $locks COMMIT;");
+is($output, "300\n300\n300\np|1\nr|$local", 'partitions elsewhere are not locked again');
+($output, $error) = ask("PREPARE q AS $count EXECUTE q; BEGIN; EXECUTE q; $locks COMMIT;");
+is($output, "300\n300\np|1\nr|$local", 'nor are they by a prepared statement');
+
+# More queries than are kept.
+my $many = join '', map { "SELECT count(*) FROM d WHERE k < $_;\n" } 0 .. 50;
+($output, $error) = ask($hour . $many x 3);
+is($output, join("\n", map { 30 * ($_ < 10 ? $_ : 10) } (0 .. 50) x 3), 'the oldest make room');
+
+done_testing();
