@@ -209,9 +209,12 @@ apply_setting(const Setting *setting)
 		(current != NULL && strcmp(current, setting->value) == 0))
 		return;
 
-	/* A locale that this machine lacks stays the node's own. */
+	/*
+	 * A locale that this machine lacks stays the node's own.  As SET LOCAL
+	 * does it: the statement before may have said that of the same setting.
+	 */
 	(void) set_config_option(setting->name, setting->value, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true,
 							 is_locale ? DEBUG1 : 0, false);
 }
 
