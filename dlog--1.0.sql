@@ -2657,3 +2657,9 @@ CREATE FOREIGN DATA WRAPPER dlog
     VALIDATOR dlog.fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER dlog IS
     'tables on other nodes; a server stands for a node';
+
+CREATE FUNCTION dlog.upsert_once(command bigint, row_xmin xid, row_cmin cid)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_upsert_once';
+COMMENT ON FUNCTION dlog.upsert_once(bigint, xid, cid) IS
+    'what a node is asked to check when an ON CONFLICT DO UPDATE of another node comes in several statements';

@@ -35,8 +35,12 @@ SELECT count(*) FROM t WHERE id >= 6000;
 INSERT INTO ft SELECT i, 'again', 0 FROM generate_series(2999, 3002) i ON CONFLICT DO NOTHING;
 SELECT id, name FROM t WHERE id BETWEEN 2998 AND 3003 ORDER BY id;
 INSERT INTO ft VALUES (3002, 'again', 0), (3003, 'new', 0) ON CONFLICT DO NOTHING RETURNING id;
+INSERT INTO ft VALUES (3003, 'again', 1), (3004, 'new', 1) ON CONFLICT (id) DO UPDATE SET name = ft.name || '+' || left(excluded.name, 2), n = 0 RETURNING id, name, n;
+EXPLAIN (VERBOSE, COSTS OFF) INSERT INTO ft VALUES (1, 'x', 0) ON CONFLICT (id) WHERE id > 0 DO UPDATE SET name = upper(excluded.name) WHERE ft.n < 5;
 \set VERBOSITY sqlstate
-INSERT INTO ft VALUES (1, 'x', 0) ON CONFLICT (id) DO UPDATE SET name = 'y';
+INSERT INTO ft VALUES (3005, 'x', 0), (3005, 'x', 0) ON CONFLICT (id) DO UPDATE SET name = 'y';
+INSERT INTO ft VALUES (1, 'x', 0) ON CONFLICT (name) DO UPDATE SET name = 'y';
+INSERT INTO ft VALUES (1, 'x', 0) ON CONFLICT (id) DO UPDATE SET name = random();
 MERGE INTO ft USING (VALUES (1)) v(i) ON id = i WHEN MATCHED THEN DELETE;
 \set VERBOSITY default
 

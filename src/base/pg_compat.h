@@ -12,6 +12,7 @@
 #error "dlog supports PostgreSQL 15 to 18"
 #endif
 
+#include "access/attmap.h"
 #include "commands/vacuum.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
@@ -55,12 +56,17 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 #define rte_has_no_permissions(rte) ((rte)->requiredPerms == 0)
 #define forced_parallel_mode() force_parallel_mode
 
+/* 16 can leave out columns that are missing. */
+#define attribute_map(to, from) build_attrmap_by_name_if_req(to, from)
+
 /* 16 takes the relations themselves. */
 #define adjust_appendrel_attrs_to_child(root, node, child, parent) \
 	adjust_appendrel_attrs_multilevel(root, node, (child)->relids, \
 									  (parent)->relids)
 #else
 #define ForeignScanCheckAsUser(plan, estate) ((plan)->checkAsUser)
+
+#define attribute_map(to, from) build_attrmap_by_name_if_req(to, from, false)
 
 #define rte_check_as_user(query, rte) \
 	(getRTEPermissionInfo((query)->rteperminfos, rte)->checkAsUser)

@@ -29,9 +29,12 @@
 #include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/appendinfo.h"
 #include "optimizer/optimizer.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/tuplestore.h"
 
@@ -68,8 +71,10 @@ typedef struct Insertion
 	Tuplestorestate *deferred;
 	/* statements */
 	RemoteRequest request;
-	bool skips_conflicts;
-	int request_rows; /* rows that the request's text is for */
+	const char *conflict;  /* " ON CONFLICT ...", or NULL */
+	List *values;		   /* of ExprState: its parameters */
+	ExprContext *econtext; /* for those */
+	int request_rows;	   /* rows that the request's text is for */
 } Insertion;
 
 /* Rows of a foreign table that are updated or deleted one by one. */
@@ -128,6 +133,33 @@ target_settable_columns(Target *target)
 	{
 		if (TupleDescAttr(desc, lfirst_int(cell) - 1)->attgenerated == '\0')
 			columns = lappend_int(columns, lfirst_int(cell));
+	}
+	return columns;
+}
+
+/*
+ * Columns of which an insertion sends values: the settable ones.  Of a
+ * distributed table's, not those that the role may not insert: the statement
+ * has not named them, and their defaults are the same there.
+ */
+static List *
+target_insertable_columns(Target *target, ResultRelInfo *rinfo)
+{
+	List *columns = target_settable_columns(target);
+	ResultRelInfo *root = rinfo->ri_RootResultRelInfo != NULL ? rinfo->ri_RootResultRelInfo : rinfo;
+	Oid table = RelationGetRelid(root->ri_RelationDesc);
+	ListCell *cell;
+
+	if (target->text.home.parent_name == NULL ||
+		pg_class_aclcheck(table, target->role, ACL_INSERT) == ACLCHECK_OK)
+		return columns;
+	foreach(cell, columns)
+	{
+		char *name = get_attname(RelationGetRelid(target->relation), lfirst_int(cell), false);
+
+		if (pg_attribute_aclcheck(table, get_attnum(table, name), target->role,
+								  ACL_INSERT) != ACLCHECK_OK)
+			columns = foreach_delete_current(columns, cell);
 	}
 	return columns;
 }
@@ -241,26 +273,46 @@ triggers_await_rows(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 									  root_triggers->trig_update_after_statement));
 }
 
+/* What becomes of a row that is there already, if the statement says. */
+static void
+insertion_set_conflict(Insertion *insertion, ModifyTableState *mtstate, ResultRelInfo *rinfo)
+{
+	TriggerDesc *triggers = rinfo->ri_TrigDesc;
+	RelationText *text = &insertion->target.text;
+
+	insertion->conflict = conflict_clause(mtstate, rinfo, text);
+	if (text->values == NIL)
+		return;
+	if (mtstate->mt_transition_capture != NULL ||
+		(triggers != NULL && (triggers->trig_insert_after_row ||
+							  triggers->trig_update_before_row ||
+							  triggers->trig_update_after_row)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("triggers of foreign table \"%s\" would not know which rows are updated",
+						RelationGetRelationName(rinfo->ri_RelationDesc)),
+				 errdetail("ON CONFLICT DO UPDATE finds that out on node \"%s\".",
+						   node_display_name(text->home.node)),
+				 errhint("Have the triggers on the table there.")));
+	insertion->values = ExecInitExprList(text->values, &mtstate->ps);
+	insertion->econtext = CreateExprContext(mtstate->ps.state);
+}
+
 static Insertion *
 insertion_create(ModifyTableState *mtstate, ResultRelInfo *rinfo, bool is_deferred)
 {
 	EState *estate = mtstate->ps.state;
-	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
 	Insertion *insertion = palloc0(sizeof(Insertion));
 	TriggerDesc *triggers = rinfo->ri_TrigDesc;
 	Target *target = &insertion->target;
-	OnConflictAction on_conflict = plan != NULL ? plan->onConflictAction : ONCONFLICT_NONE;
-
-	if (on_conflict != ONCONFLICT_NONE && on_conflict != ONCONFLICT_NOTHING)
-		elog(ERROR, "unexpected ON CONFLICT specification: %d", (int) on_conflict);
 
 	target_init(target, rinfo, estate);
-	insertion->columns = target_settable_columns(target);
+	insertion->columns = target_insertable_columns(target, rinfo);
 	insertion->is_deferred = is_deferred;
-	insertion->skips_conflicts = on_conflict == ONCONFLICT_NOTHING;
+	insertion_set_conflict(insertion, mtstate, rinfo);
 	insertion->request.kind = REMOTE_QUERY;
 	insertion->request.writes = true;
-	insertion->is_streamed = !insertion->skips_conflicts &&
+	insertion->is_streamed = insertion->conflict == NULL &&
 							 insertion->columns != NIL &&
 							 !triggers_await_rows(mtstate, rinfo) &&
 							 (is_deferred || !row_is_needed(mtstate, false));
@@ -280,10 +332,12 @@ static char *
 insertion_text(Insertion *insertion, int n_rows)
 {
 	int n_columns = list_length(insertion->columns);
+	int n_values = list_length(insertion->values);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s", insertion->target.text.name);
+	appendStringInfo(&sql, "INSERT INTO %s%s", insertion->target.text.name,
+					 n_values > 0 ? " AS r" : "");
 	if (n_columns == 0)
 		appendStringInfoString(&sql, " DEFAULT VALUES");
 	else
@@ -291,18 +345,21 @@ insertion_text(Insertion *insertion, int n_rows)
 		/* As in a stream, what we give counts also for identity columns. */
 		appendStringInfoString(&sql, " (");
 		relation_text_columns(&insertion->target.text, &sql, insertion->columns);
-		appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES ");
+		appendStringInfo(&sql, ") OVERRIDING SYSTEM VALUE %sVALUES ",
+						 n_values > 0 ? "SELECT * FROM (" : "");
 		for (int row = 0; row < n_rows; row++)
 		{
 			appendStringInfoString(&sql, row > 0 ? ", (" : "(");
 			for (int column = 0; column < n_columns; column++)
 				appendStringInfo(&sql, "%s$%d", column > 0 ? ", " : "",
-								 row * n_columns + column + 1);
+								 n_values + row * n_columns + column + 1);
 			appendStringInfoChar(&sql, ')');
 		}
+		if (n_values > 0)
+			appendStringInfoString(&sql, ") v WHERE " CONFLICT_GUARD);
 	}
-	if (insertion->skips_conflicts)
-		appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
+	if (insertion->conflict != NULL)
+		appendStringInfoString(&sql, insertion->conflict);
 	append_returning(&insertion->target, &sql);
 	return sql.data;
 }
@@ -312,21 +369,24 @@ static void
 insertion_set_rows(Insertion *insertion, EState *estate, int n_rows)
 {
 	int n_columns = list_length(insertion->columns);
+	int n_parameters = list_length(insertion->values) + n_columns * n_rows;
 	MemoryContext previous;
 	Oid *types;
+	Oid *type;
 	ListCell *cell;
 
 	if (insertion->request_rows == n_rows)
 		return;
 	previous = MemoryContextSwitchTo(estate->es_query_cxt);
-	types = palloc(sizeof(Oid) * Max(n_columns * n_rows, 1));
+	type = types = palloc(sizeof(Oid) * Max(n_parameters, 1));
+	foreach(cell, insertion->target.text.values)
+		*type++ = exprType(lfirst(cell));
 	for (int row = 0; row < n_rows; row++)
 	{
 		foreach(cell, insertion->columns)
-			types[row * n_columns + foreach_current_index(cell)] =
-				column_type(&insertion->target, lfirst_int(cell));
+			*type++ = column_type(&insertion->target, lfirst_int(cell));
 	}
-	set_parameter_types(&insertion->request, n_columns * n_rows, types);
+	set_parameter_types(&insertion->request, n_parameters, types);
 	insertion->request.sql = insertion_text(insertion, n_rows);
 	insertion->request_rows = n_rows;
 	MemoryContextSwitchTo(previous);
@@ -348,7 +408,8 @@ insertion_batch_size(Insertion *insertion, ResultRelInfo *rinfo)
 		n_columns == 0 ||
 		(triggers != NULL && triggers->trig_insert_before_row))
 		return 1;
-	return Max(1, Min(dlog_insert_batch_size, MAX_PARAMETERS / n_columns));
+	return Max(1, Min(dlog_insert_batch_size,
+					  (MAX_PARAMETERS - list_length(insertion->values)) / n_columns));
 }
 
 static void
@@ -439,11 +500,18 @@ exec_batch_insert(EState *estate, ResultRelInfo *rinfo, TupleTableSlot **slots,
 {
 	Insertion *insertion = foreign_modify(rinfo)->insertion;
 	int n_columns = list_length(insertion->columns);
+	int n_values = list_length(insertion->values);
 
 	insertion_set_rows(insertion, estate, *n_slots);
+	if (n_values > 0)
+	{
+		ResetExprContext(insertion->econtext);
+		request_evaluate_parameters(&insertion->request, insertion->values,
+									insertion->econtext);
+	}
 	for (int row = 0; row < *n_slots; row++)
-		set_parameters(&insertion->request, row * n_columns, insertion->columns,
-					   slots[row]);
+		set_parameters(&insertion->request, n_values + row * n_columns,
+					   insertion->columns, slots[row]);
 	*n_slots = target_run(&insertion->target, &insertion->request, slots[0]);
 	return *n_slots > 0 ? slots : NULL;
 }

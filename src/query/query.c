@@ -6,6 +6,7 @@
 
 #include "query/fanout.h"
 #include "query/query.h"
+#include "query/query_internal.h"
 
 void
 query_init(void)
@@ -14,4 +15,5 @@ query_init(void)
 	fanout_path_init();
 	fanout_join_init();
 	kept_plan_init();
+	conflict_init();
 }

@@ -40,6 +40,10 @@ typedef struct RelationText
 extern void relation_text_init(RelationText *text, Relation relation);
 extern void relation_text_expression(RelationText *text, StringInfo buffer,
 									 Node *expression, Index varno);
+extern void relation_text_pair(RelationText *text, StringInfo buffer,
+							   Node *expression);
+extern void relation_text_literally(RelationText *text, StringInfo buffer,
+									Node *expression);
 extern void relation_text_where(RelationText *text, StringInfo buffer,
 								List *clauses, Index varno);
 extern void relation_text_columns(RelationText *text, StringInfo buffer,
@@ -73,6 +77,21 @@ typedef struct RowMap
 extern RowMap *row_map(List *attnos);
 extern void row_map_store(const RowMap *map, TupleTableSlot *received,
 						  TupleTableSlot *row);
+
+/*
+ * conflict_text.c, conflict.c: ON CONFLICT.  A statement that updates says
+ * CONFLICT_GUARD before its first row, and of each row that is in the way;
+ * $1 tells the commands of the asking session apart.
+ */
+#define CONFLICT_GUARD "dlog.upsert_once($1, NULL, NULL)"
+
+struct ModifyTableState;
+struct ResultRelInfo;
+extern char *conflict_clause(struct ModifyTableState *insertion,
+							 struct ResultRelInfo *rinfo, RelationText *text);
+extern bool conflict_target(struct ModifyTableState *insertion, List **target,
+							List **predicate, int64 *command);
+extern void conflict_init(void);
 
 /* modify.c, direct_modify.c, import.c, analyze.c fill in their part. */
 extern bool update_may_move(Relation relation, const Bitmapset *updated);

@@ -61,7 +61,8 @@ relation_text_init(RelationText *text, Relation relation)
 /*
  * Ruleutils prints a column by its name in a range table entry.  Ours is said
  * to be that of a common table expression, since it takes names from there
- * and not from the catalogs.
+ * and not from the catalogs.  There are two: the relation, and the rows that
+ * an insertion proposes for it.
  */
 static List *
 deparse_context(RelationText *text)
@@ -70,6 +71,7 @@ deparse_context(RelationText *text)
 	{
 		PlannedStmt *statement = makeNode(PlannedStmt);
 		RangeTblEntry *entry = makeNode(RangeTblEntry);
+		RangeTblEntry *excluded;
 		List *names = NIL;
 
 		for (int i = 0; i < text->n_columns; i++)
@@ -83,9 +85,11 @@ deparse_context(RelationText *text)
 		entry->ctename = text->name;
 		entry->eref = makeAlias("r", names);
 		entry->inFromCl = true;
-		statement->rtable = list_make1(entry);
+		excluded = copyObject(entry);
+		excluded->eref->aliasname = "excluded";
+		statement->rtable = list_make2(entry, excluded);
 		text->context = deparse_context_for_plan_tree(statement,
-													  list_make1("r"));
+													  list_make2("r", "excluded"));
 	}
 	return text->context;
 }
@@ -94,6 +98,7 @@ typedef struct MutatorContext
 {
 	RelationText *text;
 	Relids relids;
+	bool is_pair; /* the relids are those of deparse_context() */
 } MutatorContext;
 
 static Node *
@@ -117,8 +122,8 @@ make_parameter(RelationText *text, Node *node)
 }
 
 /*
- * Columns become those of the one entry of deparse_context(), and what is
- * constant here becomes a parameter.
+ * Columns become those of the first entry of deparse_context(), unless they
+ * are said to be of the second, and what is constant here becomes a parameter.
  */
 static Node *
 text_mutator(Node *node, MutatorContext *context)
@@ -130,7 +135,8 @@ text_mutator(Node *node, MutatorContext *context)
 		Var *var = (Var *) copyObject(node);
 
 		Assert(var->varattno > 0);
-		var->varno = 1;
+		if (!context->is_pair)
+			var->varno = 1;
 		var->varnosyn = 0;
 		var->varattnosyn = 0;
 		return (Node *) var;
@@ -139,6 +145,16 @@ text_mutator(Node *node, MutatorContext *context)
 		expression_is_constant_here(node, context->relids))
 		return make_parameter(context->text, node);
 	return expression_tree_mutator(node, text_mutator, context);
+}
+
+static void
+append_expression(RelationText *text, StringInfo buffer, Node *expression, bool with_prefix)
+{
+	int nest_level = deparse_formats_begin();
+
+	appendStringInfoString(buffer, deparse_expression(expression, deparse_context(text),
+													  with_prefix, false));
+	deparse_formats_end(nest_level);
 }
 
 /*
@@ -150,16 +166,34 @@ void
 relation_text_expression(RelationText *text, StringInfo buffer,
 						 Node *expression, Index varno)
 {
-	MutatorContext context = {text, bms_make_singleton(varno)};
-	int nest_level;
+	MutatorContext context = {text, bms_make_singleton(varno), false};
 
-	expression = text_mutator(expression, &context);
+	append_expression(text, buffer, text_mutator(expression, &context), false);
+}
 
-	nest_level = deparse_formats_begin();
-	appendStringInfoString(buffer,
-						   deparse_expression(expression, deparse_context(text),
-											  false, false));
-	deparse_formats_end(nest_level);
+/*
+ * relation_text_pair
+ *		The same for an expression over the row that is there, 1, which the
+ *		text calls r, and the one that is proposed, 2, called excluded.
+ */
+void
+relation_text_pair(RelationText *text, StringInfo buffer, Node *expression)
+{
+	MutatorContext context = {text, bms_make_singleton(1), true};
+
+	context.relids = bms_add_member(context.relids, 2);
+	append_expression(text, buffer, text_mutator(expression, &context), true);
+}
+
+/*
+ * relation_text_literally
+ *		The same for an expression over the relation as number 1 in which
+ *		nothing becomes a parameter.
+ */
+void
+relation_text_literally(RelationText *text, StringInfo buffer, Node *expression)
+{
+	append_expression(text, buffer, expression, false);
 }
 
 /*
