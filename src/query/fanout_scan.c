@@ -210,8 +210,12 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 	List *parameters = list_nth(scan->custom_exprs, FANOUT_PARAMETERS);
 	List *limit = list_nth(scan->custom_exprs, FANOUT_LIMIT);
 	Node *stand_in = list_nth(private, FANOUT_STAND_IN);
-	TupleDesc descriptor = prepare_slots(state);
+	TupleDesc descriptor;
 	ListCell *lc;
+
+	/* Up to server 17, pruning makes another expression context. */
+	prepare_leaves(state, private);
+	descriptor = prepare_slots(state);
 
 	state->kind = intVal(list_nth(private, FANOUT_KIND));
 	state->sql = strVal(list_nth(private, FANOUT_SQL));
@@ -230,7 +234,6 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 	if (limit != NIL)
 		state->limit = ExecInitExpr(linitial(limit), &node->ss.ps);
 
-	prepare_leaves(state, private);
 	state->sources = palloc0(sizeof(FanoutSource) * (state->n_leaves + 1));
 	assign_leaves(state, NULL, true);
 	for (int i = 0; i < state->n_sources; i++)
