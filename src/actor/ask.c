@@ -283,7 +283,7 @@ actor_ask(ActorAddress to, Message *message, long timeout_ms)
 						 errmsg("the actor did not answer within %ld ms", timeout_ms),
 						 errhint("Ask with a longer timeout, if its handler for this message calls dlog.reply() at all.")));
 		}
-		(void) runtime_wait(left_ms, WaitEventExtensionNew("DlogAsk"));
+		(void) runtime_wait_for_answer(left_ms, WaitEventExtensionNew("DlogAsk"));
 	}
 	actor_demonitor(bound_actor_address(self), to);
 	bound_actor_exit(self);

@@ -15,8 +15,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "base/pg_compat.h"
 #include "base/clock.h"
+#include "base/linger.h"
+#include "base/pg_compat.h"
 #include "runtime/runtime_internal.h"
 
 struct BoundActor
@@ -195,15 +196,8 @@ bound_actor_receive(BoundActor *actor)
 	return message;
 }
 
-/*
- * runtime_wait
- *		Sleep until mail has come for an actor of this process or its latch
- *		was set for another reason; false when the timeout passed first.
- *
- * Interrupts are served.  May return for nothing.
- */
-bool
-runtime_wait(long timeout_ms, uint32 wait_event_info)
+static bool
+wait_for_mail(Linger *linger, long timeout_ms, uint32 wait_event_info)
 {
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	int happened;
@@ -221,7 +215,8 @@ runtime_wait(long timeout_ms, uint32 wait_event_info)
 		process_awaits_mail();
 		if (!process_has_mail())
 		{
-			happened = WaitLatch(MyLatch, events, timeout_ms, wait_event_info);
+			happened = linger != NULL ? linger_wait(linger, events, timeout_ms, wait_event_info) :
+										WaitLatch(MyLatch, events, timeout_ms, wait_event_info);
 			if ((happened & WL_LATCH_SET) == 0)
 				return false;
 			ResetLatch(MyLatch);
@@ -231,6 +226,31 @@ runtime_wait(long timeout_ms, uint32 wait_event_info)
 	}
 	has_news = false;
 	return true;
+}
+
+/*
+ * runtime_wait
+ *		Sleep until mail has come for an actor of this process or its latch
+ *		was set for another reason; false when the timeout passed first.
+ *
+ * Interrupts are served.  May return for nothing.
+ */
+bool
+runtime_wait(long timeout_ms, uint32 wait_event_info)
+{
+	return wait_for_mail(NULL, timeout_ms, wait_event_info);
+}
+
+/*
+ * runtime_wait_for_answer
+ *		The same, for what an actor of this node may say within microseconds.
+ */
+bool
+runtime_wait_for_answer(long timeout_ms, uint32 wait_event_info)
+{
+	static Linger linger;
+
+	return wait_for_mail(&linger, timeout_ms, wait_event_info);
 }
 
 /* ------------------------------------------------------ the session's own */
@@ -311,7 +331,7 @@ session_ask(ActorAddress to, uint16 type, const void *payload, Size size,
 					left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 				if (left_ms == 0)
 					break;
-				(void) runtime_wait(left_ms, WaitEventExtensionNew("DlogAsk"));
+				(void) runtime_wait_for_answer(left_ms, WaitEventExtensionNew("DlogAsk"));
 				continue;
 			}
 			if (!actor_address_equal(message->from, to))

@@ -232,6 +232,9 @@ extern Message *session_ask(ActorAddress to, uint16 type, const void *payload, S
  */
 extern bool runtime_wait(long timeout_ms, uint32 wait_event_info);
 
+/* The same, awake for a moment if the last answer came as soon (base/linger.h). */
+extern bool runtime_wait_for_answer(long timeout_ms, uint32 wait_event_info);
+
 /*
  * Native actors (native.c).  A handler gets one message at a time, with the
  * actor's state, and must not block; an ERROR in it ends its actor.  Memory

@@ -40,6 +40,7 @@
 #include "base/clock.h"
 #include "base/function.h"
 #include "base/guc.h"
+#include "base/linger.h"
 #include "base/pg_compat.h"
 #include "base/stop_point.h"
 #include "runtime/runtime_internal.h"
@@ -518,14 +519,17 @@ call_for_more(void)
  * for some when it had just fallen asleep naps the next time: it says that it
  * will look in a millisecond, and only who has something urgent wakes it.  It
  * goes on so for as long as it finds work when it looks; at rest it sleeps.
+ * What ends its naps at once may come as soon again, so it lingers then.
  * Returns what has happened; a nap's end is nothing.
  */
 static int
 sleep_or_nap(long timeout_ms)
 {
 	static bool naps = false;
+	static Linger linger;
 	bool is_nap = naps && actor_host != NULL;
 	uint64 began_us = clock_now_us();
+	int events;
 	int happened;
 
 	if (is_nap)
@@ -533,8 +537,9 @@ sleep_or_nap(long timeout_ms)
 		actor_host->nap(my_database, true);
 		timeout_ms = NAP_MS;
 	}
-	happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0),
-						 timeout_ms, WaitEventExtensionNew("DlogSchedulerIdle"));
+	events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0);
+	happened = is_nap ? linger_wait(&linger, events, timeout_ms, WaitEventExtensionNew("DlogSchedulerIdle")) :
+						WaitLatch(MyLatch, events, timeout_ms, WaitEventExtensionNew("DlogSchedulerIdle"));
 	if (happened & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	if (is_nap)
