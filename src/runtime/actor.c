@@ -13,11 +13,14 @@
  * A monitor is a small block of the arena in the list of the actor that it
  * watches.  The list is closed while the actor is not alive, and who finds
  * it closed tells the watcher at once: so nobody waits for a DOWN in vain.
+ * Anybody adds to it at any time; who takes one out marks it as busy, and
+ * others who want to wait for that moment.  The network process never does.
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/s_lock.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
@@ -346,6 +349,40 @@ send_down(Monitor *monitor, uint32 slot, const char *reason)
 	(void) actor_send(watcher, message);
 }
 
+static Monitor *
+monitors_first(uint64 monitors)
+{
+	return (Monitor *) (monitors & ~MONITORS_BUSY);
+}
+
+/*
+ * Take all monitors out of a list, once nobody else does, and leave "mark" in
+ * their place.  NULL: there are none, or the list is closed.
+ */
+static Monitor *
+monitors_take(pg_atomic_uint64 *monitors, uint64 mark)
+{
+	uint64 first = pg_atomic_read_u64(monitors);
+	SpinDelayStatus delay;
+
+	init_local_spin_delay(&delay);
+	while (first != MONITORS_CLOSED && (first != 0 || mark == MONITORS_CLOSED))
+	{
+		if (first & MONITORS_BUSY)
+		{
+			perform_spin_delay(&delay);
+			first = pg_atomic_read_u64(monitors);
+		}
+		else if (pg_atomic_compare_exchange_u64(monitors, &first, mark))
+		{
+			finish_spin_delay(&delay);
+			return (Monitor *) first;
+		}
+	}
+	finish_spin_delay(&delay);
+	return NULL;
+}
+
 /*
  * actor_exit
  *		End an actor of this process, or of a shard that it holds, and tell who monitors it.
@@ -365,7 +402,7 @@ actor_exit(ActorAddress address, const char *reason)
 	name_actor_exited(cold);
 	link_actor_exited(address, reason);
 	object_actor_exited(address);
-	monitor = (Monitor *) pg_atomic_exchange_u64(&cold->monitors, MONITORS_CLOSED);
+	monitor = monitors_take(&cold->monitors, MONITORS_CLOSED);
 	while (monitor != NULL)
 	{
 		Monitor *next = monitor->next;
@@ -794,13 +831,13 @@ monitor_add(Monitor *monitor, uint32 watched)
 			send_down(monitor, watched, REASON_NO_ACTOR);
 			return;
 		}
-		monitor->next = (Monitor *) first;
+		monitor->next = monitors_first(first);
 
 		/*
 		 * If the slot is given to another actor right here, that one's exit
 		 * tells the watcher; late, but then it was gone when it was asked for.
 		 */
-	} while (!pg_atomic_compare_exchange_u64(monitors, &first, (uint64) monitor));
+	} while (!pg_atomic_compare_exchange_u64(monitors, &first, (uint64) monitor | (first & MONITORS_BUSY)));
 }
 
 /*
@@ -834,31 +871,40 @@ void
 actor_demonitor(ActorAddress watcher, ActorAddress other)
 {
 	pg_atomic_uint64 *monitors;
-	uint64 first;
 	Monitor *monitor;
+	Monitor *kept = NULL;
+	Monitor *last = NULL;
+	uint64 added;
 
 	if (other.slot == 0 || actor_slot(other.slot) == NULL)
 		return;
 	monitors = &actors->cold[other.slot].monitors;
-	first = pg_atomic_read_u64(monitors);
-	do
-	{
-		if (first == MONITORS_CLOSED || first == 0)
-			return;
-	} while (!pg_atomic_compare_exchange_u64(monitors, &first, 0));
-
-	/* The list is ours; put the others' back, who learn if it has exited. */
-	for (monitor = (Monitor *) first; monitor != NULL;)
+	monitor = monitors_take(monitors, MONITORS_BUSY);
+	if (monitor == NULL)
+		return;
+	while (monitor != NULL)
 	{
 		Monitor *next = monitor->next;
 
-		if (monitor->incarnation == other.incarnation &&
-			actor_address_equal(monitor->watcher, watcher))
+		if (monitor->incarnation == other.incarnation && actor_address_equal(monitor->watcher, watcher))
 			arena_free(monitor);
 		else
-			monitor_add(monitor, other.slot);
+		{
+			monitor->next = kept;
+			kept = monitor;
+			if (last == NULL)
+				last = monitor;
+		}
 		monitor = next;
 	}
+
+	/* Those that were added meanwhile come behind. */
+	added = pg_atomic_read_u64(monitors);
+	do
+	{
+		if (last != NULL)
+			last->next = monitors_first(added);
+	} while (!pg_atomic_compare_exchange_u64(monitors, &added, last != NULL ? (uint64) kept : (uint64) monitors_first(added)));
 }
 
 /* --------------------------------------------------------- shared memory */

@@ -67,6 +67,8 @@ typedef enum ActorState
 
 /* Set in an actor's list of monitors while it is not alive. */
 #define MONITORS_CLOSED ((uint64) 1)
+/* Set while somebody takes some out of it. */
+#define MONITORS_BUSY ((uint64) 2)
 
 #define HOSTED_ACTOR PG_UINT16_MAX
 
@@ -125,7 +127,7 @@ StaticAssertDecl(offsetof(ActorSlot, u) + sizeof(ActorWide) <= 128, "what runnin
 /* The rest of an actor, in a table of its own. */
 typedef struct ActorCold
 {
-	pg_atomic_uint64 monitors; /* Monitor *, or MONITORS_CLOSED */
+	pg_atomic_uint64 monitors; /* Monitor * and MONITORS_BUSY, or MONITORS_CLOSED */
 	/* the rest never changes while alive, or is written by who runs it alone */
 	union
 	{
