@@ -130,6 +130,21 @@ is(gate('waiting', 't_1'), 1, 'the second holder holds it still');
 $holders[1]->query_safe('COMMIT');
 is($askers[3]->query('SELECT 1'), "1100\n1", 'until it is through');
 
+# --- an actor that is stopped: who waited asks again, and finds another
+
+$holders[0]->query_safe("BEGIN; SELECT dlog.hold_partition('app.t_1')");
+$askers[4]->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM app.t;\n");
+waiting(1, 't_1');
+my $old = gate('actor', 't_1');
+$cluster->sql(2, <<"SQL");
+CREATE FUNCTION send_exit(sender text, receiver text, reason text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS '\$libdir/dlog', 'dlog_test_send_exit';
+SELECT send_exit('$old', '$old', 'kill');
+SQL
+$cluster->wait_until(2, "SELECT waiting = 1 AND actor <> '$old' FROM dlog.partition_gates() WHERE partition = 'app.t_1'::regclass");
+$holders[0]->query_safe('COMMIT');
+is($askers[4]->query('SELECT 1'), "1100\n1", 'an actor that was stopped has a successor');
+
 # --- who may hold what
 
 like($cluster->sql_error(2, "SET ROLE reader; SELECT dlog.hold_partition('app.t_1')"),

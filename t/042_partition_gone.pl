@@ -143,6 +143,13 @@ like($cluster->sql_error(1, "SELECT dlog.set_partition_node('t', 'n2')"),
 like($cluster->sql_error(1, "CREATE ROLE other; SET ROLE other; SELECT dlog.set_partition_node('t_1', 'n2')"),
 	qr/42501: must be owner of foreign table t_1/, 'only the owner mends');
 
+$cluster->sql(1, 'CREATE ROLE keeper; SET dlog.propagate_ddl = off; ALTER FOREIGN TABLE t_1 OWNER TO keeper');
+$cluster->sql(1, 'REVOKE USAGE ON FOREIGN SERVER n2 FROM PUBLIC');
+like($cluster->sql_error(1, "SET ROLE keeper; SELECT dlog.set_partition_node('t_1', 'n2')"),
+	qr/42501: permission denied for foreign server n2/, 'who may use its server');
+$cluster->sql(1, 'GRANT USAGE ON FOREIGN SERVER n2 TO keeper');
+$cluster->sql(1, "SET ROLE keeper; SELECT dlog.set_partition_node('t_1', 'n2')");
+
 my $reader = $cluster->node(1)->background_psql('postgres', on_error_stop => 0);
 my $count = $cluster->sql(1, 'SELECT count(*) FROM t_2');
 is($cluster->sql(1, "SELECT dlog.partition_node('t_2')"), 'n3', 'node 1 has an old map');

@@ -81,6 +81,7 @@ ExecGetResultRelCheckAsUser(ResultRelInfo *rinfo, EState *estate)
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -109,6 +110,8 @@ object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 		return pg_type_aclcheck(object, role, mode);
 	if (class_id == NamespaceRelationId)
 		return pg_namespace_aclcheck(object, role, mode);
+	if (class_id == ForeignServerRelationId)
+		return pg_foreign_server_aclcheck(object, role, mode);
 	Assert(class_id == ProcedureRelationId);
 	return pg_proc_aclcheck(object, role, mode);
 }

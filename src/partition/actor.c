@@ -20,8 +20,7 @@
  * waits for is the end of this transaction.  It meets the holder's lock.
  *
  * Locking: the table of gates has a lock for who is in it.  A gate's
- * counters need none; a gate is the actor's for life, and gone when its
- * partition is dropped.
+ * counters need none.  It is gone when its partition has been dropped.
  */
 #include "postgres.h"
 
@@ -67,7 +66,7 @@ struct PartitionGate
 {
 	GateKey key;
 	uint32 generation;	/* the lock; of who is in this place */
-	ActorAddress actor; /* the lock; never changes while it is the gate's */
+	ActorAddress actor; /* the lock; changes only when the actor has been stopped */
 	pg_atomic_uint32 holds;
 	pg_atomic_uint32 waiting;
 	pg_atomic_uint64 begun;
@@ -140,14 +139,15 @@ keeper_pass(Keeper *keeper, const NativeMessage *request)
 	(void) actor_send(request->from, message);
 }
 
-/* The partition is gone, and nobody finds the gate any more. */
+/* The partition is gone: nobody finds the gate any more. */
 static void
-keeper_leave(NativeActor *self, Keeper *keeper)
+gate_remove(PartitionGate *gate)
 {
+	GateKey key = gate->key;
+
 	LWLockAcquire(&gates->lock, LW_EXCLUSIVE);
-	hash_search(table, &keeper->gate->key, HASH_REMOVE, NULL);
+	hash_search(table, &key, HASH_REMOVE, NULL);
 	LWLockRelease(&gates->lock);
-	native_actor_exit(self);
 }
 
 static void
@@ -167,7 +167,8 @@ keeper_handle(NativeActor *self, void *state, const NativeMessage *message)
 			native_actor_unstash(self);
 			break;
 		case MESSAGE_DROPPED:
-			keeper_leave(self, keeper);
+			gate_remove(keeper->gate);
+			native_actor_exit(self);
 			break;
 		default:
 			break;
@@ -188,30 +189,50 @@ gate_find(Oid partition)
 	return gate;
 }
 
-/* Set up one that has just been put into the table, or take it out again. */
+/*
+ * Give a gate an actor; a new gate is taken out of the table if that fails.
+ * The table is locked.
+ *
+ * An actor may be stopped like any other; what waited for it is answered then,
+ * and sent again by who asked.  So one that is gone gets a successor.
+ */
 static void
-gate_begin(PartitionGate *gate, ActorAddress dispatcher)
+gate_spawn(PartitionGate *gate, ActorAddress dispatcher, bool is_new)
 {
 	Keeper keeper = {.gate = gate, .dispatcher = dispatcher};
 
-	pg_atomic_init_u32(&gate->holds, 0);
-	pg_atomic_init_u32(&gate->waiting, 0);
-	pg_atomic_init_u64(&gate->begun, 0);
-	pg_atomic_init_u64(&gate->ended, 0);
-	pg_atomic_init_u64(&gate->waited, 0);
+	pg_atomic_write_u32(&gate->waiting, 0);
 	PG_TRY();
 	{
 		gate->actor = native_actor_spawn(BEHAVIOR, &keeper, sizeof(keeper));
 	}
 	PG_CATCH();
 	{
-		hash_search(table, &gate->key, HASH_REMOVE, NULL);
+		if (is_new)
+			hash_search(table, &gate->key, HASH_REMOVE, NULL);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 }
 
-/* The same, made if there is none yet; NULL: there is no room for it. */
+/* Make room: those of databases that are gone have no actors any more. */
+static void
+gates_sweep(void)
+{
+	HASH_SEQ_STATUS scan;
+	PartitionGate *gate;
+
+	hash_seq_init(&scan, table);
+	while ((gate = hash_seq_search(&scan)) != NULL)
+		if (!actor_exists(gate->actor) && pg_atomic_read_u32(&gate->holds) == 0)
+			hash_search(table, &gate->key, HASH_REMOVE, NULL);
+}
+
+/*
+ * gate_get
+ *		The gate of a partition, made if there is none, with an actor that is
+ *		alive; NULL: there is no room for it.
+ */
 static PartitionGate *
 gate_get(Oid partition)
 {
@@ -220,17 +241,29 @@ gate_get(Oid partition)
 	ActorAddress dispatcher;
 	bool is_found;
 
-	if (gate != NULL)
+	if (gate != NULL && actor_exists(gate->actor))
 		return gate;
 	dispatcher = database_address(THIS_NODE, get_database_name(MyDatabaseId));
 	process_attach();
 	LWLockAcquire(&gates->lock, LW_EXCLUSIVE);
 	gate = hash_search(table, &key, HASH_ENTER_NULL, &is_found);
+	if (gate == NULL)
+	{
+		gates_sweep();
+		gate = hash_search(table, &key, HASH_ENTER_NULL, &is_found);
+	}
 	if (gate != NULL && !is_found)
 	{
 		gate->generation = ++gates->generation;
-		gate_begin(gate, dispatcher);
+		pg_atomic_init_u32(&gate->holds, 0);
+		pg_atomic_init_u32(&gate->waiting, 0);
+		pg_atomic_init_u64(&gate->begun, 0);
+		pg_atomic_init_u64(&gate->ended, 0);
+		pg_atomic_init_u64(&gate->waited, 0);
+		gate_spawn(gate, dispatcher, true);
 	}
+	else if (gate != NULL && !actor_exists(gate->actor))
+		gate_spawn(gate, dispatcher, false);
 	LWLockRelease(&gates->lock);
 	return gate;
 }
@@ -256,6 +289,9 @@ gates_hand_over(const Oid *partitions, int n, const Message *request)
 		Message *message;
 
 		if (gate == NULL || pg_atomic_read_u32(&gate->holds) == 0)
+			continue;
+		gate = gate_get(partitions[i]);
+		if (gate == NULL)
 			continue;
 		message = message_create(request->type, request->size);
 		memcpy(message->payload, request->payload, request->size);
@@ -407,8 +443,9 @@ dropped_end(bool is_commit)
 		{
 			PartitionGate *gate = gate_find(lfirst_oid(cell));
 
-			if (gate != NULL)
-				(void) actor_post((ActorAddress){0}, gate->actor, MESSAGE_DROPPED, NULL, 0);
+			if (gate != NULL &&
+				actor_post((ActorAddress){0}, gate->actor, MESSAGE_DROPPED, NULL, 0) != SEND_OK)
+				gate_remove(gate);
 		}
 	}
 	list_free(my_dropped);
@@ -498,6 +535,7 @@ dlog_partition_gates(PG_FUNCTION_ARGS)
 	{
 		uint64 ended = pg_atomic_read_u64(&gate->ended);
 		uint64 begun = pg_atomic_read_u64(&gate->begun);
+		bool is_alive = actor_exists(gate->actor);
 		Datum values[7];
 		bool nulls[7] = {false};
 
@@ -508,7 +546,8 @@ dlog_partition_gates(PG_FUNCTION_ARGS)
 												 gate->actor.incarnation));
 		values[2] = Int64GetDatum(begun);
 		values[3] = Int64GetDatum(Max((int64) (begun - ended), 0));
-		values[4] = Int32GetDatum(pg_atomic_read_u32(&gate->waiting));
+		nulls[1] = !is_alive;
+		values[4] = Int32GetDatum(is_alive ? Max((int32) pg_atomic_read_u32(&gate->waiting), 0) : 0);
 		values[5] = Int64GetDatum(pg_atomic_read_u64(&gate->waited));
 		values[6] = BoolGetDatum(pg_atomic_read_u32(&gate->holds) > 0);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
