@@ -13,7 +13,9 @@
  * value is counted by two nodes, so that their counts are added up.
  *
  * Where an aggregate can only be computed here, the nodes compute at least
- * what it is given: percentile_cont() of a numeric gets floats from them.
+ * what it is given: percentile_cont() of a numeric gets floats from them.  If
+ * a percentile is all that is asked for, most values stay there, see
+ * fanout_select.c.
  *
  * A FanoutBase's "not_pushed" tells EXPLAIN why neither was possible.
  */
@@ -23,6 +25,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -45,6 +48,8 @@
 #include "base/guc.h"
 #include "base/pg_compat.h"
 #include "query/fanout.h"
+
+#define FLOAT8_GREATER 674 /* the operator has no name in pg_operator.h */
 
 /* --- may it be done there? ------------------------------------------------ */
 
@@ -539,6 +544,75 @@ argument_pathkeys(PlannerInfo *root, PathTarget *columns)
 	return make_pathkeys_for_sortclauses(root, aggregate->aggorder, aggregate->args);
 }
 
+/* With fewer values, sorting them costs less than asking twice. */
+#define SELECTION_LEAST_ROWS 10000
+
+/*
+ * The percentile of float8 values that is all that the query asks for, or
+ * NULL.  Anything unusual is left to the server's function, errors included.
+ */
+static FanoutSelection *
+percentile_of(PathTarget *columns)
+{
+	Aggref *aggregate = list_length(columns->exprs) == 1 ? linitial(columns->exprs) : NULL;
+	FanoutSelection *selection;
+	SortGroupClause *order;
+	Const *fraction;
+
+	if (aggregate == NULL || !IsA(aggregate, Aggref) || aggregate->aggfilter != NULL ||
+		aggregate->aggdistinct != NIL || aggregate->aggtype != FLOAT8OID ||
+		(aggregate->aggfnoid != F_PERCENTILE_CONT_FLOAT8_FLOAT8 &&
+		 aggregate->aggfnoid != F_PERCENTILE_DISC_FLOAT8_ANYELEMENT) ||
+		list_length(aggregate->aggorder) != 1)
+		return NULL;
+	order = linitial_node(SortGroupClause, aggregate->aggorder);
+	fraction = linitial(aggregate->aggdirectargs);
+	if ((order->sortop != Float8LessOperator && order->sortop != FLOAT8_GREATER) ||
+		!IsA(fraction, Const) || fraction->constisnull ||
+		!(DatumGetFloat8(fraction->constvalue) >= 0 && DatumGetFloat8(fraction->constvalue) <= 1))
+		return NULL;
+	selection = palloc0(sizeof(FanoutSelection));
+	selection->fraction = DatumGetFloat8(fraction->constvalue);
+	selection->is_continuous = aggregate->aggfnoid == F_PERCENTILE_CONT_FLOAT8_FLOAT8;
+	selection->is_descending = order->sortop == FLOAT8_GREATER;
+	return selection;
+}
+
+/* A percentile of many values: they are sampled, and what is around it fetched. */
+static bool
+add_selection(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+			  RelOptInfo *grouped_rel, PathTarget *columns, List *having)
+{
+	FanoutSelection *selection = percentile_of(columns);
+	double rows = fanout_rows_there(base);
+	PathTarget *arguments;
+	FanoutPath *path;
+	Path *local = NULL;
+
+	if (selection == NULL || having != NIL || root->parse->groupClause != NIL ||
+		input_rel->cheapest_total_path->rows < SELECTION_LEAST_ROWS)
+		return false;
+	arguments = argument_columns(root, base, columns);
+	if (list_length(arguments->exprs) != 1)
+		return false;
+	if (base->local_leaves != NIL)
+	{
+		local = fanout_local_rows(root, base, arguments, NULL);
+		if (local == NULL)
+			return false;
+		selection->rows_here = local->rows;
+	}
+	selection->rows_there = rows;
+	path = fanout_path_create(root, base, grouped_rel, grouped_rel->reltarget, arguments, local);
+	path->answer = columns;
+	path->selects = selection;
+	fanout_path_cost(root, path, rows / 10, arguments->cost.per_tuple);
+	path->custom.path.rows = 1;
+	grouped_rel->pathlist = NIL;
+	add_path(grouped_rel, &path->custom.path);
+	return true;
+}
+
 static bool
 has_computed_column(PathTarget *columns)
 {
@@ -716,6 +790,8 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 		if (reason)
 		{
 			base->not_pushed = reason;
+			if (add_selection(root, base, input_rel, grouped_rel, columns, having))
+				return;
 			add_groups_here(root, base, input_rel, grouped_rel, columns, having);
 			return;
 		}

@@ -110,6 +110,8 @@ fanout_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	Node *not_pushed = list_nth(scan->custom_private, FANOUT_NOT_PUSHED);
 
 	explain_counts(state, es);
+	if (state->selection)
+		ExplainPropertyText("Percentile", "by samples", es);
 	if (not_pushed)
 		ExplainPropertyText("Not Pushed Down", strVal(not_pushed), es);
 	if (state->local_qual && es->analyze && node->ss.ps.instrument &&

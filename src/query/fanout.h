@@ -72,6 +72,16 @@ typedef struct FanoutBase
 
 #define FANOUT_BASE_TAG 0x464f5554
 
+/* A percentile of float8 values, see fanout_select.c. */
+typedef struct FanoutSelection
+{
+	double fraction;
+	bool is_continuous; /* percentile_cont(), else percentile_disc() */
+	bool is_descending;
+	double rows_there; /* estimates */
+	double rows_here;
+} FanoutSelection;
+
 typedef struct FanoutPath
 {
 	CustomPath custom;
@@ -85,6 +95,8 @@ typedef struct FanoutPath
 	bool is_grouped;
 	bool always_ask;		 /* it returns a row even if no partition matches */
 	bool adds_up;			 /* its columns are counts, to be summed into one row */
+	PathTarget *answer;		 /* what is computed here of the columns, or NULL */
+	FanoutSelection *selects;
 	List *sort_clause;		 /* SortGroupClauses, and what merging needs besides: */
 	List *sort_columns;		 /* integers, from 1 */
 	List *sort_collations;	 /* oids */
@@ -114,6 +126,7 @@ typedef enum FanoutPrivate
 	FANOUT_LOCAL_COUNT,		 /* Integer: local partitions */
 	FANOUT_ADDS_UP,			 /* Integer, 0 or 1 */
 	FANOUT_NOT_PUSHED,		 /* String or NULL */
+	FANOUT_SELECTION,		 /* list of Floats, a FanoutSelection, or NIL */
 	FANOUT_N_PRIVATE
 } FanoutPrivate;
 
@@ -177,6 +190,9 @@ extern void fanout_add_window_path(PlannerInfo *root, FanoutBase *base,
 
 /* kept_plan.c */
 extern void kept_plan_init(void);
+
+/* fanout_select.c */
+extern List *selection_to_list(const FanoutSelection *selection);
 
 /* fanout_plan.c */
 extern const CustomPathMethods fanout_path_methods;

@@ -276,6 +276,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped && path->windows == NIL ?
 									 (List *) makeString(pstrdup(base->not_pushed)) :
 									 NULL;
+	private[FANOUT_SELECTION] = path->selects ? selection_to_list(path->selects) : NIL;
 	for (int i = 0; i < FANOUT_N_PRIVATE; i++)
 		scan->custom_private = lappend(scan->custom_private, private[i]);
 
@@ -285,7 +286,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	/* The relation of a join is none of the range table: 0. */
 	scan->scan.scanrelid = base->rel->relid;
 	scan->scan.plan.targetlist = tlist;
-	scan->custom_scan_tlist = make_tlist_from_pathtarget(path->columns);
+	scan->custom_scan_tlist = make_tlist_from_pathtarget(path->answer ? path->answer : path->columns);
 	scan->custom_plans = custom_plans;
 	scan->flags = best_path->flags;
 	scan->methods = &fanout_scan_methods;

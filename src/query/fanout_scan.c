@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
@@ -241,7 +242,8 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 			ExecInitExtraTupleSlot(estate, descriptor, &TTSOpsMinimalTuple);
 
 	state->adds_up = intVal(list_nth(private, FANOUT_ADDS_UP)) != 0;
-	if (state->adds_up)
+	state->selection = selection_from_list(list_nth(private, FANOUT_SELECTION));
+	if (state->adds_up || state->selection)
 		state->sums = ExecInitExtraTupleSlot(estate, descriptor,
 											 &TTSOpsVirtual);
 
@@ -262,7 +264,7 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 
 /* The fragment, with the relations behind this source's leaves put in. */
 static char *
-text_with_stand_in(FanoutScanState *state, FanoutSource *source)
+text_with_stand_in(FanoutScanState *state, FanoutSource *source, const char *text)
 {
 	StringInfoData sql;
 	ListCell *lc;
@@ -275,7 +277,7 @@ text_with_stand_in(FanoutScanState *state, FanoutSource *source)
 			appendStringInfoString(&sql, " UNION ALL ");
 		appendStringInfoString(&sql, state->leaf_names[lfirst_int(lc)]);
 	}
-	appendStringInfo(&sql, ") %s", state->sql);
+	appendStringInfo(&sql, ") %s", text);
 	return sql.data;
 }
 
@@ -309,32 +311,21 @@ tables_of_source(FanoutScanState *state, FanoutSource *source)
 }
 
 static void
-open_source(FanoutScanState *state, FanoutSource *source,
-			const Datum *values, const bool *nulls)
+open_source(FanoutScanState *state, FanoutSource *source, RemoteRequest *request,
+			const char *sql)
 {
-	RemoteRequest request = {.kind = state->kind};
-
+	request->sql = sql;
 	if (state->stand_in)
-		request.sql = text_with_stand_in(state, source);
+		request->sql = text_with_stand_in(state, source, sql);
 	else
-	{
-		request.sql = state->sql;
-		request.tables = tables_of_source(state, source);
-	}
-	request.n_params = state->n_parameters;
-	request.param_types = state->parameter_types;
-	request.param_values = values;
-	request.param_nulls = nulls;
-	request.result_desc = state->custom.ss.ps.scandesc;
-	request.explains = state->custom.ss.ps.state->es_instrument != 0;
-
+		request->tables = tables_of_source(state, source);
 	source->is_done = false;
-	source->stream = remote_open(source->node, &request);
+	source->stream = remote_open(source->node, request);
 }
 
 /* Ask as the owner of the view through which the table is read, if any. */
 static void
-open_sources(FanoutScanState *state, const Datum *values, const bool *nulls)
+open_sources(FanoutScanState *state, RemoteRequest *request, const char *sql)
 {
 	Oid user;
 	int security_context;
@@ -343,24 +334,58 @@ open_sources(FanoutScanState *state, const Datum *values, const bool *nulls)
 	if (OidIsValid(state->user))
 		SetUserIdAndSecContext(state->user, security_context |
 												SECURITY_LOCAL_USERID_CHANGE);
+	request->explains = state->custom.ss.ps.state->es_instrument != 0;
 	for (int i = 0; i < state->n_sources; i++)
 	{
 		FanoutSource *source = &state->sources[i];
 
 		source->is_done = true;
 		if (source->leaves != NIL)
-			open_source(state, source, values, nulls);
+			open_source(state, source, request, sql);
 	}
 	/* An error restores it too, with the transaction. */
 	SetUserIdAndSecContext(user, security_context);
+}
+
+/*
+ * fanout_ask
+ *		Ask all sources for a statement that is made of the fragment, and has
+ *		some more parameters than that, of type float8.
+ */
+void
+fanout_ask(FanoutScanState *state, const char *sql, TupleDesc columns,
+		   const double *more_values, int n_more)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(state->request_context);
+	int n = state->n_parameters + n_more;
+	Oid *types = palloc(sizeof(Oid) * (n + 1));
+	Datum *values = palloc(sizeof(Datum) * (n + 1));
+	bool *nulls = palloc0(sizeof(bool) * (n + 1));
+	RemoteRequest request = {
+		.kind = state->kind,
+		.n_params = n,
+		.param_types = types,
+		.param_values = values,
+		.param_nulls = nulls,
+		.result_desc = columns,
+	};
+
+	for (int i = 0; i < n; i++)
+	{
+		bool is_more = i >= state->n_parameters;
+
+		types[i] = is_more ? FLOAT8OID : state->parameter_types[i];
+		values[i] = is_more ? Float8GetDatum(more_values[i - state->n_parameters]) : state->values[i];
+		nulls[i] = is_more ? false : state->nulls[i];
+	}
+	open_sources(state, &request, sql);
+	MemoryContextSwitchTo(old_context);
 }
 
 static void
 fanout_start(FanoutScanState *state)
 {
 	ExprContext *econtext = state->custom.ss.ps.ps_ExprContext;
-	Datum *values;
-	bool *nulls;
 	ListCell *lc;
 	MemoryContext old_context;
 
@@ -376,16 +401,17 @@ fanout_start(FanoutScanState *state)
 	}
 
 	old_context = MemoryContextSwitchTo(state->request_context);
-	values = palloc0(sizeof(Datum) * (state->n_parameters + 1));
-	nulls = palloc0(sizeof(bool) * (state->n_parameters + 1));
+	state->values = palloc0(sizeof(Datum) * (state->n_parameters + 1));
+	state->nulls = palloc0(sizeof(bool) * (state->n_parameters + 1));
 	foreach(lc, state->parameter_exprs)
 	{
 		int i = foreach_current_index(lc);
 
-		values[i] = ExecEvalExpr((ExprState *) lfirst(lc), econtext,
-								 &nulls[i]);
+		state->values[i] = ExecEvalExpr((ExprState *) lfirst(lc), econtext,
+										&state->nulls[i]);
 	}
-	open_sources(state, values, nulls);
+	if (state->selection == NULL)
+		fanout_ask(state, state->sql, state->custom.ss.ps.scandesc, NULL, 0);
 
 	if (state->limit && state->local)
 	{
@@ -486,8 +512,8 @@ try_source(FanoutScanState *state, FanoutSource *source)
 	return status;
 }
 
-static TupleTableSlot *
-next_local(FanoutScanState *state)
+TupleTableSlot *
+fanout_next_local(FanoutScanState *state)
 {
 	TupleTableSlot *slot;
 
@@ -512,7 +538,7 @@ next_unordered(FanoutScanState *state)
 		if (state->local_burst > 0)
 		{
 			state->local_burst--;
-			slot = next_local(state);
+			slot = fanout_next_local(state);
 			if (slot)
 				return slot;
 		}
@@ -536,7 +562,7 @@ next_unordered(FanoutScanState *state)
 					break;
 			}
 		}
-		slot = next_local(state);
+		slot = fanout_next_local(state);
 		if (slot)
 		{
 			state->local_burst = LOCAL_BURST;
@@ -548,15 +574,10 @@ next_unordered(FanoutScanState *state)
 	}
 }
 
-/* The next row of one participant of a merge. */
-static TupleTableSlot *
-next_head(FanoutScanState *state, int number)
+/* The next row of a source, which is waited for; NULL at its end. */
+TupleTableSlot *
+fanout_next_answer(FanoutScanState *state, FanoutSource *source)
 {
-	FanoutSource *source;
-
-	if (number == state->n_sources)
-		return next_local(state);
-	source = &state->sources[number];
 	while (!source->is_done)
 	{
 		switch (try_source(state, source))
@@ -571,6 +592,14 @@ next_head(FanoutScanState *state, int number)
 		}
 	}
 	return NULL;
+}
+
+/* The next row of one participant of a merge. */
+static TupleTableSlot *
+next_head(FanoutScanState *state, int number)
+{
+	return number == state->n_sources ? fanout_next_local(state) :
+										fanout_next_answer(state, &state->sources[number]);
 }
 
 /* For a heap whose top is the smallest: its order is that of the reverse. */
@@ -683,7 +712,9 @@ fanout_exec(CustomScanState *node)
 	if (!state->is_started)
 		fanout_start(state);
 
-	if (state->adds_up)
+	if (state->selection)
+		slot = fanout_select(state);
+	else if (state->adds_up)
 		slot = add_up(state);
 	else if (state->n_sort_keys > 0)
 		slot = next_merged(state);

@@ -40,7 +40,8 @@ typedef struct FanoutScanState
 	ExprState *local_qual;
 	ExprState *limit;
 	bool adds_up;
-	TupleTableSlot *sums; /* if it does */
+	FanoutSelection *selection; /* or NULL */
+	TupleTableSlot *sums; /* if it does, or selects */
 	int n_sort_keys;
 	SortSupport sort_keys;
 
@@ -56,6 +57,8 @@ typedef struct FanoutScanState
 	MemoryContext request_context; /* reset when it starts anew */
 	bool is_started;
 	bool is_finished;
+	Datum *values; /* of the parameters */
+	bool *nulls;
 	int n_sources;
 	FanoutSource *sources; /* one per node of the leaves */
 	int next_source;	   /* whom to try first */
@@ -67,7 +70,15 @@ typedef struct FanoutScanState
 	int last_returned;		 /* merging: whose head was returned, or -1 */
 } FanoutScanState;
 
+/* fanout_select.c */
+extern FanoutSelection *selection_from_list(List *list);
+extern TupleTableSlot *fanout_select(FanoutScanState *state);
+
 /* fanout_scan.c */
+extern void fanout_ask(FanoutScanState *state, const char *sql, TupleDesc columns,
+					   const double *more_values, int n_more);
+extern TupleTableSlot *fanout_next_answer(FanoutScanState *state, FanoutSource *source);
+extern TupleTableSlot *fanout_next_local(FanoutScanState *state);
 extern void fanout_source_stats(const FanoutSource *source,
 								RemoteStats *stats);
 
