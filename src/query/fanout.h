@@ -93,9 +93,9 @@ typedef struct FanoutPath
 	List *group_clause;	 /* SortGroupClauses over the columns' sortgrouprefs */
 	List *having;
 	bool is_grouped;
-	bool always_ask;		 /* it returns a row even if no partition matches */
-	bool adds_up;			 /* its columns are counts, to be summed into one row */
-	PathTarget *answer;		 /* what is computed here of the columns, or NULL */
+	bool always_ask;	/* it returns a row even if no partition matches */
+	bool adds_up;		/* its columns are counts, to be summed into one row */
+	PathTarget *answer; /* what is computed here of the columns, or NULL */
 	FanoutSelection *selects;
 	List *sort_clause;		 /* SortGroupClauses, and what merging needs besides: */
 	List *sort_columns;		 /* integers, from 1 */

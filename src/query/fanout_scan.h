@@ -41,7 +41,7 @@ typedef struct FanoutScanState
 	ExprState *limit;
 	bool adds_up;
 	FanoutSelection *selection; /* or NULL */
-	TupleTableSlot *sums; /* if it does, or selects */
+	TupleTableSlot *sums;		/* if it does, or selects */
 	int n_sort_keys;
 	SortSupport sort_keys;
 

@@ -365,7 +365,7 @@ window_value(const Window *window, int64 place, double *value, Range *range)
 
 	if (place >= window->below && place < on_high)
 	{
-		*value = place < on_low ? window->low :
+		*value = place < on_low	 ? window->low :
 				 place < between ? window->between.items[place - on_low] :
 								   window->high;
 		return true;
