@@ -77,6 +77,12 @@ LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_victim_spawn';
 CREATE FUNCTION test.victims_spawn(actors integer, state_size integer) RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_victims_spawn';
 
+-- native actors that flood each other, see testfuncs_flood.c
+CREATE FUNCTION test.flooder_spawn() RETURNS text
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_flooder_spawn';
+CREATE FUNCTION test.actor_shard(actor text) RETURNS integer
+LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_actor_shard';
+
 -- names, links and timers; actors by their addresses
 CREATE FUNCTION test.name_register(actor text, name text) RETURNS text
 LANGUAGE c VOLATILE STRICT AS '$libdir/dlog', 'dlog_test_name_register';

@@ -346,7 +346,7 @@ may_go_on(Turn *turn, int limit)
 		return false;
 	if (pg_atomic_read_u64(&turn->actor->control) != 0)
 		return false;
-	if (turn->n_done % 16 == 15 && clock_now_us() >= batch.ends_us)
+	if (turn->n_done % 4 == 3 && clock_now_us() >= batch.ends_us)
 		return false;
 	return true;
 }

@@ -233,8 +233,8 @@ slot_claim(bool is_native)
 		address.incarnation = 2;
 	pg_atomic_write_u64(&slot->identity, IDENTITY(address.incarnation, ACTOR_STARTING));
 	slot->received = 0;
-	slot->turn = 0;
-	slot->run_in_turn = 0;
+	slot->round = 0;
+	slot->run_in_round = 0;
 	slot->flags &= ACTOR_WAS_WIDE;
 	cold->database = MyDatabaseId;
 	cold->role = OidIsValid(MyDatabaseId) ? GetUserId() : InvalidOid;

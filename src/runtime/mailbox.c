@@ -2,11 +2,11 @@
  * mailbox.c
  *		Native actors that have a mailbox of their own for a while.
  *
- * An actor that has had its budget in a turn of its shard is *deferred*: what
- * the queue holds for it moves to a mailbox of its own, whole blocks where it
- * can, and it gets another budget at the end of each turn until that is
- * empty.  The length of that mailbox is what dlog.mailbox_limit bounds: a
- * message that finds it full is answered with UNDELIVERED.
+ * An actor that has had its budget in a round of its shard is *deferred*: what
+ * the queue holds for it moves to a mailbox of its own, whole runs of blocks
+ * where it can, and it has a turn after each round until that is empty.  The
+ * length of that mailbox is what dlog.mailbox_limit bounds: a message that
+ * finds it full is *refused*, that is answered with UNDELIVERED.
  *
  * What an actor *stashes* waits there, too, until it is unstashed.
  *
@@ -87,7 +87,7 @@ unlink_deferred(Shard *shard, Mailbox *mailbox)
 
 /* Give an actor a mailbox of its own.  False: there is no memory. */
 bool
-mailbox_defer(Shard *shard, uint32 number)
+mailbox_defer(Shard *shard, uint32 number, uint32 budget)
 {
 	MailBlock *block = block_create(BLOCK_CAPACITY);
 	Mailbox *mailbox = block == NULL ? NULL : mailbox_create(number);
@@ -98,7 +98,8 @@ mailbox_defer(Shard *shard, uint32 number)
 			arena_free(block);
 		return false;
 	}
-	mailbox->first = mailbox->last = block;
+	chain_append(&mailbox->waiting, block, block);
+	mailbox->budget = budget;
 	defer_last(shard, number);
 	my.slots[number].flags |= ACTOR_IS_DEFERRED;
 	return true;
@@ -119,84 +120,108 @@ void
 mailbox_undefer(Shard *shard, uint32 number)
 {
 	Mailbox *mailbox = mailbox_of(number);
-	MailBlock *empty = mailbox->first;
+	MailBlock *empty = mailbox->waiting.first;
 
 	unlink_deferred(shard, mailbox);
 	my.slots[number].flags &= ~ACTOR_IS_DEFERRED;
-	mailbox->first = mailbox->last = NULL;
+	mailbox->waiting.first = mailbox->waiting.last = NULL;
 	actor_cold(number)->depth = mailbox->n_stashed;
 	if (mailbox->n_stashed == 0)
 	{
 		actor_cold(number)->extra = NULL;
 		arena_free(mailbox);
 	}
-	blocks_discard(empty);
-}
-
-/* Is all that is left in this block for the same actor? */
-static bool
-block_is_of_one(const MailBlock *block)
-{
-	const Mail *first = &block->mail[block->read];
-	uint32 i;
-
-	for (i = block->read + 1; i < block->count; i++)
-		if (block->mail[i].slot != first->slot || block->mail[i].incarnation != first->incarnation)
-			return false;
-	return true;
+	block_free(empty);
 }
 
 /*
  * mailbox_take_over
- *		Move the next message of the queue's first block to the mailbox of its
- *		actor, which is deferred; or the block itself.  True if the block is
- *		gone.
+ *		Move the next message of the queue to the mailbox of its actor, which is
+ *		deferred; with it, what follows it in a run, as far as there is room.
  */
-bool
+void
 mailbox_take_over(Shard *shard)
 {
-	MailBlock *block = shard->first;
-	Mail *mail = &block->mail[block->read];
+	Mail *mail = &shard->first->mail[shard->first->read];
 	ActorSlot *slot = &my.slots[mail->slot];
 	ActorCold *cold = actor_cold(mail->slot);
 	Mailbox *mailbox = cold->extra;
 	uint32 limit = mailbox_limit(slot);
-	uint32 left = block->count - block->read;
-	MailBlock *last;
+	uint32 n;
 
-	if (cold->depth + left <= limit && block->next != NULL && block_is_of_one(block))
-	{
-		(void) queue_shift(shard);
-		block->next = NULL;
-		mailbox->last->next = block;
-		mailbox->last = block;
-		cold->depth += left;
-		slot->high_water = Max(slot->high_water, cold->depth);
-		return true;
-	}
-
-	block->read++;
 	if (cold->depth >= limit)
 	{
-		mail_undelivered(mail, SEND_MAILBOX_FULL);
-		return false;
+		mail_refuse(shard);
+		return;
 	}
-	if (block_is_full(mailbox->last))
+	n = queue_move(shard, &mailbox->waiting, limit - cold->depth);
+	if (n == 0)
 	{
-		last = block_create(BLOCK_CAPACITY);
-		if (last == NULL)
-		{
-			mail_undelivered(mail, SEND_NO_MEMORY);
-			return false;
-		}
-		mailbox->last->next = last;
-		mailbox->last = last;
+		shard->first->read++;
+		mail_undelivered(mail, SEND_NO_MEMORY);
+		return;
 	}
-	last = mailbox->last;
-	last->mail[last->count++] = *mail;
-	cold->depth++;
+	cold->depth += n;
 	slot->high_water = Max(slot->high_water, cold->depth);
-	return false;
+}
+
+/* ------------------------------------------------------ what nobody gets */
+
+/*
+ * To answer a message takes longer than to handle it.  So what nobody gets is
+ * put aside, and answered some at a time.
+ */
+#define ANSWERS_PER_TURN 64
+
+static void
+answer(Mail *mail)
+{
+	mail_undelivered(mail, is_alive(&my.slots[mail->slot], mail->incarnation) ? SEND_MAILBOX_FULL : SEND_NO_ACTOR);
+}
+
+/* The first message of the queue, and its run, is for nobody, or finds its mailbox full. */
+void
+mail_refuse(Shard *shard)
+{
+	Mail *mail = &shard->first->mail[shard->first->read];
+	uint32 n = queue_move(shard, &shard->refused, PG_UINT32_MAX);
+
+	shard->n_refused += n;
+	if (n == 0)
+	{
+		shard->first->read++;
+		answer(mail);
+	}
+}
+
+/*
+ * refused_answer
+ *		Answer some of what has been put aside; and all that is more than a
+ *		mailbox may hold, so that a flood takes no more memory than that.
+ */
+void
+refused_answer(Shard *shard)
+{
+	uint64 limit = dlog_mailbox_limit;
+	uint64 left = ANSWERS_PER_TURN + (shard->n_refused > limit ? shard->n_refused - limit : 0);
+	MailBlock *block;
+
+	while (left > 0 && (block = shard->refused.first) != NULL)
+	{
+		if (block->read < block->count)
+		{
+			left--;
+			shard->n_refused--;
+			answer(&block->mail[block->read++]);
+		}
+		if (block->read == block->count)
+		{
+			shard->refused.first = block->next;
+			if (block->next == NULL)
+				shard->refused.last = NULL;
+			block_free(block);
+		}
+	}
 }
 
 /* --------------------------------------------------------- its actor exits */
@@ -207,22 +232,25 @@ mailbox_detach(uint32 number)
 {
 	Mailbox *mailbox = mailbox_of(number);
 
+	if (mailbox == NULL)
+		return NULL;
 	if ((my.slots[number].flags & ACTOR_IS_DEFERRED) != 0)
 		unlink_deferred(&shards->shard[SHARD_OF(number)], mailbox);
+	mailbox->n_waiting = actor_cold(number)->depth;
 	actor_cold(number)->extra = NULL;
 	return mailbox;
 }
 
-/* Answer what waits in it, once nothing more can be sent to its actor. */
+/* Once nothing more can be sent to its actor, what waits in it is for nobody. */
 void
-mailbox_discard(Mailbox *mailbox)
+mailbox_discard(Shard *shard, Mailbox *mailbox)
 {
-	MailBlock *stashed = mailbox->first_stashed;
-	MailBlock *waiting = mailbox->first;
-
+	if (mailbox->stashed.first != NULL)
+		chain_append(&shard->refused, mailbox->stashed.first, mailbox->stashed.last);
+	if (mailbox->waiting.first != NULL)
+		chain_append(&shard->refused, mailbox->waiting.first, mailbox->waiting.last);
+	shard->n_refused += mailbox->n_waiting;
 	arena_free(mailbox);
-	blocks_discard(stashed);
-	blocks_discard(waiting);
 }
 
 /* --------------------------------------------------------------- stashing */
@@ -231,7 +259,7 @@ mailbox_discard(Mailbox *mailbox)
 static MailBlock *
 stash_block(Mailbox *mailbox)
 {
-	MailBlock *last = mailbox->last_stashed;
+	MailBlock *last = mailbox->stashed.last;
 	MailBlock *block;
 
 	if (last != NULL && !block_is_full(last))
@@ -239,13 +267,8 @@ stash_block(Mailbox *mailbox)
 
 	/* most who stash do so with a few messages */
 	block = block_create(last == NULL ? SMALL_CAPACITY : BLOCK_CAPACITY);
-	if (block == NULL)
-		return NULL;
-	if (last != NULL)
-		last->next = block;
-	else
-		mailbox->first_stashed = block;
-	mailbox->last_stashed = block;
+	if (block != NULL)
+		chain_append(&mailbox->stashed, block, block);
 	return block;
 }
 
@@ -313,16 +336,17 @@ native_actor_unstash(NativeActor *self)
 	uint32 number = self->address.slot;
 	Mailbox *mailbox = mailbox_of(number);
 
-	if (mailbox == NULL || mailbox->first_stashed == NULL)
+	if (mailbox == NULL || mailbox->stashed.first == NULL)
 		return;
-	mailbox->last_stashed->next = mailbox->first;
-	if (mailbox->last == NULL)
-		mailbox->last = mailbox->last_stashed;
-	mailbox->first = mailbox->first_stashed;
-	mailbox->first_stashed = mailbox->last_stashed = NULL;
+	mailbox->stashed.last->next = mailbox->waiting.first;
+	if (mailbox->waiting.last == NULL)
+		mailbox->waiting.last = mailbox->stashed.last;
+	mailbox->waiting.first = mailbox->stashed.first;
+	mailbox->stashed.first = mailbox->stashed.last = NULL;
 	mailbox->n_stashed = 0;
 	if ((self->slot->flags & ACTOR_IS_DEFERRED) == 0)
 	{
+		mailbox->budget = MESSAGES_PER_TURN;
 		defer_last(&shards->shard[SHARD_OF(number)], number);
 		self->slot->flags |= ACTOR_IS_DEFERRED;
 		my.runnable |= BIT(SHARD_OF(number));

@@ -97,8 +97,8 @@ typedef struct ActorSlot
 	pg_atomic_uint64 identity;
 	/* never changes while alive, or is written by who runs it alone */
 	uint64 received;
-	uint32 turn;			/* of its shard, in which it last ran */
-	uint16 run_in_turn;		/* messages that it got in that turn */
+	uint32 round;			/* of its shard, in which it last ran */
+	uint16 run_in_round;	/* messages that it got in that */
 	uint16 flags;			/* ACTOR_... */
 	uint16 process;			/* PROCESS_NONE: a native actor */
 	uint16 behavior_number; /* 0: bound; HOSTED_ACTOR */
@@ -447,6 +447,7 @@ extern void utility_announce(void);
 #ifdef DLOG_STOP_POINTS
 extern void testfuncs_init(void);
 extern void testfuncs_victim_init(void); /* testfuncs_victim.c */
+extern void testfuncs_flood_init(void);	 /* testfuncs_flood.c */
 #endif
 
 /* --- runtime.c ------------------------------------------------------------- */

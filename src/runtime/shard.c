@@ -51,12 +51,12 @@ shard_has_arrivals(const Shard *shard)
 		   pg_atomic_read_u64((pg_atomic_uint64 *) &shard->control) != 0;
 }
 
-/* Is there something to run in a shard that we hold? */
+/* Is there nothing to do in a shard that we hold, but for what others may push? */
 bool
-shard_has_work(const Shard *shard)
+shard_is_at_rest(const Shard *shard)
 {
-	return !queue_is_empty(shard) || shard->first_deferred != 0 ||
-		   shard->first_control != NULL || shard_has_arrivals(shard);
+	return queue_is_empty(shard) && shard->first_deferred == 0 &&
+		   shard->first_control == NULL && shard->refused.first == NULL;
 }
 
 /* ----------------------------------------------------------------- taking */
@@ -82,7 +82,7 @@ taken(int number)
 		queue_drain(pg_rightmost_one_pos64(left));
 	if (outbox != NULL)
 		queue_append(number, outbox);
-	if (shard_has_work(&shards->shard[number]))
+	if (!shard_is_at_rest(&shards->shard[number]) || shard_has_arrivals(&shards->shard[number]))
 		my.runnable |= BIT(number);
 }
 
@@ -297,7 +297,7 @@ release(int number)
 	forget(number);
 	if (shard->first != NULL && queue_is_empty(shard))
 		arena_free(queue_shift(shard));
-	is_wanted = shard->first != NULL || shard->first_deferred != 0 || shard->first_control != NULL;
+	is_wanted = !shard_is_at_rest(shard);
 	pg_atomic_exchange_u32(&shard->holder, NOBODY);
 	STOP_POINT("shard-released");
 	if (is_wanted || shard_has_arrivals(shard))

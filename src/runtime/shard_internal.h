@@ -43,11 +43,15 @@ StaticAssertDecl(sizeof(Mail) == 64, "a Mail is a cache line");
 typedef struct MailBlock
 {
 	struct MailBlock *next;
-	uint32 read;	 /* that many have been run */
-	uint32 count;	 /* of that many in it */
-	uint32 capacity; /* never changes */
-	uint32 stacked;	 /* messages in it and below, when it was pushed */
-	char padding[56 - 8 - 4 * sizeof(uint32)];
+	struct MailBlock *run_last; /* of the run that it begins, see shard_queue.c; NULL: it does not */
+	uint32 run_blocks;			/* of that */
+	uint32 run_messages;		/* of that, with those of this block that have been run */
+	uint32 read;				/* that many have been run */
+	uint32 count;				/* of that many in it */
+	uint32 capacity;			/* never changes */
+	uint32 stacked;				/* messages in it and below, when it was pushed */
+	uint32 alike;				/* that many at least, from the first, are for one actor */
+	char padding[56 - 2 * 8 - 7 * sizeof(uint32)];
 	Mail mail[FLEXIBLE_ARRAY_MEMBER];
 } MailBlock;
 
@@ -61,7 +65,17 @@ block_is_full(const MailBlock *block)
 	return block->count == block->capacity;
 }
 
+/* Blocks, oldest first. */
+typedef struct MailChain
+{
+	MailBlock *first;
+	MailBlock *last;
+} MailChain;
+
 /* --------------------------------------------------------------- shards */
+
+/* What an actor may handle before the others of its shard; see shard_run.c. */
+#define MESSAGES_PER_TURN 64
 
 typedef struct Shard
 {
@@ -72,10 +86,14 @@ typedef struct Shard
 	pg_attribute_aligned(64) MailBlock *first;
 	MailBlock *last;
 	Message *first_control; /* taken from "control", oldest first */
+	MailBlock *last_run;	/* the run before the queue's last block; NULL: none */
 	uint32 n_blocks;		/* in the queue */
-	uint32 turn;
-	uint32 first_deferred; /* a slot, or 0 */
+	uint32 round;			/* see shard_run.c */
+	uint32 left_in_round;	/* blocks */
+	uint32 first_deferred;	/* a slot, or 0 */
 	uint32 last_deferred;
+	MailChain refused; /* messages to be answered that nobody gets them */
+	uint64 n_refused;
 } Shard;
 
 /* A scheduler as others see it. */
@@ -110,13 +128,13 @@ typedef struct Shards
  */
 typedef struct Mailbox
 {
-	MailBlock *first; /* oldest; not empty but for a while; NULL: not deferred */
-	MailBlock *last;
+	MailChain waiting;	  /* not empty but for a while; NULL: not deferred */
 	uint32 next_deferred; /* slots of its shard's list, or 0 */
 	uint32 previous_deferred;
-	MailBlock *first_stashed;
-	MailBlock *last_stashed;
+	MailChain stashed;
 	uint32 n_stashed;
+	uint32 budget;	  /* messages of its next turn */
+	uint32 n_waiting; /* in all; set when its actor exits */
 } Mailbox;
 
 /* ------------------------------------------------- one scheduler's own */
@@ -184,10 +202,12 @@ extern NativeBehavior behaviors[MAX_BEHAVIORS + 1];
 
 extern MailBlock *block_create(uint32 capacity);
 extern void block_free(MailBlock *block);
-extern void blocks_discard(MailBlock *block);
 extern void spare_blocks_free(void);
+extern void block_compare(MailBlock *block);
+extern void chain_append(MailChain *chain, MailBlock *first, MailBlock *last);
 extern void queue_append(int number, MailBlock *block);
 extern MailBlock *queue_shift(Shard *shard);
+extern uint32 queue_move(Shard *shard, MailChain *to, uint32 room);
 extern bool queue_is_empty(const Shard *shard);
 extern uint64 queue_length(const Shard *shard);
 extern void queue_drain(int number);
@@ -196,7 +216,7 @@ extern void queue_rest(int number);
 /* --- shard.c -------------------------------------------------------------- */
 
 extern bool shard_has_arrivals(const Shard *shard);
-extern bool shard_has_work(const Shard *shard);
+extern bool shard_is_at_rest(const Shard *shard);
 extern bool shard_acquire(int number);
 extern void shard_route(int number);
 extern void shard_push(int number, MailBlock *block);
@@ -234,16 +254,25 @@ mail_fill(Mail *mail, ActorAddress to, ActorAddress from, uint16 type)
 
 /* --- shard_run.c ---------------------------------------------------------- */
 
+static inline bool
+is_alive(const ActorSlot *slot, uint32 incarnation)
+{
+	return pg_atomic_read_u64((pg_atomic_uint64 *) &slot->identity) ==
+		   ((uint64) incarnation << 32 | ACTOR_ALIVE);
+}
+
 extern void shards_stop_running(void);
 
 /* --- mailbox.c ------------------------------------------------------------ */
 
 extern uint32 mailbox_limit(const ActorSlot *slot);
-extern bool mailbox_defer(Shard *shard, uint32 number);
+extern bool mailbox_defer(Shard *shard, uint32 number, uint32 budget);
 extern void mailbox_undefer(Shard *shard, uint32 number);
 extern void mailbox_rotate(Shard *shard, uint32 number);
-extern bool mailbox_take_over(Shard *shard);
+extern void mailbox_take_over(Shard *shard);
 extern Mailbox *mailbox_detach(uint32 number);
-extern void mailbox_discard(Mailbox *mailbox);
+extern void mailbox_discard(Shard *shard, Mailbox *mailbox);
+extern void mail_refuse(Shard *shard);
+extern void refused_answer(Shard *shard);
 
 #endif

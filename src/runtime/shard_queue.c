@@ -7,6 +7,12 @@
  *
  * The last block may be written to as long as it has room; which block that
  * is a sender finds in my.open.
+ *
+ * Blocks behind each other that hold messages for one actor only are a *run*,
+ * which is known by its first block.  So a flood is put out of the way of what
+ * comes after it in one step.  Who fills a block looks whether it is all for
+ * one, while it is in that processor's cache; mostly the second message says
+ * that it is not.
  */
 #include "postgres.h"
 
@@ -40,8 +46,9 @@ block_create(uint32 capacity)
 	if (block != NULL)
 	{
 		block->next = NULL;
-		block->read = block->count = 0;
+		block->read = block->count = block->alike = 0;
 		block->capacity = capacity;
+		block->run_last = NULL;
 	}
 	return block;
 }
@@ -63,22 +70,56 @@ spare_blocks_free(void)
 		arena_free(spare[--n_spare]);
 }
 
-/* Free blocks.  What is left in them is answered. */
+/* How many of its messages, from the first, are for one actor?  Whoever has the block. */
 void
-blocks_discard(MailBlock *block)
+block_compare(MailBlock *block)
 {
-	while (block != NULL)
-	{
-		MailBlock *next = block->next;
+	const Mail *first = block->mail;
 
-		while (block->read < block->count)
-			mail_undelivered(&block->mail[block->read++], SEND_NO_ACTOR);
-		block_free(block);
-		block = next;
-	}
+	if (block->alike == 0 && block->count > 0)
+		block->alike = 1;
+	while (block->alike < block->count &&
+		   first[block->alike].slot == first->slot &&
+		   first[block->alike].incarnation == first->incarnation)
+		block->alike++;
+}
+
+/* Blocks that are linked go to the end of a chain. */
+void
+chain_append(MailChain *chain, MailBlock *first, MailBlock *last)
+{
+	last->next = NULL;
+	if (chain->last != NULL)
+		chain->last->next = first;
+	else
+		chain->first = first;
+	chain->last = last;
 }
 
 /* ------------------------------------------------------------------ queue */
+
+/* The last block, behind which another one comes now, is in a run if it is for one actor. */
+static void
+end_last_block(Shard *shard)
+{
+	MailBlock *block = shard->last;
+	MailBlock *run = shard->last_run;
+
+	block_compare(block);
+	if (block->count == 0 || block->alike < block->count)
+	{
+		shard->last_run = NULL;
+		return;
+	}
+	if (run == NULL || run->mail->slot != block->mail->slot || run->mail->incarnation != block->mail->incarnation)
+	{
+		shard->last_run = run = block;
+		run->run_blocks = run->run_messages = 0;
+	}
+	run->run_last = block;
+	run->run_blocks++;
+	run->run_messages += block->count;
+}
 
 void
 queue_append(int number, MailBlock *block)
@@ -87,7 +128,10 @@ queue_append(int number, MailBlock *block)
 
 	block->next = NULL;
 	if (shard->last != NULL)
+	{
+		end_last_block(shard);
 		shard->last->next = block;
+	}
 	else
 		shard->first = block;
 	shard->last = block;
@@ -96,17 +140,78 @@ queue_append(int number, MailBlock *block)
 	my.open[number] = block->capacity == BLOCK_CAPACITY ? block : &no_room;
 }
 
+/* The queue begins with that one now, and has so many blocks less.  NULL: it has none. */
+static void
+begin_with(Shard *shard, MailBlock *first, uint32 less)
+{
+	shard->first = first;
+	if (first == NULL)
+		shard->last = NULL;
+	shard->n_blocks -= less;
+	shard->left_in_round -= Min(less, shard->left_in_round);
+}
+
 /* Take the first block out of the queue. */
 MailBlock *
 queue_shift(Shard *shard)
 {
 	MailBlock *block = shard->first;
+	MailBlock *next = block->next;
+	MailBlock *rest = NULL; /* of its run */
 
-	shard->first = block->next;
-	if (shard->first == NULL)
-		shard->last = NULL;
-	shard->n_blocks--;
+	if (unlikely(block->run_last != NULL))
+	{
+		if (block->run_last != block)
+		{
+			rest = next;
+			rest->run_last = block->run_last;
+			rest->run_blocks = block->run_blocks - 1;
+			rest->run_messages = block->run_messages - block->count;
+		}
+		if (shard->last_run == block)
+			shard->last_run = rest;
+	}
+	begin_with(shard, next, 1);
 	return block;
+}
+
+/*
+ * queue_move
+ *		Move the first message of the queue to a chain; or its block, or its
+ *		run, if all is for the same actor and there is "room" for so many.
+ *
+ * Returns how many have been moved; 0: there is no memory.
+ */
+uint32
+queue_move(Shard *shard, MailChain *to, uint32 room)
+{
+	MailBlock *block = shard->first;
+	MailBlock *last = block->run_last;
+
+	if (last != NULL && block->run_messages - block->read <= room)
+	{
+		if (shard->last_run == block)
+			shard->last_run = NULL;
+		begin_with(shard, last->next, block->run_blocks);
+		chain_append(to, block, last);
+		return block->run_messages - block->read;
+	}
+	if (last != NULL && block->count - block->read <= room)
+	{
+		(void) queue_shift(shard);
+		chain_append(to, block, block);
+		return block->count - block->read;
+	}
+	if (to->last == NULL || block_is_full(to->last))
+	{
+		MailBlock *more = block_create(BLOCK_CAPACITY);
+
+		if (more == NULL)
+			return 0;
+		chain_append(to, more, more);
+	}
+	to->last->mail[to->last->count++] = block->mail[block->read++];
+	return 1;
 }
 
 bool

@@ -2,20 +2,28 @@
  * shard_run.c
  *		Running native actors.
  *
- * A shard is run for a *turn*: until its queue is empty, or for TURN_US.  A
- * turn is long, since with many actors what costs is to find their pages and
+ * A shard is run for some *time*: until its queue is empty, or for SHARD_US.
+ * That is long, since with many actors what costs is to find their pages and
  * to fetch them: those of one shard lie together, and while one message is
  * handled the actors of those that come next are on their way.  All shards
- * with something to run have their turns one after the other.
+ * with something to run have their time one after the other.
  *
- * In a turn an actor handles a *budget* of messages before it is deferred (see
- * mailbox.c).  So a flood to one actor delays others by a turn at most.
- * Control messages have a list of their own, which is served first.
+ * What a queue holds when it is begun with is a *round*, which may take
+ * several times.  A *turn* of an actor is MESSAGES_PER_TURN, or as many as it
+ * handles in TURN_US, but one at least.  Who has had its turn in a round is
+ * deferred: the rest of what is for it is put out of the way (see mailbox.c),
+ * and it has its next turn after the round.  So others wait for what is left of
+ * one turn of an actor that is flooded, and for another one, however much it
+ * is sent.  It is deficit round robin
+ * (Shreedhar and Varghese 1996) for those that are deferred, and costs the
+ * others nothing.  Control messages have a list of their own, which is served
+ * first.
  *
- * Every now and then, and never later than a turn or a message that takes
+ * Every now and then, and never later than SHARD_US or a message that takes
  * longer, we look at the clock: what is in the outboxes goes out, half of the
  * shards go to an idle scheduler, and whoever wants this one for something
- * else is heard.
+ * else is heard.  When messages begin to take long it may be some messages
+ * later.
  */
 #include "postgres.h"
 
@@ -27,12 +35,14 @@
 #include "base/stop_point.h"
 #include "runtime/shard_internal.h"
 
-/* How long a turn may take. */
+/* How long the time of a shard is. */
+#define SHARD_US 100
+/* How long a turn of an actor may take, if it handles more than one message. */
 #define TURN_US 100
-/* Messages that one actor may have in a turn before it is deferred. */
-#define BUDGET 128
-/* Blocks that may move to the mailboxes of deferred actors in a turn. */
-#define MOVES_PER_TURN 64
+/* With so many messages in a round we look how long it takes. */
+#define TRUSTED 16
+/* ActorSlot.run_in_round: it has taken too long. */
+#define TOOK_LONG PG_UINT16_MAX
 /* Messages between two looks at the clock; fewer where they take longer than this. */
 #define LOOK_EVERY 256
 #define LOOK_US 100
@@ -93,7 +103,7 @@ end_mail(const char *reason)
 
 		/* What waits is answered now that nothing more can be sent to it. */
 		if (mailbox != NULL)
-			mailbox_discard(mailbox);
+			mailbox_discard(&shards->shard[SHARD_OF(my.current.address.slot)], mailbox);
 	}
 }
 
@@ -203,14 +213,47 @@ handle_mail(ActorSlot *slot, Mail *mail)
 	handle(slot, mail->slot, mail->incarnation, &message);
 }
 
-static inline bool
-is_alive(const ActorSlot *slot, uint32 incarnation)
+/* --------------------------------------------------------------- the clock */
+/* Let others see how much we did. */
+static void
+count(void)
 {
-	return pg_atomic_read_u64((pg_atomic_uint64 *) &slot->identity) ==
-		   ((uint64) incarnation << 32 | ACTOR_ALIVE);
+	process_count_received(my.done - counted_done);
+	process_count_sent_many(my.sent - counted_sent);
+	counted_done = my.done;
+	counted_sent = my.sent;
 }
 
-/* ----------------------------------------------------------------- a turn */
+/* Look at the clock, and do what is due. */
+static void
+look(void)
+{
+	uint64 us;
+
+	us = clock_now_us() - now_us;
+	now_us += us;
+	if (us > LOOK_US)
+	{
+		look_every = Max(1, (my.done - looked_done) * LOOK_US / us);
+
+		/* Probably because of who ran last. */
+		if (my.held & BIT(SHARD_OF(my.current.address.slot)))
+			my.slots[my.current.address.slot].run_in_round = TOOK_LONG;
+	}
+	else
+		look_every = Min(2 * look_every, LOOK_EVERY);
+	looked_done = my.done;
+	my.look_at = my.done + look_every;
+	if (my.outboxes == 0)
+		flushed_us = now_us;
+	else if (now_us - flushed_us >= FLUSH_US)
+	{
+		shards_flush();
+		flushed_us = now_us;
+	}
+	count();
+}
+/* ----------------------------------------------------------------- a round */
 
 static void
 run_control(Shard *shard)
@@ -280,25 +323,44 @@ prefetch_actor(const MailBlock *block, uint32 read, bool are_wide)
 	}
 }
 
-/* Run what is in the queue, until that many messages have been run in all. */
-static void
-run_queue(Shard *shard, uint64 until)
+/*
+ * An actor has had enough of this round; or TRUSTED messages, of which we see
+ * now whether they took long.  False: it may go on.
+ */
+static bool
+is_turn_over(Shard *shard, const ActorSlot *slot, uint32 number)
 {
-	uint32 turn = shard->turn;
-	bool are_wide = actors_are_wide();
-	int moves = 0;
+	if (slot->run_in_round == TRUSTED)
+	{
+		if (clock_now_us() - now_us <= TURN_US)
+			return false;
+		look();
+	}
+	if (slot->run_in_round < MESSAGES_PER_TURN)
+		return false;
+	return mailbox_defer(shard, number, slot->run_in_round == TOOK_LONG ? 1 : MESSAGES_PER_TURN);
+}
 
-	while (shard->first != NULL && my.done < until && moves < MOVES_PER_TURN)
+/*
+ * Run what is left of the round, until it is time to look at the clock.  To
+ * move a message to a mailbox counts as much as to run one.
+ */
+static void
+run_queue(Shard *shard)
+{
+	uint32 round = shard->round;
+	bool are_wide = actors_are_wide();
+
+	while (shard->left_in_round > 0 && my.done < my.look_at)
 	{
 		MailBlock *block = shard->first;
 		MailBlock *next = block->next;
-		bool is_gone = false;
 
 		if (next != NULL)
 			__builtin_prefetch(next);
 
 		/* the last block may grow while it is run */
-		while (block->read < block->count)
+		while (block->read < block->count && my.done < my.look_at)
 		{
 			uint32 read = block->read;
 			Mail *mail = &block->mail[read];
@@ -309,43 +371,45 @@ run_queue(Shard *shard, uint64 until)
 			prefetch_actor(block, read, are_wide);
 			if (unlikely(!is_alive(slot, mail->incarnation)))
 			{
-				block->read++;
-				mail_undelivered(mail, SEND_NO_ACTOR);
-				continue;
-			}
-			if (slot->turn != turn)
-			{
-				slot->turn = turn;
-				slot->run_in_turn = 0;
-			}
-			if (unlikely((slot->flags & ACTOR_IS_DEFERRED) != 0 ||
-						 (slot->run_in_turn >= BUDGET && mailbox_defer(shard, mail->slot))))
-			{
-				is_gone = mailbox_take_over(shard);
-				if (is_gone)
+				my.look_at--;
+				mail_refuse(shard);
+				if (shard->first != block)
 					break;
 				continue;
 			}
-			slot->run_in_turn++;
+			if (slot->round != round)
+			{
+				slot->round = round;
+				slot->run_in_round = 0;
+			}
+			if (unlikely((slot->flags & ACTOR_IS_DEFERRED) != 0 ||
+						 ((slot->run_in_round == TRUSTED || slot->run_in_round >= MESSAGES_PER_TURN) &&
+						  is_turn_over(shard, slot, mail->slot))))
+			{
+				my.look_at--;
+				mailbox_take_over(shard);
+				if (shard->first != block)
+					break;
+				continue;
+			}
+			slot->run_in_round++;
 			block->read++;
 			handle_mail(slot, mail);
 		}
-		if (is_gone)
-		{
-			moves++;
+		if (shard->first != block || block->read < block->count)
 			continue;
-		}
 		if (block->next == NULL)
 		{
 			/* keep it for what comes next */
-			block->read = block->count = 0;
+			block->read = block->count = block->alike = 0;
+			shard->left_in_round = 0;
 			return;
 		}
 		block_free(queue_shift(shard));
 	}
 }
 
-/* Run what waits for the first deferred actor, a budget of it. */
+/* A turn of the first deferred actor. */
 static void
 run_deferred(Shard *shard)
 {
@@ -353,12 +417,13 @@ run_deferred(Shard *shard)
 	ActorSlot *slot = &my.slots[number];
 	ActorCold *cold = actor_cold(number);
 	Mailbox *mailbox = cold->extra;
-	uint64 until = my.done + Min(BUDGET, look_every);
+	uint64 begun = my.done;
+	uint64 begun_us = now_us;
 	uint64 identity = pg_atomic_read_u64(&slot->identity);
 
-	while (my.done < until)
+	while (my.done - begun < mailbox->budget)
 	{
-		MailBlock *block = mailbox->first;
+		MailBlock *block = mailbox->waiting.first;
 
 		if (block->read == block->count)
 		{
@@ -367,7 +432,7 @@ run_deferred(Shard *shard)
 				mailbox_undefer(shard, number);
 				return;
 			}
-			mailbox->first = block->next;
+			mailbox->waiting.first = block->next;
 			block_free(block);
 			continue;
 		}
@@ -376,76 +441,65 @@ run_deferred(Shard *shard)
 		if (pg_atomic_read_u64(&slot->identity) != identity)
 			return;
 	}
+	look();
+	if (now_us - begun_us > TURN_US)
+		mailbox->budget = Max(1, mailbox->budget * TURN_US / (now_us - begun_us));
+	else
+		mailbox->budget = Min(2 * mailbox->budget, MESSAGES_PER_TURN);
 	mailbox_rotate(shard, number);
 }
 
-/* Let others see how much we did. */
-static void
-count(void)
-{
-	process_count_received(my.done - counted_done);
-	process_count_sent_many(my.sent - counted_sent);
-	counted_done = my.done;
-	counted_sent = my.sent;
-}
-
-/* Look at the clock, and do what is due. */
-static void
-look(void)
-{
-	uint64 us;
-
-	us = clock_now_us() - now_us;
-	now_us += us;
-	if (us > LOOK_US)
-		look_every = Max(1, (my.done - looked_done) * LOOK_US / us);
-	else
-		look_every = Min(2 * look_every, LOOK_EVERY);
-	looked_done = my.done;
-	my.look_at = my.done + look_every;
-	if (my.outboxes == 0)
-		flushed_us = now_us;
-	else if (now_us - flushed_us >= FLUSH_US)
-	{
-		shards_flush();
-		flushed_us = now_us;
-	}
-	count();
-}
-
+/* Has the shard had its time? */
 static bool
-turn_is_over(uint64 begun_us)
+is_time_over(uint64 begun_us)
 {
 	if (my.done < my.look_at)
 		return false;
 	look();
-	return now_us - begun_us >= TURN_US;
+	return now_us - begun_us >= SHARD_US;
+}
+
+/* A turn for each that is deferred, as long as there is time. */
+static void
+run_all_deferred(Shard *shard, uint64 begun_us)
+{
+	uint32 last = shard->last_deferred;
+	uint32 number;
+
+	do
+	{
+		number = shard->first_deferred;
+		run_deferred(shard);
+	} while (number != last && shard->first_deferred != 0 && now_us - begun_us < SHARD_US);
 }
 
 static void
-run_turn(int number)
+run_shard(int number)
 {
 	Shard *shard = &shards->shard[number];
 	uint64 begun_us = now_us;
-	bool is_over;
 
 	queue_drain(number);
-	shard->turn++;
 	run_control(shard);
-	do
+	for (;;)
 	{
-		run_queue(shard, my.look_at);
-		is_over = my.done < my.look_at || turn_is_over(begun_us);
-	} while (!is_over);
-	while (unlikely(shard->first_deferred != 0))
-	{
-		uint32 first = shard->first_deferred;
-
-		run_deferred(shard);
-		if (shard->first_deferred == first || turn_is_over(begun_us))
+		if (shard->left_in_round == 0)
+		{
+			shard->round++;
+			shard->left_in_round = shard->n_blocks;
+		}
+		run_queue(shard);
+		if (shard->left_in_round == 0 && unlikely(shard->first_deferred != 0))
+		{
+			run_all_deferred(shard, begun_us);
+			break;
+		}
+		if (is_time_over(begun_us) || (shard->left_in_round == 0 && queue_is_empty(shard)))
 			break;
 	}
-	if (queue_is_empty(shard) && shard->first_deferred == 0)
+	if (unlikely(shard->refused.first != NULL) && shard->left_in_round == 0)
+		refused_answer(shard);
+	if (shard_is_at_rest(shard))
 	{
 		queue_rest(number);
 		if (unlikely(pg_atomic_read_u64(&shard->control) != 0))
@@ -455,9 +509,9 @@ run_turn(int number)
 		MemoryContextReset(native_context);
 }
 
-/* ------------------------------------------------------------ turn by turn */
+/* --------------------------------------------------------- shard by shard */
 
-/* Between two turns: has somebody else nothing to do? */
+/* Between two shards: has somebody else nothing to do? */
 static void
 think_of_others(void)
 {
@@ -538,7 +592,7 @@ run(bool (*is_interrupted)(void))
 		if (my.runnable != 0)
 		{
 			number = next_shard(number);
-			run_turn(number);
+			run_shard(number);
 			think_of_others();
 		}
 		else if (!find_work(is_interrupted))

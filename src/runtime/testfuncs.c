@@ -572,6 +572,7 @@ testfuncs_init(void)
 	runtime_register_work(TEST_WORK, test_work);
 	runtime_register_behavior("test ring", ring_handle);
 	testfuncs_victim_init();
+	testfuncs_flood_init();
 }
 
 #endif

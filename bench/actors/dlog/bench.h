@@ -31,6 +31,8 @@ typedef struct Bench
 	/* written by the session before the first message, and then read */
 	uint32 n_peers;
 	uint32 n_starts; /* peers that are started: each n_peers / n_starts'th */
+	uint32 n_askers; /* the first so many */
+	bool is_flood;	 /* producers are not what is timed */
 	uint32 in_flight;
 	uint32 at_once; /* questions that each who is started has in flight */
 	uint32 chunk;

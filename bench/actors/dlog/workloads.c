@@ -210,7 +210,8 @@ DLOG_MESSAGE(Add, value(uint32, number), value(bool, is_last), value(int64, at),
 typedef struct ProducerState
 {
 	int64 received;
-	int64 left; /* chunks to send */
+	uint32 left; /* chunks to send */
+	uint32 chunks;
 	Adder_ref adder;
 } ProducerState;
 
@@ -232,7 +233,7 @@ produce_chunk(Producer_self *self, ProducerState *state)
 	state->left--;
 	for (uint32 i = 1; i <= bench->chunk; i++)
 		send_or_fail(self, state->adder, Add, .number = i, .is_last = i == bench->chunk,
-					 .at = sample(), .from = me);
+					 .at = bench->is_flood ? 0 : sample(), .from = me);
 }
 
 DLOG_HANDLER(Producer, Start)
@@ -246,7 +247,7 @@ DLOG_HANDLER(Producer, Acknowledge)
 	state->received++;
 	if (state->left > 0)
 		produce_chunk(self, state);
-	else if (state->received == bench->rounds)
+	else if (state->received == state->chunks)
 		finish();
 }
 
@@ -399,7 +400,7 @@ DLOG_HANDLER(Ringer, Token)
 STOPS(Ringer, 0)
 DLOG_IMPLEMENT(Ringer, RINGER_TAKES);
 
-/* ------------------------- big, million, latency: each asks a random other one */
+/* ---------------- big, million, latency, flooded: each asks a random other one */
 
 #define ASKER_TAKES STARTABLE_TAKES, Question, Answer
 DLOG_DECLARE(Asker, ASKER_TAKES);
@@ -428,11 +429,11 @@ another(uint32 me)
 	static uint32 at = 0;
 	uint32 number = drawn[at];
 
-	drawn[at] = random_below(bench->n_peers);
+	drawn[at] = random_below(bench->n_askers);
 	__builtin_prefetch(&bench->peer[drawn[at]]);
 	at = (at + 1) % DRAWN_AHEAD;
-	while (unlikely(number == me || number >= bench->n_peers))
-		number = random_below(bench->n_peers);
+	while (unlikely(number == me || number >= bench->n_askers))
+		number = random_below(bench->n_askers);
 	return (Asker_ref){peer_address(number)};
 }
 
@@ -717,9 +718,33 @@ set_up_producers(DlogSession *session, uint32 actors)
 	Adder_ref adder = dlog_spawn(session, Adder);
 
 	for (uint32 i = 1; i < actors; i++)
-		add_peer(dlog_spawn(session, Producer, .left = bench->rounds, .adder = adder).address);
+		add_peer(dlog_spawn(session, Producer, .left = bench->rounds, .chunks = bench->rounds, .adder = adder).address);
 	add_peer(adder.address);
 	bench->n_starts = actors - 1;
+	pg_atomic_write_u32(&bench->unfinished, bench->n_starts);
+}
+
+/*
+ * A flood to one actor, and others that ask each other in the meantime: what
+ * is timed is how long these wait.
+ */
+#define FLOOD_PRODUCERS 100
+#define FLOOD_CHUNKS 3000 /* of each */
+
+static void
+set_up_flooded(DlogSession *session, uint32 actors)
+{
+	Adder_ref adder = dlog_spawn(session, Adder);
+
+	bench->is_flood = true;
+	bench->at_once = 1;
+	bench->n_askers = actors;
+	for (uint32 i = 0; i < actors; i++)
+		add_peer(dlog_spawn(session, Asker, .number = i).address);
+	for (uint32 i = 0; i < FLOOD_PRODUCERS; i++)
+		add_peer(dlog_spawn(session, Producer, .left = FLOOD_CHUNKS, .chunks = FLOOD_CHUNKS, .adder = adder).address);
+	add_peer(adder.address);
+	bench->n_starts = bench->n_peers - 1;
 	pg_atomic_write_u32(&bench->unfinished, bench->n_starts);
 }
 
@@ -747,6 +772,7 @@ set_up_askers(DlogSession *session, uint32 actors)
 {
 	for (uint32 i = 0; i < actors; i++)
 		add_peer(dlog_spawn(session, Asker, .number = i).address);
+	bench->n_askers = actors;
 	bench->n_starts = Min(bench->in_flight, actors);
 	bench->at_once = bench->in_flight / bench->n_starts;
 	pg_atomic_write_u32(&bench->unfinished, bench->n_starts * bench->at_once);
@@ -808,6 +834,18 @@ chunk_sums(void)
 }
 
 static int64
+questions_and_flood(void)
+{
+	return 2 * bench->rounds * bench->n_askers + (int64) FLOOD_PRODUCERS * FLOOD_CHUNKS * (bench->chunk + 1);
+}
+
+static int64
+flood_sum(void)
+{
+	return (int64) FLOOD_PRODUCERS * FLOOD_CHUNKS * bench->chunk * (bench->chunk + 1) / 2;
+}
+
+static int64
 forks_and_joins(void)
 {
 	return bench->rounds * (bench->n_peers - 1) * (bench->chunk + 1);
@@ -844,6 +882,7 @@ static const Workload workloads[] = {
 	{"fan_in", 1001, 2, 300, 100, 64, set_up_producers, chunks, chunk_sums},
 	{"million", 1000000, 1000000, 40, 0, 64, set_up_askers, questions_and_answers},
 	{"latency", 1000000, 5000, 4000, 0, 16, set_up_askers, questions_and_answers},
+	{"flooded", 1000, 20, 10000, 100, 16, set_up_flooded, questions_and_flood, flood_sum},
 	{"session_ask", 1, 1, 20000, 0, 1, set_up_idler, round_trips},
 	{"hand_over", 2, 1, 1000000, 100, 1, set_up_carriers, hops, hops},
 };
