@@ -95,11 +95,13 @@ turn_commit(Turn *turn)
 	SqlActor *actor = turn->actor;
 	ActorBody *body = actor->body;
 	Message *message = turn->done_first;
+	uint32 n_out = 0;
 
 	while (message != NULL)
 	{
 		Message *next = message->next;
 
+		__builtin_prefetch(next, 1);
 		message->next = NULL;
 		if (message->type == LOCAL_MAIL && (message_mail(message)->flags & MAIL_STASHED))
 		{
@@ -114,11 +116,14 @@ turn_commit(Turn *turn)
 		{
 			if (mail_flags(message) & MAIL_QUARANTINED)
 				durable_tell_asker(actor, message);
-			sql_actor_count_out(actor, message);
+			if (message->flags & MESSAGE_RESERVED)
+				n_out++;
 			message_free(message);
 		}
 		message = next;
 	}
+	if (n_out > 0)
+		pg_atomic_sub_fetch_u64(&actor->room, n_out);
 	if (actor->kind == ACTOR_DURABLE)
 		body->durable->position = turn->position;
 	if (turn->unstashes)

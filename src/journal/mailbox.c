@@ -73,14 +73,37 @@ put_row(RowWriter *writer, Message *message, uint64 id)
 	writer_put(writer, &durable->tid);
 }
 
+/* A message, and the number of its row. */
+typedef struct Outgoing
+{
+	Message *message;
+	int64 actor;
+	uint64 id;
+} Outgoing;
+
+static int
+compare_outgoing(const void *a, const void *b)
+{
+	const Outgoing *one = a;
+	const Outgoing *other = b;
+
+	if (one->actor != other->actor)
+		return one->actor < other->actor ? -1 : 1;
+	return one->id < other->id ? -1 : one->id > other->id;
+}
+
 /*
  * mailbox_write
  *		Keep messages; they learn the places of their rows.
+ *
+ * Numbers are in the order of sending.  Rows of one actor lie together, for
+ * they are handled, and so removed, together.
  */
 void
 mailbox_write(Message **messages, int n)
 {
 	DatabaseJournal *journal = my_database_journal();
+	Outgoing *outgoing = MemoryContextAllocHuge(CurTransactionContext, sizeof(Outgoing) * n);
 	RowWriter *writer;
 	uint64 id;
 
@@ -88,8 +111,12 @@ mailbox_write(Message **messages, int n)
 	writer = writer_open(journal_table(TABLE_MAILBOX));
 	id = pg_atomic_fetch_add_u64(&journal->last_id, n);
 	for (int i = 0; i < n; i++)
-		put_row(writer, messages[i], ++id);
+		outgoing[i] = (Outgoing){messages[i], mail_durable(messages[i])->actor, ++id};
+	qsort(outgoing, n, sizeof(Outgoing), compare_outgoing);
+	for (int i = 0; i < n; i++)
+		put_row(writer, outgoing[i].message, outgoing[i].id);
 	writer_close(writer);
+	pfree(outgoing);
 }
 
 /* ----------------------------------------------------------------- delivery */
