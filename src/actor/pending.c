@@ -268,16 +268,15 @@ keep_durable(void)
 
 	if (!any_durable)
 		return;
+	messages = MemoryContextAllocHuge(CurTransactionContext, sizeof(Message *) * n_added);
 	for (Message *message = first; message != NULL; message = message->next)
-		if (mail_durable(message) != NULL)
-			n++;
-	if (n == 0)
-		return;
-	messages = MemoryContextAllocHuge(CurTransactionContext, sizeof(Message *) * n);
-	n = 0;
-	for (Message *message = first; message != NULL; message = message->next)
+	{
+		__builtin_prefetch(message->next);
 		if (mail_durable(message) != NULL)
 			messages[n++] = message;
+	}
+	if (n == 0)
+		return;
 	actor_journal->send(messages, n);
 	STOP_POINT("journal-mailbox-written");
 }
