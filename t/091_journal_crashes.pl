@@ -91,6 +91,9 @@ foreach (1 .. 3)
 	$cluster->sql(1, q{SELECT dlog.stop_point_arm('journal-loaded', 'crash')});
 	$node->psql($cluster->database, q{SELECT dlog.state(dlog.whereis('c')); SELECT pg_sleep(60)});
 	$node->poll_query_until($cluster->database, 'SELECT true') or die 'the server does not come back';
+
+	# A server that is stopped before it has counted forgets.
+	$cluster->wait_until(1, q{SELECT crashes FROM dlog.durable_actor WHERE name = 'c'}, $_);
 }
 $cluster->wait_until(1, q{SELECT dlog.ask(dlog.whereis('bystander'), ROW()::how_many)}, '201');
 is($cluster->sql(1, q{SELECT crashes FROM dlog.durable_actor WHERE name = 'c'}), 3, 'crashes while an actor is loaded are counted');
