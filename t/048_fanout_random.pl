@@ -227,6 +227,14 @@ sub query
 my @settings = ('', 'enable_partitionwise_join = on', 'enable_hashjoin = off', 'enable_nestloop = off', 'dlog.enable_raw_rows = off', 'enable_hashagg = off');
 my %queries;
 
+# What was wrong once, then what may be.
+my @found = (
+	# partitions pruned in a nested loop, and fewer columns returned than read
+	'SELECT t3.t AS c0, t2.id AS c1 FROM {b} t1 LEFT JOIN {a} t2 ON t1.k = t2.k AND t1.id < 148 JOIN {b} t3 ON t1.k = t3.id '
+	  . 'WHERE (SELECT count(*) FROM {l} i WHERE i.k = t3.k) > 2',
+);
+
+$queries{$_} = [@found] foreach 1 .. 3;
 push @{ $queries{ 1 + $_ % 3 } }, query() foreach 1 .. $count;
 foreach my $node (sort keys %queries)
 {
