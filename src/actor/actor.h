@@ -205,6 +205,7 @@ typedef struct DurableMail
 
 extern DurableMail *mail_durable(const Message *message); /* NULL: it has none */
 extern int mail_flags(const Message *message);
+extern bool mail_has_entry(const Message *message);
 extern Datum message_read(const Message *message, Oid *type, bool *is_null);
 
 /* A type, and how its datums lie in memory. */

@@ -33,6 +33,10 @@ begin_anew(SqlActor *actor, FailedMessage failed)
 	bool was_held = actor->phase == PHASE_HELD;
 
 	sql_actor_set_state(actor, NULL);
+
+	/* In this order, for senders look at it: see may_send(). */
+	actor->phase = PHASE_NEW;
+	pg_write_barrier();
 	actor->behavior = body->first_behavior;
 	sql_actor_put_back(actor, body->stash_first, body->stash_last);
 	body->stash_first = body->stash_last = NULL;
@@ -48,7 +52,6 @@ begin_anew(SqlActor *actor, FailedMessage failed)
 		sql_actor_give_up(actor, failed, "the handler failed");
 	}
 	actor->is_suspended = false;
-	actor->phase = PHASE_NEW;
 	/* One that was held is fresh, and may have heard of children already. */
 	if (body->system != NULL && !was_held)
 	{

@@ -243,8 +243,22 @@ run_init(Turn *turn, Behavior *behavior, RunningState *state)
 	MemoryContextSwitchTo(old);
 }
 
-/* Its init, or, of a durable actor that has had it, its journal makes the state. */
-static void
+/* It is of another behavior from now on. */
+static Behavior *
+change_behavior(Behavior *behavior, Oid to)
+{
+	if (to == behavior->id)
+		return behavior;
+	current_behavior = NULL;
+	behavior_release(behavior);
+	return current_behavior = behavior_acquire(to);
+}
+
+/*
+ * Its init, or, of a durable actor that has had it, its journal makes the
+ * state; the behavior that it has then.
+ */
+static Behavior *
 begin(Turn *turn, Behavior *behavior, RunningState *state)
 {
 	ActorBody *body = turn->actor->body;
@@ -259,11 +273,11 @@ begin(Turn *turn, Behavior *behavior, RunningState *state)
 		MemoryContextSwitchTo(old);
 	}
 	if (!is_loaded)
-	{
 		run_init(turn, behavior, state);
-		if (turn->actor->kind == ACTOR_DURABLE)
-			durable_begin(turn, behavior, state->datum, state->is_null);
-	}
+	if (OidIsValid(turn->behavior))
+		behavior = change_behavior(behavior, turn->behavior);
+	if (!is_loaded && turn->actor->kind == ACTOR_DURABLE)
+		durable_begin(turn, behavior, state->datum, state->is_null);
 	durable_is_done(turn);
 	turn->ran_init = true;
 	if (body->supervisor.slot != 0)
@@ -272,6 +286,7 @@ begin(Turn *turn, Behavior *behavior, RunningState *state)
 		memcpy(turn->started->payload, &body->child, sizeof(uint64));
 		turn->started->from = turn->self;
 	}
+	return behavior;
 }
 
 /* Keep what the state is at the end of the turn. */
@@ -324,7 +339,7 @@ message_is_done(Turn *turn)
 		turn->done_first = message;
 	turn->done_last = message;
 	turn->n_done++;
-	if ((mail_flags(message) & (MAIL_STASHED | MAIL_QUARANTINED)) == 0)
+	if (mail_has_entry(message))
 		turn->n_entries++;
 	batch.n_messages++;
 }
@@ -351,17 +366,6 @@ may_go_on(Turn *turn, int limit)
 	return true;
 }
 
-/* It is of another behavior from now on. */
-static Behavior *
-change_behavior(Behavior *behavior, Oid to)
-{
-	if (to == behavior->id)
-		return behavior;
-	current_behavior = NULL;
-	behavior_release(behavior);
-	return current_behavior = behavior_acquire(to);
-}
-
 /*
  * turn_run
  *		Let an actor handle up to so many messages in this transaction.
@@ -385,11 +389,7 @@ turn_run(Turn *turn, int limit)
 		turn->position = actor->body->durable->position;
 	turn->n_entries = 0;
 	if (actor->phase == PHASE_NEW)
-	{
-		begin(turn, behavior, &state);
-		if (OidIsValid(turn->behavior))
-			behavior = change_behavior(behavior, turn->behavior);
-	}
+		behavior = begin(turn, behavior, &state);
 
 	while (may_go_on(turn, limit) && (message = sql_actor_peek(actor)) != NULL)
 	{

@@ -77,6 +77,23 @@ mail_flags(const Message *message)
 }
 
 /*
+ * mail_has_entry
+ *		Will it be in the journal of a durable actor, now that it has been
+ *		handled?  One that is stashed is not, but that its handler turned the
+ *		actor to another behavior is.
+ */
+bool
+mail_has_entry(const Message *message)
+{
+	int flags = mail_flags(message);
+	DurableMail *durable = mail_durable(message);
+
+	if (flags & MAIL_STASHED)
+		return durable != NULL && OidIsValid(durable->becomes);
+	return (flags & MAIL_QUARANTINED) == 0;
+}
+
+/*
  * mail_datum
  *		Its datum, in place or in the current memory context.
  */

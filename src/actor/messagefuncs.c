@@ -59,13 +59,48 @@ sign_mail(DurableMail *durable, int64 actor, int flags, Oid role)
 		durable->sender = actor_ref_of(current_turn->self);
 }
 
+/*
+ * ERROR unless the role may send a message of this type.  False: the actor is
+ * of another behavior by now; look again.
+ *
+ * A durable actor that is being loaded is of the behavior that it was spawned
+ * with until its journal says what it has become.  What it then does not take
+ * goes into quarantine.
+ */
+static bool
+may_send(ActorAddress to, int64 durable, Oid type, Oid role)
+{
+	SqlActor *actor = sql_actor_at(to.slot);
+	Behavior *behavior = behavior_acquire(actor->behavior);
+	volatile bool is_sure = true;
+
+	PG_TRY();
+	{
+		if (!behavior_may_send_to_all(behavior, role))
+			behavior_check_send(behavior, hosted_actor_role(to), role);
+		if (behavior_handler(behavior, type) == NULL &&
+			!(durable != 0 && hosted_actor_exists(to) && *(volatile uint8 *) &actor->phase == PHASE_NEW))
+		{
+			pg_read_barrier();
+			is_sure = *(volatile Oid *) &actor->behavior == behavior->id || durable == 0;
+			if (is_sure)
+				behavior_refuse_message(behavior, type);
+		}
+	}
+	PG_FINALLY();
+	{
+		behavior_release(behavior);
+	}
+	PG_END_TRY();
+	return is_sure;
+}
+
 /* A message for an actor of this node, checked, with its place reserved. */
 static Message *
 message_for(ActorAddress to, Datum datum, Oid type, bool is_null, int flags, Oid role)
 {
 	SqlActor *actor = sql_actor_at(to.slot);
 	int64 durable = sql_actor_durable(to);
-	Behavior *behavior;
 	Message *message;
 
 	if (!OidIsValid(actor->behavior))
@@ -73,19 +108,8 @@ message_for(ActorAddress to, Datum datum, Oid type, bool is_null, int flags, Oid
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("actor %u takes no messages from SQL", to.slot),
 				 errdetail("It is a supervisor.")));
-	behavior = behavior_acquire(actor->behavior);
-	PG_TRY();
-	{
-		if (!behavior_may_send_to_all(behavior, role))
-			behavior_check_send(behavior, hosted_actor_role(to), role);
-		if (behavior_handler(behavior, type) == NULL)
-			behavior_refuse_message(behavior, type);
-	}
-	PG_FINALLY();
-	{
-		behavior_release(behavior);
-	}
-	PG_END_TRY();
+	while (!may_send(to, durable, type, role))
+		;
 
 	message = mail_create(datum, ROW_TYPE(type), is_null, flags | (durable != 0 ? MAIL_DURABLE : 0));
 	if (!reserve_room(actor, to, message))

@@ -106,6 +106,8 @@ turn_commit(Turn *turn)
 		if (message->type == LOCAL_MAIL && (message_mail(message)->flags & MAIL_STASHED))
 		{
 			message_mail(message)->flags &= ~MAIL_STASHED;
+			if (mail_durable(message) != NULL)
+				mail_durable(message)->becomes = InvalidOid;
 			if (body->stash_last != NULL)
 				body->stash_last->next = message;
 			else
@@ -137,7 +139,10 @@ turn_commit(Turn *turn)
 	if (OidIsValid(turn->behavior))
 		actor->behavior = turn->behavior;
 	if (turn->ran_init)
+	{
+		pg_write_barrier();
 		actor->phase = PHASE_READY;
+	}
 	if (turn->started != NULL)
 		(void) control_send(body->supervisor, turn->started);
 

@@ -199,7 +199,12 @@ fill_in(JournalTurn *turn, OpenJournal *journal, Message *message, JournalEntry 
 	Datum datum = message_read(message, &type, &is_null);
 
 	memset(entry, 0, sizeof(JournalEntry));
-	entry->payload = payload_create(datum, ROW_TYPE(type), is_null);
+
+	/* One that is stashed has its own entry later; this one is of what it becomes. */
+	if (mail_flags(message) & MAIL_STASHED)
+		entry->payload = payload_create((Datum) 0, value_type(VOIDOID), true);
+	else
+		entry->payload = payload_create(datum, ROW_TYPE(type), is_null);
 	entry->seq = ++turn->position->seq;
 	entry->at = turn->position->at;
 	entry->sent_at = durable ? durable->sent_at : entry->at;
@@ -320,11 +325,9 @@ append_turn(JournalTurn *turn)
 		DurableMail *durable = mail_durable(message);
 		int flags = mail_flags(message);
 
-		if (flags & MAIL_STASHED)
-			continue;
-		if (durable != NULL && ItemPointerIsValid(&durable->tid))
+		if ((flags & MAIL_STASHED) == 0 && durable != NULL && ItemPointerIsValid(&durable->tid))
 			mailbox_remove(durable);
-		if (flags & MAIL_QUARANTINED)
+		if (!mail_has_entry(message))
 			continue;
 		if (journal == NULL)
 			journal = journal_for(turn, turn->position->at);

@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -293,6 +294,19 @@ begin_with(Replay *replay, int64 actor, const StateSnapshot *snapshot)
 	MemoryContextSwitchTo(old);
 }
 
+/* Is it of no message, but of what the actor became when it stashed one? */
+static bool
+is_change_alone(const JournalEntry *entry)
+{
+	Oid type;
+	bool is_null;
+
+	if (!OidIsValid(entry->becomes))
+		return false;
+	(void) payload_datum(entry->payload, &type, &is_null);
+	return type == VOIDOID;
+}
+
 static void
 apply_entry(Replay *replay, const JournalEntry *entry)
 {
@@ -329,8 +343,6 @@ apply_entry(Replay *replay, const JournalEntry *entry)
 	}
 	else
 		MemoryContextReset(replay->contexts[1 - replay->current]);
-	if (OidIsValid(entry->becomes))
-		take_behavior(replay, entry->becomes);
 }
 
 static void
@@ -348,7 +360,10 @@ run(Replay *replay, const DurableActor *actor, Oid journal, const ReplayEnd *end
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("entry " UINT64_FORMAT " of the journal of durable actor " INT64_FORMAT " is missing",
 							replay->position.seq + 1, actor->id)));
-		apply_entry(replay, &entry);
+		if (!is_change_alone(&entry))
+			apply_entry(replay, &entry);
+		if (OidIsValid(entry.becomes))
+			take_behavior(replay, entry.becomes);
 		replay->position.seq = entry.seq;
 		replay->position.at = entry.at;
 		replay->position.bytes += VARSIZE(entry.payload);
