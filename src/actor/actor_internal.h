@@ -514,6 +514,10 @@ extern pg_noreturn void refuse_gone(const ActorRef *ref);
 extern pg_noreturn void refuse_unknown_node(const ActorRef *ref);
 extern void refuse_in_replay(const char *function);
 
+/* --- actorfuncs.c --------------------------------------------------------- */
+
+extern void wait_until_loaded(ActorAddress address);
+
 /* --- messagefuncs.c ------------------------------------------------------- */
 
 extern Message *message_argument(FunctionCallInfo fcinfo, int n, ActorAddress to, int flags);

@@ -132,8 +132,12 @@ dlog_resume(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------------------------ state */
 
-/* A durable actor that is being loaded will have its state in a moment, unless it cannot be. */
-static void
+/*
+ * wait_until_loaded
+ *		A durable actor that is being loaded will have its state in a moment,
+ *		unless it cannot be.
+ */
+void
 wait_until_loaded(ActorAddress address)
 {
 	while (current_turn == NULL && hosted_actor_exists(address) &&

@@ -79,7 +79,7 @@ may_send(ActorAddress to, int64 durable, Oid type, Oid role)
 		if (!behavior_may_send_to_all(behavior, role))
 			behavior_check_send(behavior, hosted_actor_role(to), role);
 		if (behavior_handler(behavior, type) == NULL &&
-			!(durable != 0 && hosted_actor_exists(to) && *(volatile uint8 *) &actor->phase == PHASE_NEW))
+			!(durable != 0 && *(volatile uint8 *) &actor->phase == PHASE_NEW))
 		{
 			pg_read_barrier();
 			is_sure = *(volatile Oid *) &actor->behavior == behavior->id || durable == 0;

@@ -39,14 +39,28 @@ sql_actor_shmem_init(void)
 	pool_shmem_init();
 }
 
+/* Invalid: there is no such actor, or it is being loaded and nobody knows yet. */
 static Oid
-behavior_of_reference(const ActorRef *ref)
+behavior_of_reference(const ActorRef *ref, bool waits)
 {
 	ActorAddress address;
+	volatile SqlActor *actor;
+	bool is_loading;
+	Oid behavior;
 
 	if (!actor_of_ref(ref, &address))
 		return InvalidOid;
-	return sql_actor_at(address.slot)->behavior;
+	if (waits)
+		wait_until_loaded(address);
+
+	/* It is written after the phase when that becomes NEW, and before when READY. */
+	actor = sql_actor_at(address.slot);
+	is_loading = actor->phase == PHASE_NEW;
+	pg_read_barrier();
+	behavior = actor->behavior;
+	pg_read_barrier();
+	is_loading |= actor->phase == PHASE_NEW;
+	return is_loading && sql_actor_durable(address) != 0 ? InvalidOid : behavior;
 }
 
 void

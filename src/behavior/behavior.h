@@ -169,9 +169,10 @@ extern bool behavior_may_send_to_all(Behavior *behavior, Oid role);
  * whose first argument is an actor_ref and whose second is the message:
  * CREATE FUNCTION dlog.send(...) ... SUPPORT dlog.message_support.  It
  * refuses a wrong message type where the behavior can be known.  Filled in
- * by a higher layer: the behavior of an actor of this node, if it is known.
+ * by a higher layer: the behavior of an actor of this node, if it is known;
+ * "waits" until a durable one has been loaded.
  */
-extern Oid (*behavior_of_actor)(const ActorRef *ref);
+extern Oid (*behavior_of_actor)(const ActorRef *ref, bool waits);
 
 /* dlog.c's table of contents */
 extern Size behavior_shmem_size(void);

@@ -30,7 +30,7 @@
 
 DLOG_FUNCTION(dlog_message_support);
 
-Oid (*behavior_of_actor)(const ActorRef *ref);
+Oid (*behavior_of_actor)(const ActorRef *ref, bool waits);
 
 /* The behavior among a type and what it is a domain over. */
 static Oid
@@ -93,7 +93,7 @@ behavior_of_expression(Node *node)
 	if (IsA(node, FuncExpr))
 		return behavior_of_spawn((FuncExpr *) node);
 	if (IsA(node, Const) && !((Const *) node)->constisnull && behavior_of_actor != NULL)
-		return behavior_of_actor(DatumGetActorRefP(((Const *) node)->constvalue));
+		return behavior_of_actor(DatumGetActorRefP(((Const *) node)->constvalue), false);
 	return InvalidOid;
 }
 

@@ -276,7 +276,7 @@ dlog_flock_members(PG_FUNCTION_ARGS)
 static void
 check_behavior(const ActorRef *ref)
 {
-	Oid id = behavior_of_actor(ref);
+	Oid id = behavior_of_actor(ref, true);
 	Oid message_type;
 	Behavior *behavior;
 	StatementScope scope;
