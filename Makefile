@@ -52,6 +52,11 @@ uninstall-mdns:
 	rm -f '$(DESTDIR)$(pkglibdir)/dlog_mdns'
 endif
 
+# The library knows what SQL it was made for; comments do not count.
+src/base/extension.o: override CPPFLAGS += -DDLOG_SQL_FINGERPRINT='"$(shell \
+	cat $(DATA) | sed '/^--/d' | cksum | cut -d' ' -f1,2 | tr ' ' -)"'
+src/base/extension.o: $(DATA)
+
 # PGXS follows no headers by itself.
 $(OBJS): $(wildcard src/*/*.h src/*/*.def include/dlog/*.h)
 else

@@ -8,6 +8,17 @@
 -- What is in it says itself who may.
 GRANT USAGE ON SCHEMA dlog TO PUBLIC;
 
+CREATE FUNCTION dlog.sql_fingerprint() RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_sql_fingerprint';
+COMMENT ON FUNCTION dlog.sql_fingerprint() IS
+'names the SQL that the loaded library was made for; dlog.installed has that of this database';
+
+-- Scripts of later versions set it.
+CREATE TABLE dlog.installed AS SELECT dlog.sql_fingerprint() AS fingerprint;
+COMMENT ON TABLE dlog.installed IS
+'names the SQL that made the extension of this database; where it is not dlog.sql_fingerprint(), functions refuse to work until ALTER EXTENSION dlog UPDATE';
+GRANT SELECT ON dlog.installed TO PUBLIC;
+
 
 -- ------------------------------------------------------------------ wire
 

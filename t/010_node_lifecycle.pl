@@ -66,7 +66,54 @@ ok(schedulers('postgres'), 'in this database only');
 sql('other', "CREATE EXTENSION dlog; DROP EXTENSION dlog; CREATE EXTENSION dlog;");
 ok(schedulers('other'), 'created, dropped, created: they run');
 
-my ($status, $output, $error) = $node->psql('postgres',
+# A handler reads tables in another order than DROP EXTENSION locks them.
+sql('postgres', 'CREATE DATABASE third');
+sql('third', <<'SQL');
+CREATE EXTENSION dlog;
+CREATE TYPE look AS (n int);
+CREATE FUNCTION look(state int, message look) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM FROM dlog.flock;
+	PERFORM pg_advisory_xact_lock(1);
+	PERFORM FROM dlog.node;
+	RETURN state;
+END $$;
+SELECT dlog.create_behavior('looker', 'int', handlers => '{look}');
+SQL
+my $locker = $node->background_psql('third');
+$locker->query_safe('SELECT pg_advisory_lock(1)');
+sql('third', "DO \$\$ BEGIN PERFORM dlog.send(dlog.spawn('looker'), ROW(1)::look); END \$\$");
+my $waits = "SELECT count(*) > 0 FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+  . " WHERE d.datname = 'third' AND NOT granted AND ";
+$node->poll_query_until('postgres', $waits . "locktype = 'advisory'") or die 'no handler waits';
+my $drop = $node->background_psql('third');
+$drop->query_until(qr/begins/, "\\echo begins\nDROP EXTENSION dlog CASCADE;\n");
+$node->poll_query_until('postgres', $waits . "locktype <> 'advisory' AND mode = 'AccessExclusiveLock'")
+  or die 'DROP EXTENSION does not wait';
+$locker->query_safe('SELECT pg_advisory_unlock(1)');
+ok($node->poll_query_until('third', "SELECT count(*) = 0 FROM pg_extension WHERE extname = 'dlog'"),
+	'DROP EXTENSION waits for a handler that reads the tables');
+$drop->quit;
+$locker->quit;
+unlike(slurp_file($node->logfile), qr/deadlock detected/, 'and meets it in no deadlock');
+sql('third', 'CREATE EXTENSION dlog');
+ok(schedulers('third'), 'the extension can be created again');
+
+# A library that is not of the version of the extension's SQL.
+sql('third', "UPDATE dlog.installed SET fingerprint = 'that of another version'");
+my ($status, $output, $error) = $node->psql('third', "\\set VERBOSITY verbose\nSELECT dlog.whereis('x')");
+like($error, qr/55000.*is not of the version of its library.*HINT:  Run ALTER EXTENSION dlog UPDATE/s,
+	'functions refuse to be called with the arguments of another version');
+$node->restart('fast');
+$node->wait_for_log(qr/dlog scheduler.*is not of the version of its library/);
+ok(no_schedulers('third'), 'no scheduler reads the tables of another version');
+is(sql('postgres', 'SELECT count(*) > 0 FROM dlog.nodes'), 't', 'other databases work');
+sql('third', 'DROP EXTENSION dlog; CREATE EXTENSION dlog;');
+ok(schedulers('third'), 'an extension of this version is served');
+sql('third', 'SELECT dlog.whereis($$x$$)');
+sql('postgres', 'DROP DATABASE third');
+
+($status, $output, $error) = $node->psql('postgres',
 	"BEGIN; DROP EXTENSION dlog; PREPARE TRANSACTION 'x';");
 like($error, qr/cannot PREPARE a transaction that has/,
 	'a prepared transaction would come too late for us');

@@ -32,6 +32,7 @@
 
 #include "actor/actor_internal.h"
 #include "base/clock.h"
+#include "base/extension.h"
 #include "base/guc.h"
 #include "base/role.h"
 #include "base/stop_point.h"
@@ -119,7 +120,7 @@ attempt(void (*work)(void *), void *argument)
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
+		extension_begin();
 		work(argument);
 		if (actor_journal != NULL)
 			actor_journal->flush();
@@ -174,7 +175,7 @@ report_failure(Turn *turn, Message *message, const ErrorData *error)
 		report.message_type = message_mail(message)->type;
 	PG_TRY();
 	{
-		StartTransactionCommand();
+		extension_begin();
 		role_enter(report.owner, report.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 		if (OidIsValid(report.message_type))
 			report.message = mail_text(message);
@@ -386,15 +387,20 @@ turn_limit(void)
 static void
 work_batch(void *argument)
 {
-	SqlActor *actor = argument;
+	SqlActor *actor;
+	Turn *turn = argument;
 
-	do
+	for (;;)
 	{
-		turn_run(turn_add(actor), turn_limit());
+		turn_run(turn, turn_limit());
 		if (batch.n_messages + pending_added() >= dlog_batch_messages || clock_now_us() >= batch.ends_us || InterruptPending ||
 			pool_has_system_waiting(batch.database))
 			break;
-	} while ((actor = next_actor()) != NULL);
+		actor = next_actor();
+		if (actor == NULL)
+			break;
+		turn = turn_add(actor);
+	}
 }
 
 /* So that schedulers do not mostly wait for their commits. */
@@ -418,7 +424,7 @@ run_batch(void)
 		return false;
 	batch.n_messages = 0;
 	batch.ends_us = clock_now_us() + batch_length_us();
-	if (!attempt(work_batch, actor))
+	if (!attempt(work_batch, turn_add(actor)))
 		redo();
 	turn_release_all();
 	if (system_actor != NULL)

@@ -65,14 +65,15 @@ args_create(const ActorSpawn *spawn, Oid init)
 		Datum flat = value_flatten(spawn->args[i], type, spawn->args_null[i], &size);
 		int n;
 		const Oid *layout = type_layout(types[i], &n);
-		ArgHeader header = {
-			.size = size,
-			.type = types[i],
-			.layout_size = sizeof(Oid) * n,
-			.is_by_value = type.is_by_value,
-			.is_null = spawn->args_null[i],
-		};
+		ArgHeader header;
 
+		/* It goes into a table, so what is between its fields is not to be of chance. */
+		memset(&header, 0, sizeof(header));
+		header.size = size;
+		header.type = types[i];
+		header.layout_size = sizeof(Oid) * n;
+		header.is_by_value = type.is_by_value;
+		header.is_null = spawn->args_null[i];
 		append_aligned(&bytes, &header, sizeof(header));
 		append_aligned(&bytes, header.is_by_value ? (char *) &flat : DatumGetPointer(flat), size);
 		append_aligned(&bytes, layout, header.layout_size);

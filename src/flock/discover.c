@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/extension.h"
 #include "base/guc.h"
 #include "flock/flock_internal.h"
 
@@ -33,7 +34,7 @@
 static void
 begin(StatementScope *scope)
 {
-	StartTransactionCommand();
+	extension_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	statement_open(scope);
 }

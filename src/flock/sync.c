@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/extension.h"
 #include "base/guc.h"
 #include "flock/flock_internal.h"
 
@@ -45,7 +46,7 @@ handle_ask(Message *message)
 		return;
 	after = pnstrdup(ask.after.data, ask.after.size);
 	pg_verifymbstr(after, (int) strlen(after), false);
-	StartTransactionCommand();
+	extension_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	statement_open(&scope);
 	statement_run("SELECT COALESCE(json_agg(r ORDER BY r.name), '[]')::text, count(*) FROM"
@@ -138,7 +139,7 @@ take_over(const char *rows)
 	StatementScope scope;
 	char *last;
 
-	StartTransactionCommand();
+	extension_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	statement_open(&scope);
 	statement_run("INSERT INTO dlog.flock AS f (name, tags, discover_via, heartbeat_interval, owner, version, is_dropped)"
@@ -174,7 +175,7 @@ handle_sync(Message *message)
 	if (message->from.node != THIS_NODE || !flock_sync_read(message->payload, message->size, &sync))
 		return;
 	transport_flock_sync_seen();
-	StartTransactionCommand();
+	extension_begin();
 	database = database_address(sync.node, node_database(sync.node));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

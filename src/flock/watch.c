@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 
 #include "actor/actor.h"
+#include "base/extension.h"
 #include "flock/flock_internal.h"
 
 /* As many events are kept in dlog.flock_event. */
@@ -236,7 +237,7 @@ look_in_transaction(void)
 	StatementScope scope;
 	bool has_news = false;
 
-	StartTransactionCommand();
+	extension_begin();
 	XactIsoLevel = XACT_READ_COMMITTED; /* whoever waits for the lock sees what was done */
 	if (has_flocks())
 	{

@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "base/errcodes.h"
+#include "base/extension.h"
 #include "base/pg_compat.h"
 #include "journal/journal_internal.h"
 
@@ -513,7 +514,7 @@ count_crashes(DatabaseJournal *journal)
 		return;
 	PG_TRY();
 	{
-		StartTransactionCommand();
+		extension_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		blackbox_count();
 		PopActiveSnapshot();
@@ -544,7 +545,7 @@ serve(DatabaseJournal *journal, void (*step)(DatabaseJournal *journal))
 
 	PG_TRY();
 	{
-		StartTransactionCommand();
+		extension_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		step(journal);
 		PopActiveSnapshot();

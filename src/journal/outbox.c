@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "base/errcodes.h"
+#include "base/extension.h"
 #include "base/pg_compat.h"
 #include "base/stop_point.h"
 #include "journal/journal_internal.h"
@@ -206,7 +207,7 @@ store_question(Message *message)
 	memcpy(&question, VARDATA_ANY(bytes), sizeof(question));
 	payload = palloc(VARSIZE_ANY_EXHDR(bytes) - sizeof(question));
 	memcpy(payload, VARDATA_ANY(bytes) + sizeof(question), VARSIZE_ANY_EXHDR(bytes) - sizeof(question));
-	StartTransactionCommand();
+	extension_begin();
 	outbox_use_own_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	outbox_flush_at_commit();

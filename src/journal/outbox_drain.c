@@ -36,6 +36,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/extension.h"
 #include "base/pg_compat.h"
 #include "base/stop_point.h"
 #include "journal/journal_internal.h"
@@ -579,7 +580,7 @@ drain_transaction(uint32 node)
 	DrainResult result;
 
 	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
+	extension_begin();
 
 	outbox_flush_at_commit();
 	outbox_use_own_settings();
@@ -601,7 +602,7 @@ note_failure(uint32 node, const char *reason)
 	Oid types[2] = {INT8OID, TEXTOID};
 	Datum values[2];
 
-	StartTransactionCommand();
+	extension_begin();
 	outbox_use_own_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();

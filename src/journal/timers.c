@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/extension.h"
 #include "base/stop_point.h"
 #include "journal/journal_internal.h"
 #include "remote/remote.h"
@@ -345,7 +346,7 @@ clock_work(Message *work)
 {
 	if (work->from.node != THIS_NODE || durable_is_unsettled())
 		return;
-	StartTransactionCommand();
+	extension_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fire();
 	STOP_POINT("journal-timers-fired");

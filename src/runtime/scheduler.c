@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -38,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/extension.h"
 #include "base/function.h"
 #include "base/guc.h"
 #include "base/linger.h"
@@ -321,7 +321,7 @@ run_refresh(void)
 
 		reset_search_path();
 		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
+		extension_begin();
 		for (i = 0; i < n_start_callbacks; i++)
 			start_callbacks[i]();
 		CommitTransactionCommand();
@@ -664,19 +664,21 @@ take_slot(Datum argument)
 	return is_ours;
 }
 
-/* Is the extension in the database that we are connected to? */
+/* Is the extension in the database that we are connected to, and of our SQL? */
 static bool
 look_for_extension(void)
 {
 	uint32 asked = *(volatile uint32 *) &database_at(my_database)->asked;
-	bool has_extension;
+	ExtensionFit fit;
 
 	pg_memory_barrier();
 	StartTransactionCommand();
-	has_extension = OidIsValid(get_extension_oid("dlog", true));
-	database_confirm(my_database, asked, get_database_name(MyDatabaseId), has_extension);
+	fit = extension_fit();
+	if (fit == EXTENSION_OTHER)
+		extension_refuse(LOG);
+	database_confirm(my_database, asked, get_database_name(MyDatabaseId), fit == EXTENSION_OURS);
 	CommitTransactionCommand();
-	return has_extension;
+	return fit == EXTENSION_OURS;
 }
 
 void

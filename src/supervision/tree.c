@@ -38,6 +38,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/errcodes.h"
+#include "base/extension.h"
 #include "base/pg_compat.h"
 #include "journal/journal.h"
 #include "supervision/supervision_internal.h"
@@ -979,7 +980,7 @@ supervision_work(Message *work)
 	PG_TRY();
 	{
 		take_in_hand(work);
-		StartTransactionCommand();
+		extension_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (work->type == SUPERVISION_LOAD)
 			load((const Load *) work->payload);

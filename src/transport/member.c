@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/extension.h"
 #include "base/guc.h"
 #include "base/own_sql.h"
 #include "transport/member.h"
@@ -387,7 +388,7 @@ handle_change(Message *message)
 
 	if (!node_change_read(message->payload, message->size, &change))
 		return;
-	StartTransactionCommand();
+	extension_begin();
 	PG_TRY();
 	{
 		int level;
@@ -426,7 +427,7 @@ handle_change(Message *message)
 	 */
 	if (change.action == NODE_REMOVE)
 		answer_change(message->from, change.request, NULL);
-	StartTransactionCommand();
+	extension_begin();
 	node_load();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

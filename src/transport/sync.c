@@ -34,6 +34,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/extension.h"
 #include "base/guc.h"
 #include "base/own_sql.h"
 #include "transport/member.h"
@@ -115,7 +116,7 @@ handle_ask(Message *message)
 
 	if (!node_table_ask_read(message->payload, message->size, &ask))
 		return;
-	StartTransactionCommand();
+	extension_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	level = own_sql_begin();
 	{
@@ -258,7 +259,7 @@ try_row(const SyncRow *row, uint64 own_id)
 	{
 		int level;
 
-		StartTransactionCommand();
+		extension_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		level = own_sql_begin();
 		member_lock();
@@ -320,7 +321,7 @@ compare_with(uint32 node)
 	bool is_last = false;
 
 	transport_this_key(&own_id, own_key);
-	StartTransactionCommand();
+	extension_begin();
 	database = database_address(node, node_database(node));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
@@ -339,7 +340,7 @@ compare_with(uint32 node)
 		pg_verifymbstr(json, (int) strlen(json), false);
 
 		/* The texts outlive the transaction that has read them. */
-		StartTransactionCommand();
+		extension_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		level = own_sql_begin();
 		n_rows = read_page(json, rows);

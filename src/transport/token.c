@@ -34,6 +34,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/extension.h"
 #include "base/function.h"
 #include "base/guc.h"
 #include "base/own_sql.h"
@@ -425,7 +426,7 @@ handle_request(Message *message)
 	{
 		int level;
 
-		StartTransactionCommand();
+		extension_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		level = own_sql_begin();
 		welcome = MemoryContextStrdup(context, admit(&request));
@@ -450,7 +451,7 @@ handle_request(Message *message)
 	}
 
 	/* It is let in before it hears so. */
-	StartTransactionCommand();
+	extension_begin();
 	node_load();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
