@@ -37,6 +37,7 @@
 
 #define SLOWEST_START_MS 10000
 #define STOP_MS 500 /* until a network process must have stopped */
+#define STOP_POLL_US 2000
 
 extern DLOG_EXPORT void dlog_transport_main(Datum argument);
 
@@ -149,7 +150,11 @@ network_died(int status)
 	end_all_epochs();
 }
 
-/* Waits for the network process to stop, at most STOP_MS, then kills it. */
+/*
+ * Waits for the network process to stop, at most STOP_MS, then kills it.  Not
+ * at the latch: the exit may have begun in the middle of a wait there, when the
+ * postmaster has died.  SIGCHLD ends the sleep.
+ */
 static void
 stop_network(void)
 {
@@ -161,7 +166,6 @@ stop_network(void)
 	kill(network_child.pid, SIGTERM);
 	for (;;)
 	{
-		ResetLatch(MyLatch);
 		if (child_has_ended(&network_child, &status))
 			break;
 		if (clock_now_us() >= deadline_us)
@@ -169,8 +173,7 @@ stop_network(void)
 			status = child_kill(&network_child);
 			break;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 20, PG_WAIT_EXTENSION);
+		pg_usleep(STOP_POLL_US);
 	}
 	network_died(status);
 	network_child.failed_starts = 0;
