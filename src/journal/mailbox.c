@@ -24,7 +24,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -217,6 +216,21 @@ message_of_row(TupleTableSlot *slot)
 	return message;
 }
 
+typedef struct Loading
+{
+	int64 id;
+	ActorAddress *address;
+} Loading;
+
+static void
+try_to_load(void *argument)
+{
+	Loading *loading = argument;
+
+	if (!durable_find(loading->id, loading->address))
+		*loading->address = (ActorAddress){0};
+}
+
 /*
  * Load the actor; false: it cannot be, and its mail stays where it is.  Slot
  * 0: there is none any more.
@@ -224,41 +238,22 @@ message_of_row(TupleTableSlot *slot)
 static bool
 load(int64 id, ActorAddress *address)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool is_loaded = true;
+	Loading loading = {id, address};
+	ErrorData *error;
 
 	if (loaded_find(MyDatabaseId, id, address))
 		return true;
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		if (!durable_find(id, address))
-			*address = (ActorAddress){0};
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED || error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->elevel > ERROR)
-			ReThrowError(error);
-		is_loaded = false;
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("durable actor " INT64_FORMAT " cannot be loaded: %s", id, error->message),
-				 errdetail("Its mail waits.")));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return is_loaded;
+	error = statement_try(try_to_load, &loading);
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED || error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		error->elevel > ERROR)
+		ReThrowError(error);
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("durable actor " INT64_FORMAT " cannot be loaded: %s", id, error->message),
+			 errdetail("Its mail waits.")));
+	return false;
 }
 
 /* False: there is no memory for it now. */

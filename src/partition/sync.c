@@ -26,9 +26,9 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "base/guc.h"
+#include "base/statement.h"
 #include "partition/partition_internal.h"
 #include "remote/remote.h"
 #include "transport/transport.h"
@@ -126,43 +126,37 @@ make_table(const ForeignDefinition *definition)
 	return true;
 }
 
+typedef struct Making
+{
+	const ForeignDefinition *definition;
+	bool is_made;
+} Making;
+
+static void
+try_to_make(void *argument)
+{
+	Making *making = argument;
+
+	making->is_made = make_table(making->definition);
+}
+
 /* In a subtransaction: what goes wrong is a warning and leaves nothing. */
 static bool
 try_to_make_table(const ForeignDefinition *definition)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool is_made = false;
+	Making making = {definition};
+	ErrorData *error = statement_try(try_to_make, &making);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		is_made = make_table(definition);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 errmsg("could not create distributed table \"%s\" on this node", definition->name),
-				 errdetail_internal("%s", error->message),
-				 errhint("When that is put right, call dlog.sync_definitions().")));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return is_made;
+	if (error == NULL)
+		return making.is_made;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("could not create distributed table \"%s\" on this node", definition->name),
+			 errdetail_internal("%s", error->message),
+			 errhint("When that is put right, call dlog.sync_definitions().")));
+	return false;
 }
 
 /*
