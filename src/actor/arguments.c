@@ -64,7 +64,8 @@ interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
 	if (ms < 0 || ms > 1e14)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is out of range", name)));
+				 errmsg("%s is out of range", name),
+				 errhint("It is an interval such as 5 seconds, and not negative.")));
 	return (int64) ms;
 }
 
