@@ -72,7 +72,7 @@ SELECT sql, dlog.ask(:'m', ROW(sql)::run) FROM (VALUES
 
 -- what one message leaves, the next one does not find; nor another actor
 SELECT dlog.send(:'m', ROW('SELECT ''mallory''''s''')::keep);
-SELECT dlog.ask(:'m', ROW('SELECT current_setting(''search_path'') || coalesce(current_setting(''my.secret'', true), '' unset'')')::run);
+SELECT dlog.ask(:'m', ROW('SELECT current_setting(''search_path'') || coalesce(nullif(current_setting(''my.secret'', true), ''''), '' unset'')')::run);
 RESET ROLE;
 SELECT dlog.send(:'a', ROW('SELECT what FROM sec.secret')::keep), dlog.send(:'m', ROW('FETCH left_open')::run);
 SELECT dlog.ask(:'m', ROW('FETCH left_open')::run);

@@ -88,6 +88,7 @@ SELECT test.wait_until(format('(SELECT count(*) FROM done WHERE what = ''tick'')
 SELECT dlog.unsupervise('tick');
 
 SELECT dlog.supervise('SELECT 1', 'nightly', every => '30 3 * * mon-fri', time_zone => 'Europe/Berlin');
+SELECT test.wait_until($$(SELECT next_run FROM dlog.jobs WHERE name = 'nightly') IS NOT NULL$$);
 SELECT schedule, time_zone, to_char(next_run AT TIME ZONE 'Europe/Berlin', 'HH24:MI') FROM dlog.jobs WHERE name = 'nightly';
 SELECT dlog.run_job('nightly');
 SELECT wait_for_runs('nightly', 1);
