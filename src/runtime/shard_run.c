@@ -46,6 +46,8 @@
 /* Messages between two looks at the clock; fewer where they take longer than this. */
 #define LOOK_EVERY 256
 #define LOOK_US 100
+/* Shards between two questions whether we are wanted for something else. */
+#define ASK_EVERY 16
 /* How long messages may lie in the outboxes. */
 #define FLUSH_US 100
 /* How long to wait for others' messages before going to sleep, at most. */
@@ -574,6 +576,23 @@ next_shard(int last)
 }
 
 /*
+ * Does somebody want this scheduler for something else?  To find out takes
+ * longer than a shard with a message or two, so we ask after some of these.
+ */
+static bool
+is_wanted(bool (*is_interrupted)(void))
+{
+	static int unasked = 0;
+	static uint64 asked_us = 0;
+
+	if (++unasked < ASK_EVERY && now_us == asked_us)
+		return false;
+	unasked = 0;
+	asked_us = now_us;
+	return is_interrupted();
+}
+
+/*
  * Run until "is_interrupted" says so or there is nothing left.  An ERROR of a
  * handler jumps out of it; it may be called again then.
  */
@@ -587,7 +606,7 @@ run(bool (*is_interrupted)(void))
 	{
 		shards_serve_notified();
 		shards_take_orphans();
-		if (is_interrupted())
+		if (is_wanted(is_interrupted))
 			break;
 		if (my.runnable != 0)
 		{
