@@ -31,7 +31,6 @@
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -495,20 +494,10 @@ Datum
 dlog_hold_partition(PG_FUNCTION_ARGS)
 {
 	Oid partition = PG_GETARG_OID(0);
-	const char *name = get_rel_name(partition);
+	const char *name;
 
 	runtime_require();
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", partition)));
-	if (!object_ownercheck(RelationRelationId, partition, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(partition)), name);
-	if (!OidIsValid(distributed_parent(partition)))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a partition of a distributed table", name),
-				 errhint("The view dlog.partitions lists them.")));
+	name = partition_require_own(partition);
 	if (get_rel_relkind(partition) != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

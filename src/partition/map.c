@@ -29,12 +29,15 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -611,4 +614,28 @@ distributed_parent(Oid partition)
 	if (!relation_lookup(partition, &entry) || !OidIsValid(entry.parent))
 		return InvalidOid;
 	return partition_is_distributed(entry.parent) ? entry.parent : InvalidOid;
+}
+
+/*
+ * partition_require_own
+ *		The name of a relation; ERROR unless it is a partition of a distributed
+ *		table, and the current role owns it.
+ */
+const char *
+partition_require_own(Oid partition)
+{
+	const char *name = get_rel_name(partition);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", partition)));
+	if (!object_ownercheck(RelationRelationId, partition, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(partition)), name);
+	if (!OidIsValid(distributed_parent(partition)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a partition of a distributed table", name),
+				 errhint("The view dlog.partitions lists them.")));
+	return name;
 }

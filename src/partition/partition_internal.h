@@ -73,6 +73,7 @@ typedef struct TableDefinition
 /* map.c */
 extern Oid distributed_table_relation(void);
 extern Oid distributed_parent(Oid partition);
+extern const char *partition_require_own(Oid partition);
 extern const char *partition_home_name(Oid partition);
 extern bool distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys);
 extern void distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys);

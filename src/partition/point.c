@@ -38,19 +38,8 @@ DLOG_FUNCTION(dlog_set_partition_node);
 static void
 check_foreign_partition(Oid partition)
 {
-	const char *name = get_rel_name(partition);
+	const char *name = partition_require_own(partition);
 
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", partition)));
-	if (!object_ownercheck(RelationRelationId, partition, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(partition)), name);
-	if (!OidIsValid(distributed_parent(partition)))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a partition of a distributed table", name),
-				 errhint("The view dlog.partitions lists them.")));
 	if (get_rel_relkind(partition) != RELKIND_FOREIGN_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -68,12 +57,14 @@ server_of_node(const char *node)
 	if (node_find(node, false) == THIS_NODE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("node \"%s\" is this node, which has no rows of a foreign partition", node)));
+				 errmsg("node \"%s\" is this node, which has no rows of a foreign partition", node),
+				 errhint("Name the node that has them.")));
 	server = get_foreign_server_oid(node, false);
 	if (!partition_is_our_server(server, &number) || number != node_find(node, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" does not stand for node \"%s\"", node, node)));
+				 errmsg("server \"%s\" does not stand for node \"%s\"", node, node),
+				 errhint("Rename it, and create a server of that name for the foreign-data wrapper dlog.")));
 	return server;
 }
 
