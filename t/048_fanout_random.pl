@@ -189,7 +189,8 @@ sub windows_of
 {
 	my ($from, @t) = from(2);
 	my $x = one_of(@t);
-	my $window = 'PARTITION BY ' . one_of("$x.id", "$x.id", "$x.k", "$x.id, $x.s") . " ORDER BY $x.v, $x.t, $x.s, $x.k, $x.id";
+	my $window = 'PARTITION BY ' . one_of("$x.id", "$x.id", "$x.k", "$x.id, $x.s", "$x.id, $x.k % 3")
+	  . ' ORDER BY ' . one_of('', number_of($x) . ', ', "$x.s || 'x', ") . "$x.v, $x.t, $x.s, $x.k, $x.id";
 	my $function = one_of('rank()', 'dense_rank()', "sum($x.k)", 'count(*)', "max($x.s)");
 	my $query = "SELECT $x.id AS c0, $x.k AS c1, $function OVER ($window) AS c2 FROM $from" . where(@t);
 

@@ -146,6 +146,32 @@ stack_windows(PlannerInfo *root, RelOptInfo *rel, Path *path, PathTarget *column
 }
 
 /*
+ * What the windows are computed from, and what is above them: the window
+ * functions, the columns, and the expressions that windows are ordered by,
+ * which the rows below have in place of the columns in them.
+ */
+static PathTarget *
+window_columns(PlannerInfo *root, PathTarget *target, PathTarget *below)
+{
+	PathTarget *columns = create_empty_pathtarget();
+	ListCell *lc;
+
+	foreach(lc, target->exprs)
+	{
+		Node *expression = lfirst(lc);
+
+		if (list_member(below->exprs, expression))
+			add_new_column_to_pathtarget(columns, (Expr *) expression);
+		else
+			add_new_columns_to_pathtarget(columns,
+										  pull_var_clause(expression,
+														  PVC_INCLUDE_WINDOWFUNCS |
+															  PVC_RECURSE_PLACEHOLDERS));
+	}
+	return set_pathtarget_cost_width(root, columns);
+}
+
+/*
  * fanout_add_window_path
  *		Let the nodes compute their windows, if these are whole.
  */
@@ -156,7 +182,7 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 	PathTarget *target = root->upper_targets[UPPERREL_WINDOW];
 	WindowFuncLists *functions;
 	List *windows;
-	PathTarget *columns = create_empty_pathtarget();
+	PathTarget *columns;
 	FanoutPath *path;
 	Path *local = NULL;
 	double rows = fanout_rows_there(base);
@@ -165,11 +191,7 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 	functions = find_window_functions((Node *) target->exprs,
 									  list_length(root->parse->windowClause));
 	windows = active_windows(root, functions);
-	add_new_columns_to_pathtarget(columns,
-								  pull_var_clause((Node *) target->exprs,
-												  PVC_INCLUDE_WINDOWFUNCS |
-													  PVC_RECURSE_PLACEHOLDERS));
-	columns = set_pathtarget_cost_width(root, columns);
+	columns = window_columns(root, target, input_rel->reltarget);
 	base->not_pushed = windows_not_there(root, base, windows, columns);
 	if (base->not_pushed)
 		return;
