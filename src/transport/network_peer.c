@@ -514,6 +514,13 @@ end_epoch(Peer *peer)
 	}
 }
 
+/* Has the link broken off just now, so that its network process may be starting anew? */
+static bool
+is_just_lost(Peer *peer)
+{
+	return network.now_us - pg_atomic_read_u64(&peer->link->lost_at_us) < LINK_RESTART_US;
+}
+
 /*
  * peer_fail
  *		The link has failed: end its epoch, tell, and try again after a while.
@@ -543,7 +550,7 @@ peer_fail(Peer *peer, LinkState state, const char *reason)
 		peer->use_previous_key = !peer->use_previous_key;
 
 	peer->backoff_us = peer->backoff_us == 0 ? BACKOFF_FIRST_US : Min(peer->backoff_us * 2, BACKOFF_LAST_US);
-	if (network.now_us - pg_atomic_read_u64(&peer->link->lost_at_us) < LINK_RESTART_US)
+	if (is_just_lost(peer))
 		peer->backoff_us = BACKOFF_FIRST_US;
 	jitter_us = (uint64) random() % (peer->backoff_us / 2 + 1);
 	network_set_timer(peer, network.now_us + peer->backoff_us / 2 + jitter_us);
@@ -996,7 +1003,8 @@ peer_on_monitor(Peer *peer)
 				break;
 			case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
 			case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-				peer_fail(peer, LINK_REFUSED,
+				/* Or the process that took the connection died right then. */
+				peer_fail(peer, is_just_lost(peer) ? LINK_DOWN : LINK_REFUSED,
 						  "the handshake failed: it has another key, or is no node of dlog");
 				break;
 			default:
