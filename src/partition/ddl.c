@@ -1053,6 +1053,9 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 	Statement statement = {.outer = watching};
 	NodeTag tag = nodeTag(planned->utilityStmt);
 
+	if (tag == T_CopyStmt)
+		partition_check_copied((const CopyStmt *) planned->utilityStmt);
+
 	/*
 	 * What a statement runs on its way is part of it.  An extension's script
 	 * is run on each node by itself.

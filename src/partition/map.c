@@ -196,6 +196,13 @@ distributed_table_relation(void)
 	return catalog_relation("distributed_table");
 }
 
+/* The same for dlog.replicated_table. */
+Oid
+replicated_table_relation(void)
+{
+	return catalog_relation("replicated_table");
+}
+
 /* The elements of a name[], as C strings. */
 static List *
 array_names(ArrayType *array)
@@ -348,7 +355,7 @@ distributed_table_list(void)
 bool
 replicated_table_read(Oid table, List **nodes)
 {
-	Oid catalog = catalog_relation("replicated_table");
+	Oid catalog = replicated_table_relation();
 	Relation relation;
 	Oid index;
 	ScanKeyData key;
@@ -385,7 +392,7 @@ replicated_table_read(Oid table, List **nodes)
 void
 replicated_table_add(Oid table, ArrayType *nodes)
 {
-	Oid catalog = catalog_relation("replicated_table");
+	Oid catalog = replicated_table_relation();
 	Relation relation;
 	Datum values[Natts_replicated_table];
 	bool nulls[Natts_replicated_table] = {false};
@@ -408,14 +415,14 @@ replicated_table_add(Oid table, ArrayType *nodes)
 void
 replicated_table_remove(Oid table)
 {
-	catalog_remove(catalog_relation("replicated_table"), Anum_replicated_table_relation, table);
+	catalog_remove(replicated_table_relation(), Anum_replicated_table_relation, table);
 	CacheInvalidateRelcacheByRelid(table);
 }
 
 List *
 replicated_table_list(void)
 {
-	return catalog_list(catalog_relation("replicated_table"), Anum_replicated_table_relation);
+	return catalog_list(replicated_table_relation(), Anum_replicated_table_relation);
 }
 
 /* The options of a foreign table that name the relation over there. */

@@ -19,4 +19,5 @@ partition_init(void)
 	transport_removed = replicated_tables_forget_node;
 	partition_actor_init();
 	ddl_init();
+	snapshot_init();
 }

@@ -79,6 +79,7 @@ extern bool distributed_table_read(Oid table, pg_uuid_t *colocation, List **keys
 extern void distributed_table_add(Oid table, const pg_uuid_t *colocation, ArrayType *keys);
 extern void distributed_table_remove(Oid table);
 extern List *distributed_table_list(void);
+extern Oid replicated_table_relation(void);
 extern bool replicated_table_read(Oid table, List **nodes);
 extern void replicated_table_add(Oid table, ArrayType *nodes);
 extern void replicated_table_remove(Oid table);
@@ -150,5 +151,11 @@ extern void sync_leaving(void);
 
 /* ddl.c */
 extern void ddl_init(void);
+
+/* snapshot.c */
+struct CopyStmt;
+extern void partition_check_snapshot(Oid relation);
+extern void partition_check_copied(const struct CopyStmt *copy);
+extern void snapshot_init(void);
 
 #endif
