@@ -492,10 +492,10 @@ asked_done(Asking *asking, Asked *asked, ErrorData *error)
 	answer->elapsed_us = clock_now_us() - asked->asked_us;
 	if (asked->stream && asking->answers_waited && error == NULL)
 	{
-		RemoteStats stats;
+		RemoteStats stats = {0};
 		uint64 there_us;
 
-		remote_stats(asked->stream, &stats);
+		remote_stats_add(asked->stream, &stats);
 		there_us = stats.run_ms * 1000;
 		if (there_us > 0)
 			answer->elapsed_us = Min(answer->elapsed_us, there_us);

@@ -225,11 +225,7 @@ fanout_groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
 const char *
 fanout_rows_not_there(FanoutBase *base)
 {
-	if (base->local_quals != NIL)
-		return "a condition is checked here";
-	if (base->has_pseudoconstants)
-		return "a condition is checked once for all rows";
-	return NULL;
+	return base->local_quals != NIL || base->has_pseudoconstants ? base->not_pushed : NULL;
 }
 
 static bool
@@ -458,6 +454,8 @@ add_partial_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 	double per_node = rows / list_length(base->nodes);
 	double groups_there;
 
+	if (having != NIL || root->parse->limitCount != NULL)
+		fanout_note(&base->not_pushed_groups, "a group has rows of several nodes");
 	columns = partial_columns(root, columns);
 	if (base->local_leaves != NIL)
 	{
@@ -741,7 +739,7 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 	whole = fanout_groups_are_whole(root, base, expressions, parse->groupClause);
 	having_travels = whole &&
 					 expression_is_shippable(root, base->rel->relids, (Node *) having,
-											 true, NULL);
+											 true, &base->not_pushed_groups);
 	columns = grouped_columns(root, grouped_rel->reltarget,
 							  having_travels ? NIL : having);
 	if (columns->sortgrouprefs == NULL)

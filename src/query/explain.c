@@ -3,12 +3,12 @@
  *		What EXPLAIN tells of a fan-out.
  *
  * Always: how many nodes are asked, how many partitions are read here, and why
- * grouping was left to this process.  VERBOSE: the text, and each node with
+ * more was left to this process.  VERBOSE: the text, and each node with
  * the number of its partitions.  ANALYZE: what each node did, and where the
- * time went: queued before a scheduler took it, run by the executor there,
- * stalled by a full stream since this process had not read it, on the wire
- * for the rest; and how long this process waited for it.  With both, how the
- * node ran its fragment.
+ * time went: queued from the arrival of the request until it began to run, run by
+ * planner and executor there, stalled by a full stream since this process had not read
+ * it, on the wire for the rest until its end had come here; and how long this process
+ * waited for it.  With both, how the node ran its fragment.
  */
 #include "postgres.h"
 
@@ -44,13 +44,6 @@ explain_counts(FanoutScanState *state, ExplainState *es)
 }
 
 static void
-explain_stats_text(const RemoteStats *stats, StringInfo line)
-{
-	appendStringInfo(line, ", rows=" UINT64_FORMAT " chunks=" UINT64_FORMAT " bytes=" UINT64_FORMAT,
-					 stats->rows, stats->chunks, stats->bytes);
-}
-
-static void
 explain_source(FanoutSource *source, ExplainState *es)
 {
 	RemoteStats stats;
@@ -64,12 +57,10 @@ explain_source(FanoutSource *source, ExplainState *es)
 		appendStringInfo(&line, "%s: partitions=%d", node_name(source->node),
 						 list_length(source->leaves));
 		if (es->analyze)
-			explain_stats_text(&stats, &line);
-		if (es->analyze && es->timing)
-			appendStringInfo(&line, " queued=%.3f run=%.3f wire=%.3f stalled=%.3f "
-									"waited=%.3f ms",
-							 stats.queued_ms, stats.run_ms, stats.wire_ms,
-							 stats.stalled_ms, stats.waited_ms);
+		{
+			appendStringInfoString(&line, ", ");
+			request_explain_stats(&line, &stats, es);
+		}
 		ExplainPropertyText("Node", line.data, es);
 		es->indent++;
 		request_explain_plan(source->plan, es);
@@ -82,17 +73,7 @@ explain_source(FanoutSource *source, ExplainState *es)
 						   es);
 	if (es->analyze)
 	{
-		ExplainPropertyInteger("Rows", NULL, stats.rows, es);
-		ExplainPropertyInteger("Chunks", NULL, stats.chunks, es);
-		ExplainPropertyInteger("Bytes", NULL, stats.bytes, es);
-		if (es->timing)
-		{
-			ExplainPropertyFloat("Queued", "ms", stats.queued_ms, 3, es);
-			ExplainPropertyFloat("Run", "ms", stats.run_ms, 3, es);
-			ExplainPropertyFloat("Wire", "ms", stats.wire_ms, 3, es);
-			ExplainPropertyFloat("Stalled", "ms", stats.stalled_ms, 3, es);
-			ExplainPropertyFloat("Waited", "ms", stats.waited_ms, 3, es);
-		}
+		request_explain_stats(NULL, &stats, es);
 		request_explain_plan(source->plan, es);
 	}
 	ExplainCloseGroup("Node", NULL, true, es);

@@ -62,7 +62,10 @@ typedef struct FanoutBase
 	List *remote_quals;	 /* RestrictInfos that travel */
 	List *local_quals;	 /* the others, but for pseudoconstant ones */
 	bool has_pseudoconstants;
-	const char *not_pushed; /* why the grouping above is not done there */
+
+	/* Why what is above is not done there, for EXPLAIN: above its rows, or its groups. */
+	const char *not_pushed;
+	const char *not_pushed_groups;
 
 	/* Kept from the planner until its last step, see fanout_path.c. */
 	PartitionBoundInfo boundinfo;
@@ -71,6 +74,14 @@ typedef struct FanoutBase
 } FanoutBase;
 
 #define FANOUT_BASE_TAG 0x464f5554
+
+/* The first reason counts; later ones may be about what nobody chooses. */
+static inline void
+fanout_note(const char **not_pushed, const char *reason)
+{
+	if (*not_pushed == NULL)
+		*not_pushed = reason;
+}
 
 /* A percentile of float8 values, see fanout_select.c. */
 typedef struct FanoutSelection

@@ -176,20 +176,22 @@ homes_agree(FanoutBase *one, FanoutBase *two)
 	return true;
 }
 
-static bool
-meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
-				 List *clauses)
+/* Why rows that match may be on different nodes, or NULL if they cannot be. */
+static const char *
+not_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
+				List *clauses)
 {
 	ListCell *one_cell;
 	ListCell *two_cell;
+	bool are_colocated = false;
 
 	if (one->is_replicated || two->is_replicated)
-		return true;
+		return NULL;
 
 	/* Nothing to compare if all rows of both are on the same node. */
 	if (one->local_leaves == NIL && two->local_leaves == NIL &&
 		list_length(one->nodes) == 1 && equal(one->nodes, two->nodes))
-		return true;
+		return NULL;
 
 	foreach(one_cell, one->members)
 	{
@@ -198,13 +200,16 @@ meet_on_one_node(PlannerInfo *root, FanoutBase *one, FanoutBase *two,
 			FanoutBase *left = lfirst(one_cell);
 			FanoutBase *right = lfirst(two_cell);
 
-			if (partition_is_colocated(member_relid(root, left),
-									   member_relid(root, right)) &&
-				keys_are_equated(left, right, clauses) && homes_agree(left, right))
-				return true;
+			if (!partition_is_colocated(member_relid(root, left),
+										member_relid(root, right)))
+				continue;
+			are_colocated = true;
+			if (keys_are_equated(left, right, clauses) && homes_agree(left, right))
+				return NULL;
 		}
 	}
-	return false;
+	return are_colocated ? "a join is not by what its tables are distributed by" :
+						   "a join is of tables that are not co-located";
 }
 
 /* The role that a base's tables are read as must be the same for all. */
@@ -217,48 +222,81 @@ base_user(PlannerInfo *root, FanoutBase *base)
 							 planner_rt_fetch(member->rel->relid, root));
 }
 
-static bool
-can_be_joined_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
-					FanoutBase *inner, JoinType type, JoinPathExtraData *extra)
+/* Why the nodes cannot deliver these columns of the join, or NULL if they can. */
+static const char *
+columns_not_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *inner, JoinType type)
 {
-	List *matching = matching_clauses(joinrel, type, extra->restrictlist);
 	ListCell *lc;
 
-	if (type != JOIN_INNER &&
-		(outer->is_replicated || !IS_SIMPLE_REL(inner->rel)))
-		return false;
-	if (type != JOIN_INNER && type != JOIN_LEFT &&
-		list_length(matching) != list_length(extra->restrictlist))
-		return false;
-
-	if (!outer->is_distributed || !inner->is_distributed ||
-		outer->local_quals != NIL || inner->local_quals != NIL ||
-		outer->has_pseudoconstants || inner->has_pseudoconstants ||
-		root->qual_security_level > 0 ||
-		base_user(root, outer) != base_user(root, inner))
-		return false;
-	foreach(lc, extra->restrictlist)
-	{
-		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
-
-		if (clause->pseudoconstant ||
-			!expression_is_shippable(root, joinrel->relids,
-									 (Node *) clause->clause, false, NULL))
-			return false;
-	}
 	foreach(lc, joinrel->reltarget->exprs)
 	{
 		Var *var = lfirst(lc);
 
+		if (!IsA(var, Var))
+			return "it has an expression that is computed below a join";
 		/* System columns of a replicated table differ from node to node. */
-		if (!IsA(var, Var) ||
-			(var->varattno <= 0 && planner_rt_fetch(var->varno, root)->relkind == RELKIND_RELATION))
-			return false;
+		if (var->varattno <= 0 && planner_rt_fetch(var->varno, root)->relkind == RELKIND_RELATION)
+			return "it uses a system column of a replicated table";
 		if ((type == JOIN_SEMI || type == JOIN_ANTI) &&
 			bms_is_member(var->varno, inner->rel->relids))
-			return false;
+			return "a semijoin has columns of the table that it looks into";
 	}
-	return meet_on_one_node(root, outer, inner, matching);
+	return NULL;
+}
+
+/* Why the nodes cannot do the join, or NULL if they can. */
+static const char *
+join_not_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
+			   FanoutBase *inner, JoinType type, JoinPathExtraData *extra)
+{
+	List *matching = matching_clauses(joinrel, type, extra->restrictlist);
+	const char *reason;
+	ListCell *lc;
+
+	if (type != JOIN_INNER && outer->is_replicated)
+		return "an outer join or semijoin keeps rows of a replicated table";
+	if (type != JOIN_INNER && !IS_SIMPLE_REL(inner->rel))
+		return "an outer join or semijoin is with a join";
+	if (type != JOIN_INNER && type != JOIN_LEFT &&
+		list_length(matching) != list_length(extra->restrictlist))
+		return "an antijoin has another condition";
+
+	if (!outer->is_distributed || !inner->is_distributed)
+		return "a join is of a table that was not made by distribute_table()";
+	if ((reason = fanout_rows_not_there(outer)) != NULL ||
+		(reason = fanout_rows_not_there(inner)) != NULL)
+		return reason;
+	if (root->qual_security_level > 0)
+		return "row-level security or a view hides rows";
+	if (base_user(root, outer) != base_user(root, inner))
+		return "tables are read as different roles";
+	foreach(lc, extra->restrictlist)
+	{
+		RestrictInfo *clause = lfirst_node(RestrictInfo, lc);
+
+		if (clause->pseudoconstant)
+			return "a condition is checked once for all rows";
+		if (!expression_is_shippable(root, joinrel->relids,
+									 (Node *) clause->clause, false, &reason))
+			return psprintf("a condition of a join is checked here: %s", reason);
+	}
+	reason = columns_not_there(root, joinrel, inner, type);
+	return reason != NULL ? reason : not_on_one_node(root, outer, inner, matching);
+}
+
+/* What else a base is joined with, which nodes cannot do. */
+static const char *
+partner_not_there(PlannerInfo *root, RelOptInfo *partner)
+{
+	RangeTblEntry *rte;
+
+	if (!IS_SIMPLE_REL(partner))
+		return "it is joined with a join that is done here";
+	rte = planner_rt_fetch(partner->relid, root);
+	if (rte->rtekind != RTE_RELATION)
+		return "it is joined with rows that are made here";
+	return psprintf("it is joined with \"%s\", which is not on all nodes asked",
+					get_rel_name(rte->relid));
 }
 
 /* Where only one side has rows, an inner join has none. */
@@ -450,29 +488,46 @@ fanout_set_join_pathlist(PlannerInfo *root, RelOptInfo *joinrel,
 {
 	FanoutBase *outer;
 	FanoutBase *inner;
-	FanoutBase *base;
+	FanoutBase *base = NULL;
+	const char *reason = NULL;
 
 	if (previous_set_join_pathlist)
 		previous_set_join_pathlist(root, joinrel, outerrel, innerrel,
 								   jointype, extra);
 
-	if ((jointype != JOIN_INNER && jointype != JOIN_LEFT &&
+	if ((jointype != JOIN_INNER && jointype != JOIN_LEFT && jointype != JOIN_FULL &&
 		 jointype != JOIN_SEMI && jointype != JOIN_ANTI) ||
 		joinrel->reloptkind != RELOPT_JOINREL ||
 		joinrel->fdw_private != NULL || joinrel->fdwroutine != NULL ||
-		!bms_is_empty(joinrel->lateral_relids) ||
 		!dlog_enable_fanout_scan || remote_is_executing())
 		return;
 	outer = fanout_base(outerrel);
 	inner = fanout_base(innerrel);
-	if (outer != NULL && inner == NULL)
-		inner = replicated_base(root, innerrel, outer);
-	else if (inner != NULL && outer == NULL)
-		outer = replicated_base(root, outerrel, inner);
-	if (outer == NULL || inner == NULL ||
-		!can_be_joined_there(root, joinrel, outer, inner, jointype, extra))
+	if (outer == NULL && inner == NULL)
 		return;
-	base = make_join_base(root, joinrel, outer, inner, jointype, extra);
+	if (jointype == JOIN_FULL)
+		reason = "a full join is done here";
+	else if (!bms_is_empty(joinrel->lateral_relids))
+		reason = "it is joined laterally";
+	else
+	{
+		FanoutBase *one = outer ? outer : replicated_base(root, outerrel, inner);
+		FanoutBase *two = inner ? inner : replicated_base(root, innerrel, outer);
+
+		if (one == NULL || two == NULL)
+			reason = partner_not_there(root, one ? innerrel : outerrel);
+		else
+			reason = join_not_there(root, joinrel, one, two, jointype, extra);
+		if (reason == NULL)
+			base = make_join_base(root, joinrel, one, two, jointype, extra);
+	}
+	if (reason != NULL)
+	{
+		if (outer)
+			fanout_note(&outer->not_pushed, reason);
+		if (inner)
+			fanout_note(&inner->not_pushed, reason);
+	}
 	if (base == NULL)
 		return;
 	joinrel->fdw_private = base;

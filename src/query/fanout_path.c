@@ -142,14 +142,21 @@ fanout_classify_quals(PlannerInfo *root, FanoutBase *base)
 	foreach(lc, base->rel->baserestrictinfo)
 	{
 		RestrictInfo *qual = lfirst_node(RestrictInfo, lc);
+		const char *reason = NULL;
 
 		/* Gated above the scan, and once more below it for the local part. */
 		if (qual->pseudoconstant)
+		{
 			base->has_pseudoconstants = true;
-		else if (qual_is_shippable(root, base->rel, qual))
+			fanout_note(&base->not_pushed, "a condition is checked once for all rows");
+		}
+		else if (qual_is_shippable(root, base->rel, qual, &reason))
 			base->remote_quals = lappend(base->remote_quals, qual);
 		else
+		{
 			base->local_quals = lappend(base->local_quals, qual);
+			fanout_note(&base->not_pushed, psprintf("a condition is checked here: %s", reason));
+		}
 	}
 }
 
@@ -418,6 +425,33 @@ fanout_path_cost(PlannerInfo *root, FanoutPath *path, double rows_there,
 		generic->startup_cost += Max(there, here_startup);
 }
 
+/* Why the nodes cannot sort by this key as this one would. */
+static const char *
+key_not_there(PlannerInfo *root, FanoutPath *path, PathKey *key)
+{
+	Relids relids = path->base->rel->relids;
+	const char *reason = NULL;
+	ListCell *lc;
+
+	if (key->pk_eclass->ec_has_volatile)
+		return "it is ordered by a volatile function";
+	foreach(lc, key->pk_eclass->ec_members)
+	{
+		EquivalenceMember *member = lfirst(lc);
+		Node *expression = (Node *) member->em_expr;
+
+		if (member->em_is_const || member->em_is_child || !bms_is_subset(member->em_relids, relids))
+			continue;
+		if (!expression_is_shippable(root, relids, expression, path->is_grouped, &reason) ||
+			!sorts_alike_everywhere(expression, &reason))
+			return reason;
+		if (!type_is_portable(exprType(expression)))
+			return psprintf("type %s may be ordered in another way on other nodes",
+							format_type_be(exprType(expression)));
+	}
+	return "it is ordered by what the nodes do not have";
+}
+
 /*
  * fanout_path_sort
  *		Have the nodes sort; the local part must deliver that order already.
@@ -428,6 +462,8 @@ fanout_path_cost(PlannerInfo *root, FanoutPath *path, double rows_there,
 bool
 fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 {
+	const char **not_pushed = path->is_grouped ? &path->base->not_pushed_groups :
+												 &path->base->not_pushed;
 	PathTarget *columns = copy_pathtarget(path->columns);
 	Relids relids = path->base->rel->relids;
 	Index last_reference = 0;
@@ -453,7 +489,10 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 		bool can_hash;
 
 		if (class->ec_has_volatile)
+		{
+			fanout_note(not_pushed, key_not_there(root, path, key));
 			return false;
+		}
 		foreach(member_cell, class->ec_members)
 		{
 			EquivalenceMember *candidate = lfirst(member_cell);
@@ -479,7 +518,10 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 				break;
 		}
 		if (member == NULL)
+		{
+			fanout_note(not_pushed, key_not_there(root, path, key));
 			return false;
+		}
 		if (column < 0)
 		{
 			column = list_length(columns->exprs);
@@ -489,7 +531,11 @@ fanout_path_sort(PlannerInfo *root, FanoutPath *path, List *pathkeys)
 
 		operator= pathkey_operator(key, member->em_datatype);
 		if (!OidIsValid(operator) || operator>= FirstGenbkiObjectId)
+		{
+			fanout_note(not_pushed, psprintf("type %s may be ordered in another way on other nodes",
+											 format_type_be(member->em_datatype)));
 			return false;
+		}
 		equality = get_equality_op_for_ordering_op(operator, NULL);
 		if (!OidIsValid(equality))
 			return false;
@@ -539,10 +585,10 @@ Node *
 fanout_limit(PlannerInfo *root, FanoutBase *base, bool grouped)
 {
 	Query *parse = root->parse;
+	const char **not_pushed = grouped ? &base->not_pushed_groups : &base->not_pushed;
 	Node *limit;
 
 	if (parse->limitCount == NULL ||
-		parse->limitOption != LIMIT_OPTION_COUNT ||
 		parse->commandType != CMD_SELECT || parse->rowMarks != NIL ||
 		parse->setOperations != NULL || parse->distinctClause != NIL ||
 		parse->hasWindowFuncs || parse->hasTargetSRFs ||
@@ -552,11 +598,19 @@ fanout_limit(PlannerInfo *root, FanoutBase *base, bool grouped)
 		(parse->groupClause != NIL || parse->groupingSets != NIL ||
 		 parse->hasAggs || root->hasHavingQual))
 		return NULL;
+	if (parse->limitOption != LIMIT_OPTION_COUNT)
+	{
+		fanout_note(not_pushed, "LIMIT has WITH TIES");
+		return NULL;
+	}
 	if (contain_volatile_functions(parse->limitCount) ||
 		contain_subplans(parse->limitCount) ||
 		contain_volatile_functions(parse->limitOffset) ||
 		contain_subplans(parse->limitOffset))
+	{
+		fanout_note(not_pushed, "LIMIT has a volatile function or a subquery");
 		return NULL;
+	}
 
 	limit = at_most(copyObject(parse->limitCount));
 	if (parse->limitOffset)
@@ -646,7 +700,7 @@ add_unordered_path(PlannerInfo *root, FanoutBase *base, Relids required_outer)
 
 			if (clause->pseudoconstant)
 				continue;
-			if (qual_is_shippable(root, rel, clause))
+			if (qual_is_shippable(root, rel, clause, NULL))
 				quals = lappend(quals, clause->clause);
 			else
 				local_quals = lappend(local_quals, clause->clause);
@@ -769,7 +823,7 @@ add_parameterized_paths(PlannerInfo *root, FanoutBase *base)
 		Relids outer;
 		ListCell *seen;
 
-		if (!qual_is_shippable(root, rel, clause))
+		if (!qual_is_shippable(root, rel, clause, NULL))
 			continue;
 		outer = bms_union(clause->clause_relids, rel->lateral_relids);
 		outer = bms_del_member(outer, rel->relid);
@@ -898,6 +952,8 @@ fanout_create_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 		case UPPERREL_WINDOW:
 			if (input_rel == base->rel)
 				fanout_add_window_path(root, base, input_rel, output_rel);
+			else
+				fanout_note(&base->not_pushed_groups, "windows are over groups");
 			break;
 		case UPPERREL_DISTINCT:
 			if (input_rel == base->rel)

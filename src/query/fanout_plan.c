@@ -251,6 +251,10 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	Fragment fragment = {0};
 	List *private[FANOUT_N_PRIVATE] = {NULL};
 	List *parameters;
+	const char *not_pushed = NULL;
+
+	if (path->windows == NIL)
+		not_pushed = path->is_grouped ? base->not_pushed_groups : base->not_pushed;
 
 	/* Pruning needs them, and a MIN/MAX subquery has no last step. */
 	if (IS_SIMPLE_REL(base->rel))
@@ -273,9 +277,7 @@ fanout_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 	private[FANOUT_LOCAL_COUNT] =
 		(List *) makeInteger(list_length(base->local_leaves));
 	private[FANOUT_ADDS_UP] = (List *) makeInteger(path->adds_up);
-	private[FANOUT_NOT_PUSHED] = base->not_pushed && !path->is_grouped && path->windows == NIL ?
-									 (List *) makeString(pstrdup(base->not_pushed)) :
-									 NULL;
+	private[FANOUT_NOT_PUSHED] = not_pushed ? (List *) makeString(pstrdup(not_pushed)) : NULL;
 	private[FANOUT_SELECTION] = path->selects ? selection_to_list(path->selects) : NIL;
 	for (int i = 0; i < FANOUT_N_PRIVATE; i++)
 		scan->custom_private = lappend(scan->custom_private, private[i]);

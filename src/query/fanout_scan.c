@@ -436,32 +436,17 @@ fanout_start(FanoutScanState *state)
 void
 fanout_source_stats(const FanoutSource *source, RemoteStats *stats)
 {
-	RemoteStats current;
-
 	*stats = source->stats;
-	if (source->stream == NULL)
-		return;
-	remote_stats(source->stream, &current);
-	stats->rows += current.rows;
-	stats->bytes += current.bytes;
-	stats->chunks += current.chunks;
-	stats->queued_ms += current.queued_ms;
-	stats->run_ms += current.run_ms;
-	stats->stalled_ms += current.stalled_ms;
-	stats->wire_ms += current.wire_ms;
-	stats->waited_ms += current.waited_ms;
-	stats->attempts += current.attempts;
+	if (source->stream != NULL)
+		remote_stats_add(source->stream, stats);
 }
 
 static void
 close_source(FanoutScanState *state, FanoutSource *source)
 {
-	RemoteStats stats;
-
 	if (source->stream == NULL)
 		return;
-	fanout_source_stats(source, &stats);
-	source->stats = stats;
+	remote_stats_add(source->stream, &source->stats);
 	source->plan = request_keep_plan(source->plan, source->stream,
 									 state->custom.ss.ps.state->es_query_cxt);
 	remote_close(source->stream);

@@ -83,7 +83,7 @@ typedef struct TableScan
 static bool
 clause_is_shippable(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *clause)
 {
-	return !clause->pseudoconstant && qual_is_shippable(root, rel, clause);
+	return !clause->pseudoconstant && qual_is_shippable(root, rel, clause, NULL);
 }
 
 static void
@@ -418,29 +418,11 @@ begin_scan(ForeignScanState *node, int eflags)
 }
 
 static void
-stats_add(RemoteStats *sum, const RemoteStats *stats)
-{
-	sum->rows += stats->rows;
-	sum->bytes += stats->bytes;
-	sum->chunks += stats->chunks;
-	sum->affected += stats->affected;
-	sum->queued_ms += stats->queued_ms;
-	sum->run_ms += stats->run_ms;
-	sum->stalled_ms += stats->stalled_ms;
-	sum->wire_ms += stats->wire_ms;
-	sum->waited_ms += stats->waited_ms;
-	sum->attempts += stats->attempts;
-}
-
-static void
 scan_close(TableScan *scan)
 {
-	RemoteStats stats = {0};
-
 	if (scan->stream == NULL)
 		return;
-	remote_stats(scan->stream, &stats);
-	stats_add(&scan->stats, &stats);
+	remote_stats_add(scan->stream, &scan->stats);
 	scan->plan = request_keep_plan(scan->plan, scan->stream, scan->context);
 	remote_close(scan->stream);
 	scan->stream = NULL;
@@ -524,12 +506,7 @@ explain_scan(ForeignScanState *node, ExplainState *es)
 	RemoteStats stats = scan->stats;
 
 	if (scan->stream != NULL)
-	{
-		RemoteStats open = {0};
-
-		remote_stats(scan->stream, &open);
-		stats_add(&stats, &open);
-	}
+		remote_stats_add(scan->stream, &stats);
 	request_explain(scan->node, scan->request.sql, &stats, es);
 	request_explain_plan(scan->plan, es);
 }

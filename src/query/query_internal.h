@@ -62,6 +62,8 @@ extern RemoteStream *request_open(MemoryContext context, uint32 node,
 extern uint64 request_run(uint32 node, const RemoteRequest *request, Oid role);
 extern bool request_next(RemoteStream *stream, TupleTableSlot *slot);
 extern const char *node_display_name(uint32 node);
+extern void request_explain_stats(StringInfo line, const RemoteStats *stats,
+								  struct ExplainState *es);
 extern void request_explain(uint32 node, const char *sql,
 							const RemoteStats *stats, struct ExplainState *es);
 extern char *request_keep_plan(char *plan, RemoteStream *stream, MemoryContext context);
@@ -112,7 +114,7 @@ extern bool expression_is_shippable(PlannerInfo *root, Relids relids,
 									Node *expression, bool allow_aggregates,
 									const char **reason);
 extern bool qual_is_shippable(PlannerInfo *root, RelOptInfo *rel,
-							  RestrictInfo *qual);
+							  RestrictInfo *qual, const char **reason);
 extern bool sorts_alike_everywhere(Node *expression, const char **reason);
 extern bool sample_is_shippable(TableSampleClause *sample);
 extern bool expression_is_constant_here(Node *expression, Relids relids);

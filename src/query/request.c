@@ -201,6 +201,43 @@ node_display_name(uint32 node)
 }
 
 /*
+ * request_explain_stats
+ *		What came back from a node, and where the time went: at the end of "line"
+ *		if the format is text, else as properties.
+ *
+ * Where the time went is told by the end of a statement; one that was left before
+ * it has nothing to tell of that.
+ */
+void
+request_explain_stats(StringInfo line, const RemoteStats *stats, ExplainState *es)
+{
+	if (es->format != EXPLAIN_FORMAT_TEXT)
+	{
+		ExplainPropertyInteger("Rows", NULL, stats->rows, es);
+		ExplainPropertyInteger("Chunks", NULL, stats->chunks, es);
+		ExplainPropertyInteger("Bytes", NULL, stats->bytes, es);
+		if (!es->timing)
+			return;
+		if (stats->ended > 0)
+		{
+			ExplainPropertyFloat("Queued", "ms", stats->queued_ms, 3, es);
+			ExplainPropertyFloat("Run", "ms", stats->run_ms, 3, es);
+			ExplainPropertyFloat("Wire", "ms", stats->wire_ms, 3, es);
+			ExplainPropertyFloat("Stalled", "ms", stats->stalled_ms, 3, es);
+		}
+		ExplainPropertyFloat("Waited", "ms", stats->waited_ms, 3, es);
+		return;
+	}
+	appendStringInfo(line, "rows=" UINT64_FORMAT " chunks=" UINT64_FORMAT " bytes=" UINT64_FORMAT,
+					 stats->rows, stats->chunks, stats->bytes);
+	if (es->timing && stats->ended > 0)
+		appendStringInfo(line, " queued=%.3f run=%.3f wire=%.3f stalled=%.3f",
+						 stats->queued_ms, stats->run_ms, stats->wire_ms, stats->stalled_ms);
+	if (es->timing)
+		appendStringInfo(line, " waited=%.3f ms", stats->waited_ms);
+}
+
+/*
  * request_explain
  *		Say what goes to which node, and what came back when it ran.
  */
@@ -208,14 +245,21 @@ void
 request_explain(uint32 node, const char *sql, const RemoteStats *stats,
 				ExplainState *es)
 {
-	ExplainPropertyText("Node", node_display_name(node), es);
+	bool has_run = es->analyze && stats != NULL;
+	StringInfoData line;
+
+	initStringInfo(&line);
+	appendStringInfoString(&line, node_display_name(node));
+	if (has_run && es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		appendStringInfoString(&line, ": ");
+		request_explain_stats(&line, stats, es);
+	}
+	ExplainPropertyText("Node", line.data, es);
+	if (has_run && es->format != EXPLAIN_FORMAT_TEXT)
+		request_explain_stats(NULL, stats, es);
 	if (es->verbose)
 		ExplainPropertyText("Remote SQL", sql, es);
-	if (es->analyze && es->verbose && stats != NULL)
-	{
-		ExplainPropertyUInteger("Remote Rows", NULL, stats->rows, es);
-		ExplainPropertyUInteger("Remote Bytes", "B", stats->bytes, es);
-	}
 }
 
 /*

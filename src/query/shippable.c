@@ -814,13 +814,18 @@ expression_is_shippable(PlannerInfo *root, Relids relids, Node *expression,
  * seeing rows that those hide.
  */
 bool
-qual_is_shippable(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *qual)
+qual_is_shippable(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *qual,
+				  const char **reason)
 {
 	if (qual->security_level > rel->baserestrict_min_security &&
 		!qual->leakproof)
+	{
+		if (reason)
+			*reason = "it could tell of rows that row-level security or a view hides";
 		return false;
+	}
 	return expression_is_shippable(root, rel->relids, (Node *) qual->clause,
-								   false, NULL);
+								   false, reason);
 }
 
 /* Is a method of TABLESAMPLE the same on every node?  Its arguments travel as values. */

@@ -278,6 +278,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	if (execution->is_pinned)
 	{
 		execution->is_stopped = true;
+		activity_set(execution->activity, ACTIVITY_WAITS_FOR_READER,
+					 writer->rows, writer->bytes);
 		return false;
 	}
 	do
@@ -765,6 +767,7 @@ execution_run(Execution *execution)
 		execution};
 	uint64 started_us = clock_now_us();
 	uint64 stalled_us = execution->stalled_us;
+	uint64 ended_us;
 	bool is_done = false;
 
 	if (execution->is_stopped)
@@ -772,6 +775,10 @@ execution_run(Execution *execution)
 		execution->is_stopped = !row_writer_continue(&execution->writer);
 		if (execution->is_stopped)
 			return false;
+		execution->stalled_us += started_us - execution->stalled_since_us;
+		activity_set(execution->activity, ACTIVITY_RUNS, execution->writer.rows,
+					 execution->writer.bytes);
+		stalled_us = execution->stalled_us;
 	}
 	execution_enter(execution);
 	if (execution->input != NULL)
@@ -785,8 +792,9 @@ execution_run(Execution *execution)
 
 	/* What was not sent for lack of credit has its credit by now. */
 	row_writer_flush(&execution->writer);
-	execution->run_us += clock_now_us() - started_us -
-						 (execution->stalled_us - stalled_us);
+	ended_us = clock_now_us();
+	execution->run_us += ended_us - started_us - (execution->stalled_us - stalled_us);
+	execution->stalled_since_us = ended_us;
 	execution->is_finished = is_done;
 	return is_done;
 }

@@ -84,17 +84,18 @@ typedef enum RemoteStatus
 	REMOTE_FAILED	/* only from remote_poll_error() */
 } RemoteStatus;
 
-/* What a finished stream can tell; for EXPLAIN ANALYZE and the views. */
+/* What streams can tell; for EXPLAIN ANALYZE and the views. */
 typedef struct RemoteStats
 {
 	uint64 rows;
 	uint64 bytes;
 	uint64 chunks;
 	uint64 affected;   /* rows inserted, updated or deleted there */
-	double queued_ms;  /* there, before a scheduler took it */
-	double run_ms;	   /* there, in the executor */
+	int ended;		   /* streams whose end has come; the others tell no times of theirs */
+	double queued_ms;  /* there, from the request's arrival until it began to run */
+	double run_ms;	   /* there, in planner and executor */
 	double stalled_ms; /* there, waiting for our credits */
-	double wire_ms;	   /* the rest of the time from the request to the end */
+	double wire_ms;	   /* from remote_open() until its end had come, but for the time there */
 	double waited_ms;  /* here, waiting for them */
 	int attempts;
 } RemoteStats;
@@ -109,7 +110,7 @@ extern bool remote_is_in_transaction(void);
 extern void remote_wait(void);						 /* until some stream moved */
 extern bool remote_wait_until(TimestampTz deadline); /* false: it has passed */
 extern void remote_close(RemoteStream *stream);
-extern void remote_stats(RemoteStream *stream, RemoteStats *stats);
+extern void remote_stats_add(RemoteStream *stream, RemoteStats *sum);
 extern const char *remote_plan(RemoteStream *stream);
 extern TupleDesc remote_columns(RemoteStream *stream, char ***types);
 extern const char *remote_command_tag(RemoteStream *stream);

@@ -332,9 +332,11 @@ typedef struct Execution
 	bool explains; /* its plan is sent when it has been run */
 	uint64 affected;
 	char tag[COMPLETION_TAG_BUFSIZE];
+	uint64 arrived_us; /* the request */
+	uint64 queued_us;
 	uint64 run_us;
 	uint64 stalled_us;
-	uint64 stalled_since_us;
+	uint64 stalled_since_us; /* if is_stopped */
 	struct Activity *activity;
 	Message *last_word; /* for its failure, if there is no memory then; or NULL */
 } Execution;

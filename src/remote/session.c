@@ -169,10 +169,13 @@ tell_end(Session *session, Execution *execution)
 	EndMessage end;
 	Message *message;
 
+	end.arrived_us = clock_now_us();
 	end.rows = execution->writer.rows;
 	end.affected = execution->affected;
+	end.queued_us = execution->queued_us;
 	end.run_us = execution->run_us;
 	end.stalled_us = execution->stalled_us;
+	end.there_us = end.arrived_us - execution->arrived_us;
 	end.tag.data = execution->tag;
 	end.tag.size = strlen(execution->tag);
 	message = remote_message(MESSAGE_END, end_size(&end));
@@ -452,6 +455,7 @@ execution_create(Session *session, ActorAddress asker, const RequestMessage *req
 	execution->asker = asker;
 	execution->is_pinned = session->is_pinned;
 	execution->level = request->level;
+	execution->arrived_us = request->arrived_us;
 	execution->query_id = request->query_id;
 	execution->explains = (request->flags & REQUEST_EXPLAIN) != 0;
 	execution->is_forwarded = (request->flags & REQUEST_FORWARDED) != 0;
@@ -489,6 +493,7 @@ statement_begin(Session *session, ActorAddress asker,
 				const RequestMessage *request, StringInfo body)
 {
 	Execution *execution;
+	uint64 started_us = clock_now_us();
 
 	if (session->failed_level != 0)
 		ereport(ERROR,
@@ -506,6 +511,8 @@ statement_begin(Session *session, ActorAddress asker,
 	execution_open(execution, body, request->statement_size);
 	session->speaker = NULL;
 	deadline_end(execution);
+	execution->queued_us = started_us - execution->arrived_us;
+	execution->run_us += clock_now_us() - started_us;
 	session->asker_encoding = execution->cached->statement->encoding;
 	if (OidIsValid(session->worked_as) && session->worked_as != execution->role)
 		session->is_of_many = true;

@@ -320,11 +320,11 @@ handle_end(RemoteStream *stream, const Message *message)
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("malformed end from node \"%s\"", stream->name)));
 	stream->stats.affected = end.affected;
+	stream->stats.ended = 1;
+	stream->stats.queued_ms = end.queued_us / 1000.0;
 	stream->stats.run_ms = end.run_us / 1000.0;
 	stream->stats.stalled_ms = end.stalled_us / 1000.0;
-	stream->stats.wire_ms = (clock_now_us() - stream->opened_us) / 1000.0 -
-							stream->stats.queued_ms - stream->stats.run_ms -
-							stream->stats.stalled_ms;
+	stream->stats.wire_ms = (end.arrived_us - stream->opened_us) / 1000.0 - end.there_us / 1000.0;
 	stream->stats.wire_ms = Max(stream->stats.wire_ms, 0);
 	stream->tag = wire_to_cstring(end.tag);
 	stream->is_ended = true;
@@ -419,7 +419,6 @@ stream_handle(RemoteStream *stream, Message *message)
 				stream->executor = message->from;
 				stream->is_started = true;
 				stream->input_credits += started.credits;
-				stream->stats.queued_ms = (clock_now_us() - stream->opened_us) / 1000.0;
 				activity_set(stream->activity, ACTIVITY_WAITS_FOR_ROWS, 0, 0);
 			}
 			break;
@@ -511,7 +510,6 @@ stream_pump(RemoteStream *stream)
 			stream->executor = participant_session(stream->participant);
 			stream->is_started = true;
 			stream->input_credits += INPUT_CREDITS;
-			stream->stats.queued_ms = (clock_now_us() - stream->opened_us) / 1000.0;
 			stream->has_moved = true;
 			moved = true;
 		}
@@ -657,6 +655,7 @@ request_message(RemoteStream *stream)
 	Message *message;
 	Size room;
 
+	request.arrived_us = clock_now_us();
 	request.request_id = stream->request_id;
 	request.flags = request_flags(stream);
 	request.level = stream->participant != NULL ? stream->level : 1;
@@ -1111,10 +1110,30 @@ remote_next(RemoteStream *stream, TupleTableSlot *slot)
 	return status;
 }
 
+/*
+ * remote_stats_add
+ *		Add what a stream can tell to what others have told.
+ *
+ * The times are known once its end has come, read or not.
+ */
 void
-remote_stats(RemoteStream *stream, RemoteStats *stats)
+remote_stats_add(RemoteStream *stream, RemoteStats *sum)
 {
-	*stats = stream->stats;
+	const RemoteStats *stats = &stream->stats;
+
+	if (!stream->is_ended && stream->error == NULL)
+		(void) stream_pump(stream);
+	sum->rows += stats->rows;
+	sum->bytes += stats->bytes;
+	sum->chunks += stats->chunks;
+	sum->affected += stats->affected;
+	sum->ended += stats->ended;
+	sum->queued_ms += stats->queued_ms;
+	sum->run_ms += stats->run_ms;
+	sum->stalled_ms += stats->stalled_ms;
+	sum->wire_ms += stats->wire_ms;
+	sum->waited_ms += stats->waited_ms;
+	sum->attempts += stats->attempts;
 }
 
 /*

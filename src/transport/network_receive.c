@@ -534,6 +534,12 @@ handle_frame(uint32 id, zmq_msg_t *frame, const char *buffer, Size frame_size)
 						pg_atomic_read_u64(&peer->link->received_bytes) + frame_size);
 
 	memcpy(message->payload, payload, size);
+	if (MESSAGE_IS_STAMPED(head.type) && size >= sizeof(uint64))
+	{
+		uint64 stamp = pg_hton64(clock_now_us());
+
+		memcpy(message->payload, &stamp, sizeof(stamp));
+	}
 	message->flags = ((head.flags & FRAME_CONTROL) ? MESSAGE_CONTROL : 0) |
 					 ((head.flags & FRAME_URGENT) ? MESSAGE_URGENT : 0) |
 					 ((head.flags & FRAME_EPHEMERAL) ? MESSAGE_EPHEMERAL : 0);

@@ -41,4 +41,12 @@ wire_copy(char *buffer, size_t room, WireBytes text)
 #include "wire/frame.h"
 #include "wire/messages.h"
 
+/*
+ * These begin with the time of their arrival, so that what they wait there is
+ * not taken for time on the wire.  Who sends them writes the time by his clock,
+ * which holds if they stay on the node; else the network process that receives
+ * them writes it by its own.  Times of two nodes are never compared.
+ */
+#define MESSAGE_IS_STAMPED(type) ((type) == MESSAGE_REQUEST || (type) == MESSAGE_END)
+
 #endif
