@@ -84,53 +84,6 @@ aggregate_not_partial(Aggref *aggregate)
 	return reason;
 }
 
-static bool
-same_expression(Node *a, Node *b)
-{
-	while (a && IsA(a, RelabelType))
-		a = (Node *) ((RelabelType *) a)->arg;
-	while (b && IsA(b, RelabelType))
-		b = (Node *) ((RelabelType *) b)->arg;
-	return equal(a, b);
-}
-
-/* Is the table's partition key, at this level, among what is grouped by? */
-static bool
-has_partition_key(RelOptInfo *rel, List *expressions, List *clauses)
-{
-	PartitionScheme scheme = rel->part_scheme;
-
-	if (scheme == NULL || rel->partexprs == NULL)
-		return false;
-	for (int i = 0; i < scheme->partnatts; i++)
-	{
-		bool found = false;
-		ListCell *expression;
-		ListCell *clause;
-
-		forboth(expression, expressions, clause, clauses)
-		{
-			SortGroupClause *group = lfirst_node(SortGroupClause, clause);
-			ListCell *key;
-
-			if (exprCollation(lfirst(expression)) != scheme->partcollation[i])
-				continue;
-			/* Equality must mean the same to grouping and to partitioning. */
-			if (get_op_opfamily_strategy(group->eqop,
-										 scheme->partopfamily[i]) == 0)
-				continue;
-			foreach(key, rel->partexprs[i])
-			{
-				if (same_expression(lfirst(expression), lfirst(key)))
-					found = true;
-			}
-		}
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
 /* Where the leaves below a relation are, if not all on one other node. */
 #define PLACE_HERE (-1)
 #define PLACE_SEVERAL (-2)
@@ -188,7 +141,7 @@ place_of_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *rel,
 			expressions = (List *)
 				adjust_appendrel_attrs_to_child(root, (Node *) expressions,
 												rel, base->rel);
-		if (!has_partition_key(rel, expressions, clauses))
+		if (!partitionwise_has_key(rel, expressions, clauses))
 			*torn = true;
 	}
 	return place;
@@ -684,16 +637,19 @@ add_counts(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
 
 	if (base->local_leaves != NIL)
 	{
-		Path *append = fanout_local_rows(root, base, input_rel->reltarget,
-										 NULL);
+		Path *append;
 
-		if (append == NULL)
+		local = partitionwise_counts(root, base->rel, fanout_separate_leaves(base),
+									 input_rel->reltarget, grouped_rel, columns);
+		append = local ? NULL : fanout_local_rows(root, base, input_rel->reltarget, NULL);
+		if (append)
+			local = aggregate_path(root, grouped_rel, append, columns, AGGSPLIT_SIMPLE, NIL, 1);
+		if (local == NULL)
 			return;
-		local = aggregate_path(root, grouped_rel, append, columns,
-							   AGGSPLIT_SIMPLE, NIL, 1);
 	}
 	path = fanout_path_create(root, base, grouped_rel, grouped_rel->reltarget,
 							  columns, local);
+	path->kind = REMOTE_COUNTS;
 	path->is_grouped = true;
 	path->adds_up = true;
 	fanout_path_cost(root, path, list_length(base->nodes),

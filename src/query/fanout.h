@@ -158,6 +158,11 @@ extern void fanout_classify_quals(PlannerInfo *root, FanoutBase *base);
 extern double fanout_rows_there(FanoutBase *base);
 extern PathTarget *fanout_scan_columns(PlannerInfo *root, FanoutBase *base,
 									   List *more);
+extern PathTarget *fanout_leaf_target(PlannerInfo *root, RelOptInfo *table,
+									  RelOptInfo *leaf, PathTarget *target);
+extern Path *fanout_leaf_rows(PlannerInfo *root, RelOptInfo *table,
+							  RelOptInfo *leaf, PathTarget *target);
+extern List *fanout_separate_leaves(FanoutBase *base);
 extern Path *fanout_local_rows(PlannerInfo *root, FanoutBase *base,
 							   PathTarget *target, Relids required_outer);
 extern Path *fanout_local_sorted(PlannerInfo *root, FanoutBase *base,
@@ -198,6 +203,21 @@ extern const char *fanout_rows_not_there(FanoutBase *base);
 /* window.c */
 extern void fanout_add_window_path(PlannerInfo *root, FanoutBase *base,
 								   RelOptInfo *input_rel, RelOptInfo *window_rel);
+extern void fanout_add_partitionwise_windows(PlannerInfo *root, RelOptInfo *input_rel,
+											 RelOptInfo *window_rel);
+
+/* partitionwise.c */
+extern bool partitionwise_has_key(RelOptInfo *rel, List *expressions, List *clauses);
+extern bool partitionwise_is_whole(PlannerInfo *root, RelOptInfo *table, RelOptInfo *rel,
+								   List *expressions, List *clauses);
+extern List *partitionwise_leaves(PlannerInfo *root, RelOptInfo *rel);
+extern Path *partitionwise_append(PlannerInfo *root, RelOptInfo *rel, List *paths,
+								  PathTarget *target);
+extern Path *partitionwise_counts(PlannerInfo *root, RelOptInfo *table, List *leaves,
+								  PathTarget *input, RelOptInfo *grouped_rel,
+								  PathTarget *counts);
+extern void partitionwise_add_counts(PlannerInfo *root, RelOptInfo *input_rel,
+									 RelOptInfo *grouped_rel);
 
 /* kept_plan.c */
 extern void kept_plan_init(void);

@@ -203,23 +203,27 @@ leaf_path(PlannerInfo *root, RelOptInfo *leaf, List *pathkeys,
 	return reparameterize_path(root, path, required_outer, 1.0);
 }
 
-static PathTarget *
-leaf_target(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
-			PathTarget *target)
+/*
+ * fanout_leaf_target
+ *		The columns of a table as those of one of its leaves.
+ */
+PathTarget *
+fanout_leaf_target(PlannerInfo *root, RelOptInfo *table, RelOptInfo *leaf,
+				   PathTarget *target)
 {
 	PathTarget *result = copy_pathtarget(target);
 
 	result->exprs = (List *)
 		adjust_appendrel_attrs_to_child(root, (Node *) target->exprs, leaf,
-										base->rel);
+										table);
 	return result;
 }
 
 static Path *
-leaf_projected(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
+leaf_projected(PlannerInfo *root, RelOptInfo *table, RelOptInfo *leaf,
 			   Path *path, PathTarget *target)
 {
-	PathTarget *wanted = leaf_target(root, base, leaf, target);
+	PathTarget *wanted = fanout_leaf_target(root, table, leaf, target);
 	Path *projection;
 
 	if (equal(wanted->exprs, path->pathtarget->exprs) &&
@@ -229,6 +233,29 @@ leaf_projected(PlannerInfo *root, FanoutBase *base, RelOptInfo *leaf,
 	projection = (Path *) create_projection_path(root, leaf, path, wanted);
 	projection->param_info = path->param_info;
 	return projection;
+}
+
+/*
+ * fanout_leaf_rows
+ *		One leaf's rows, as columns "target" of the table; NULL if they can only
+ *		be had with parameters.
+ */
+Path *
+fanout_leaf_rows(PlannerInfo *root, RelOptInfo *table, RelOptInfo *leaf, PathTarget *target)
+{
+	Path *path = leaf_path(root, leaf, NIL, NULL);
+
+	return path ? leaf_projected(root, table, leaf, path, target) : NULL;
+}
+
+/*
+ * fanout_separate_leaves
+ *		The local leaves of a base that is one table, each by itself.
+ */
+List *
+fanout_separate_leaves(FanoutBase *base)
+{
+	return base->local_join || base->is_replicated ? NIL : base->local_leaves;
 }
 
 /*
@@ -264,7 +291,7 @@ fanout_local_rows(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 		if (path == NULL)
 			return NULL;
 		paths = lappend(paths,
-						leaf_projected(root, base, leaf, path, target));
+						leaf_projected(root, base->rel, leaf, path, target));
 	}
 	append = create_append_path(root, base->rel, paths, NIL, NIL,
 								required_outer, 0, false, -1);
@@ -295,7 +322,7 @@ local_merged(PlannerInfo *root, FanoutBase *base, PathTarget *target,
 		if (path == NULL)
 			return NULL;
 		paths = lappend(paths,
-						leaf_projected(root, base, leaf, path, target));
+						leaf_projected(root, base->rel, leaf, path, target));
 	}
 	merged = (Path *) create_merge_append_path(root, base->rel, paths,
 											   prefix, NULL);
@@ -939,6 +966,10 @@ fanout_create_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 		give_back_bounds(root);
 		return;
 	}
+	if (stage == UPPERREL_GROUP_AGG && remote_is_executing())
+		partitionwise_add_counts(root, input_rel, output_rel);
+	if (stage == UPPERREL_WINDOW && remote_is_executing())
+		fanout_add_partitionwise_windows(root, input_rel, output_rel);
 	base = fanout_only_base(root);
 	if (base == NULL || !bms_is_empty(base->rel->lateral_relids))
 		return;

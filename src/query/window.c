@@ -145,6 +145,119 @@ stack_windows(PlannerInfo *root, RelOptInfo *rel, Path *path, PathTarget *column
 	return path;
 }
 
+/* Can the leaf's rows be sorted so?  Its columns must be known for these keys. */
+static bool
+leaf_has_keys(RelOptInfo *leaf, List *pathkeys)
+{
+	ListCell *lc;
+	ListCell *inner;
+
+	foreach(lc, pathkeys)
+	{
+		bool found = false;
+
+		foreach(inner, lfirst_node(PathKey, lc)->pk_eclass->ec_members)
+		{
+			EquivalenceMember *member = lfirst(inner);
+
+			found |= member->em_is_child && bms_equal(member->em_relids, leaf->relids);
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* The windows over one leaf's rows. */
+static Path *
+leaf_windows(PlannerInfo *root, RelOptInfo *table, RelOptInfo *leaf, PathTarget *input,
+			 PathTarget *columns, List *windows, WindowFuncLists *functions)
+{
+	Path *path = fanout_leaf_rows(root, table, leaf, input);
+	WindowFuncLists there = *functions;
+	List *translated = NIL;
+	ListCell *lc;
+
+	if (path == NULL)
+		return NULL;
+	there.windowFuncs = palloc0(sizeof(List *) * (functions->maxWinRef + 1));
+	foreach(lc, windows)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+		List *clauses = list_concat_copy(window->partitionClause, window->orderClause);
+
+		if (!leaf_has_keys(leaf, make_pathkeys_for_sortclauses(root, clauses, root->processed_tlist)))
+			return NULL;
+		there.windowFuncs[window->winref] = (List *)
+			adjust_appendrel_attrs_to_child(root, (Node *) functions->windowFuncs[window->winref],
+											leaf, table);
+		translated = lappend(translated,
+							 adjust_appendrel_attrs_to_child(root, (Node *) window, leaf, table));
+	}
+	return stack_windows(root, leaf, path, fanout_leaf_target(root, table, leaf, columns),
+						 translated, &there);
+}
+
+/*
+ * The windows over each leaf's rows by themselves; NULL where a window may have
+ * rows of two leaves.
+ */
+static Path *
+partitionwise_windows(PlannerInfo *root, RelOptInfo *table, List *leaves, PathTarget *input,
+					  RelOptInfo *window_rel, PathTarget *columns, List *windows,
+					  WindowFuncLists *functions)
+{
+	List *paths = NIL;
+	ListCell *lc;
+
+	if (list_length(leaves) < 2)
+		return NULL;
+	foreach(lc, windows)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (!partitionwise_is_whole(root, table, table,
+									get_sortgrouplist_exprs(window->partitionClause,
+															root->processed_tlist),
+									window->partitionClause))
+			return NULL;
+	}
+	foreach(lc, leaves)
+	{
+		Path *path = leaf_windows(root, table, lfirst(lc), input, columns, windows, functions);
+
+		if (path == NULL)
+			return NULL;
+		paths = lappend(paths, path);
+	}
+	return partitionwise_append(root, window_rel, paths, columns);
+}
+
+/*
+ * fanout_add_partitionwise_windows
+ *		Let a node that is asked for windows compute those of each partition by
+ *		itself, where that may be and is cheaper.
+ */
+void
+fanout_add_partitionwise_windows(PlannerInfo *root, RelOptInfo *input_rel,
+								 RelOptInfo *window_rel)
+{
+	PathTarget *target = root->upper_targets[UPPERREL_WINDOW];
+	List *leaves = partitionwise_leaves(root, input_rel);
+	WindowFuncLists *functions;
+	Path *path;
+
+	if (leaves == NIL || root->parse->hasTargetSRFs || root->parse->hasAggs ||
+		root->parse->groupClause != NIL || root->parse->groupingSets != NIL || root->hasHavingQual)
+		return;
+	functions = find_window_functions((Node *) target->exprs,
+									  list_length(root->parse->windowClause));
+	path = partitionwise_windows(root, input_rel, leaves, input_rel->reltarget, window_rel, target,
+								 active_windows(root, functions), functions);
+	if (path)
+		add_path(window_rel, path);
+}
+
 /*
  * What the windows are computed from, and what is above them: the window
  * functions, the columns, and the expressions that windows are ordered by,
@@ -185,6 +298,7 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 	PathTarget *columns;
 	FanoutPath *path;
 	Path *local = NULL;
+	Path *separate;
 	double rows = fanout_rows_there(base);
 	ListCell *lc;
 
@@ -202,6 +316,11 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 		if (local == NULL)
 			return;
 		local = stack_windows(root, window_rel, local, columns, windows, functions);
+		separate = partitionwise_windows(root, base->rel, fanout_separate_leaves(base),
+										 input_rel->reltarget, window_rel, columns, windows,
+										 functions);
+		if (separate && separate->total_cost < local->total_cost)
+			local = separate;
 	}
 	path = fanout_path_create(root, base, window_rel, target, columns, local);
 	path->windows = windows;

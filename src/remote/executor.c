@@ -60,6 +60,9 @@ static planner_hook_type previous_planner;
 
 const RemoteGatekeeper *remote_gatekeeper;
 
+/* The query that is being planned, if it is a REMOTE_COUNTS. */
+static Query *counted;
+
 /* This process works for a request about a partition that has gone. */
 static bool is_forwarding;
 
@@ -75,6 +78,17 @@ bool
 remote_is_executing(void)
 {
 	return planning != NULL && planning->n_tables > 0;
+}
+
+/*
+ * remote_counts_add_up
+ *		Is this query, now being planned, a request for counts that the asker
+ *		adds up?
+ */
+bool
+remote_counts_add_up(const struct Query *parse)
+{
+	return parse == counted;
 }
 
 /*
@@ -164,12 +178,15 @@ plan_listed(Query *parse, const char *query_string, int cursor_options,
 			ParamListInfo params)
 {
 	CachedStatement *cached = planned_next;
+	Query *counted_before = counted;
 	PlannedStmt *planned;
 
 	planned_next = NULL;
+	counted = cached != NULL && cached->statement->kind == REMOTE_COUNTS ? parse : NULL;
 	planned = previous_planner ?
 				  previous_planner(parse, query_string, cursor_options, params) :
 				  standard_planner(parse, query_string, cursor_options, params);
+	counted = counted_before;
 	if (remote_is_executing())
 		forget_unlisted(planned);
 	if (cached != NULL && cached->statement->kind == REMOTE_PARTIAL)

@@ -40,6 +40,8 @@ typedef enum RemoteKind
 	REMOTE_QUERY,	/* one SELECT, INSERT, UPDATE, DELETE; may return rows */
 	REMOTE_PARTIAL, /* one SELECT whose aggregates are left unfinished: it
 					 * returns transition states (serialized if internal) */
+	REMOTE_COUNTS,	/* one SELECT of counts, which are added up: it may return
+					 * several rows of them */
 	REMOTE_COPY,	/* rows are put into a table, see remote_put() */
 	REMOTE_SCRIPT	/* any SQL, several statements; returns the rows of the
 					 * last one that returns any, as text if result_desc is
@@ -137,8 +139,10 @@ extern bool type_is_raw_safe(Oid type);
  * executor.c: while this process plans a request of another node; and if
  * that is for a subset of a table's partitions, the planner asks which.
  */
+struct Query;
 extern bool remote_is_planning(void);
 extern bool remote_is_executing(void);
+extern bool remote_counts_add_up(const struct Query *parse);
 extern bool remote_prunes(Oid relation);
 
 /*
