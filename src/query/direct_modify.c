@@ -211,6 +211,7 @@ begin_direct_modify(ForeignScanState *node, int eflags)
 	modify->counts = boolVal(list_nth(plan->fdw_private, DIRECT_COUNTS));
 	modify->request.kind = REMOTE_QUERY;
 	modify->request.writes = true;
+	modify->request.estate = estate;
 	modify->request.sql = strVal(list_nth(plan->fdw_private, DIRECT_SQL));
 	modify->request.tables = request_tables(&home);
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)

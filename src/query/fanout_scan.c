@@ -335,6 +335,7 @@ open_sources(FanoutScanState *state, RemoteRequest *request, const char *sql)
 		SetUserIdAndSecContext(state->user, security_context |
 												SECURITY_LOCAL_USERID_CHANGE);
 	request->explains = state->custom.ss.ps.state->es_instrument != 0;
+	request->estate = state->custom.ss.ps.state;
 	for (int i = 0; i < state->n_sources; i++)
 	{
 		FanoutSource *source = &state->sources[i];

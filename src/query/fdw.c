@@ -403,6 +403,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	scan->request.writes = boolVal(list_nth(plan->fdw_private, SCAN_LOCKS));
 	scan->request.tables = request_tables(&home);
 	scan->request.explains = estate->es_instrument != 0;
+	scan->request.estate = estate;
 	scan->context = estate->es_query_cxt;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;

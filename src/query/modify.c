@@ -312,6 +312,7 @@ insertion_create(ModifyTableState *mtstate, ResultRelInfo *rinfo, bool is_deferr
 	insertion_set_conflict(insertion, mtstate, rinfo);
 	insertion->request.kind = REMOTE_QUERY;
 	insertion->request.writes = true;
+	insertion->request.estate = estate;
 	insertion->is_streamed = insertion->conflict == NULL &&
 							 insertion->columns != NIL &&
 							 !triggers_await_rows(mtstate, rinfo) &&
@@ -416,7 +417,7 @@ static void
 insertion_open_stream(Insertion *insertion, EState *estate)
 {
 	const PartitionHome *home = &insertion->target.text.home;
-	RemoteRequest request = {.kind = REMOTE_COPY, .writes = true};
+	RemoteRequest request = {.kind = REMOTE_COPY, .writes = true, .estate = estate};
 	MemoryContext previous = MemoryContextSwitchTo(estate->es_query_cxt);
 	ListCell *cell;
 
@@ -672,6 +673,7 @@ row_change_create(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 
 	change->request.kind = REMOTE_QUERY;
 	change->request.writes = true;
+	change->request.estate = estate;
 	change->request.tables = request_tables(&target->text.home);
 	if (is_update)
 	{

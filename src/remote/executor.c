@@ -515,8 +515,13 @@ open_portal(Execution *execution, ParamListInfo params)
 	PortalDefineQuery(portal, NULL, cached->statement->sql, cached->tag,
 					  stmts, plan);
 	is_to_be_explained = execution->explains;
-	PortalStart(portal, params, 0, InvalidSnapshot);
+	PortalStart(portal, params, 0, execution->view);
 	is_to_be_explained = false;
+
+	/* Rows that its statement has changed are none that it locks. */
+	if (execution->view != InvalidSnapshot && portal->strategy == PORTAL_ONE_SELECT &&
+		portal->queryDesc->plannedstmt->rowMarks != NIL)
+		portal->queryDesc->estate->es_output_cid = execution->view->curcid;
 	return portal;
 }
 

@@ -67,6 +67,8 @@ typedef struct RemoteRequest
 	List *copy_columns; /* C strings */
 
 	bool writes;		   /* run it in this transaction's remote transaction */
+	struct EState *estate; /* of the statement that it is a part of: there it sees
+							* nothing that this has written; or NULL */
 	bool any_search_path;  /* the text is the user's: run it under the asking
 							* session's search_path instead of pg_catalog */
 	int timeout_ms;		   /* 0: none */

@@ -330,6 +330,7 @@ typedef struct Execution
 	bool is_stopped;   /* its rows wait for credit */
 	bool is_finished;
 	bool explains; /* its plan is sent when it has been run */
+	Snapshot view; /* that it reads by, or InvalidSnapshot: by one of its own */
 	uint64 affected;
 	char tag[COMPLETION_TAG_BUFSIZE];
 	uint64 arrived_us; /* the request */
@@ -360,6 +361,14 @@ extern bool copy_run(Execution *execution);
 /* --- session.c ------------------------------------------------------------ */
 
 extern void session_wait_for_credit(Execution *execution);
+
+/* --- view.c: what the statements of a transaction see there --------------- */
+
+struct EState;
+extern uint64 view_number(struct EState *estate);
+extern WireBytes view_statements(void);
+extern Snapshot views_take(List **views, uint64 number, WireBytes statements);
+extern void views_end(List **views, bool is_aborted);
 extern void session_init(void);
 
 /* --- activity.c: dlog.queries ---------------------------------------------- */

@@ -77,6 +77,7 @@ typedef struct Session
 	dlist_head executions;
 	Execution *speaker; /* the one at work; notices are its asker's */
 	dlist_head bodies;	/* of Body: requests that are still coming in */
+	List *views;		/* of the asker's statements, see view.c */
 	Message *last_word; /* for a failure, if there is no memory then; or NULL */
 } Session;
 
@@ -86,7 +87,7 @@ typedef struct Body
 	dlist_node node;
 	MemoryContext context;
 	ActorAddress asker;
-	RequestMessage request; /* without its texts */
+	RequestMessage request; /* without its texts, but with its statements */
 	StringInfoData bytes;
 	uint32 unacknowledged;
 } Body;
@@ -269,6 +270,7 @@ transaction_commit(Session *session)
 	AfterTriggerFireDeferred();
 	AtEOXact_GUC(false, session->guc_level);
 	forget_transactional_state();
+	views_end(&session->views, false);
 	EndTransactionBlock(false);
 	CommitTransactionCommand();
 	role_leave();
@@ -329,6 +331,7 @@ transaction_abort(Session *session, ErrorData *why)
 {
 	HOLD_INTERRUPTS();
 	AbortOutOfAnyTransaction();
+	views_end(&session->views, true);
 	session->level = 0;
 	executions_rolled_back(session, 0, why);
 	RESUME_INTERRUPTS();
@@ -504,6 +507,14 @@ statement_begin(Session *session, ActorAddress asker,
 		transaction_begin(session, request);
 	subtransactions_begin(session, request->level);
 	execution = execution_create(session, asker, request);
+	if (session->is_pinned)
+	{
+		MemoryContext old = MemoryContextSwitchTo(session->context);
+
+		execution->view = views_take(&session->views, request->statement,
+									 request->statements);
+		MemoryContextSwitchTo(old);
+	}
 	execution->activity = activity_begin(ACTIVITY_EXECUTOR, asker.node,
 										 session->node, request->request_id, NULL);
 	deadline_begin(execution);
@@ -602,6 +613,8 @@ body_create(Session *session, ActorAddress asker, const RequestMessage *request)
 	body->context = context;
 	body->asker = asker;
 	body->request = *request;
+	body->request.statements.data = memcpy(palloc(request->statements.size),
+										   request->statements.data, request->statements.size);
 	initStringInfo(&body->bytes);
 	appendBinaryStringInfo(&body->bytes, request->body.data, request->body.size);
 	MemoryContextSwitchTo(old);

@@ -61,6 +61,7 @@ struct RemoteStream
 	const char *text; /* shortened */
 	RemoteKind kind;
 	uint64 request_id;
+	uint64 statement;		  /* see view.c */
 	Participant *participant; /* NULL: the request runs alone */
 	bool writes;
 	int level;
@@ -669,6 +670,9 @@ request_message(RemoteStream *stream)
 	request.credits = stream->window;
 	request.timeout_ms = stream->timeout_ms;
 	request.query_id = pgstat_get_my_query_id();
+	request.statement = stream->statement;
+	if (stream->participant != NULL)
+		request.statements = view_statements();
 	request.asker_pid = MyProcPid;
 	request.statement_size = stream->statement_size;
 	request.body_size = stream->body.len;
@@ -940,7 +944,10 @@ remote_open(uint32 node, const RemoteRequest *request)
 	stream->chunks_end = &stream->chunks;
 	stream->opened_us = clock_now_us();
 	if (participant_is_needed(node, request))
+	{
 		stream->participant = participant_get(node);
+		stream->statement = view_number(request->estate);
+	}
 	stream_set_deadline(stream, request->timeout_ms);
 
 	if (request->kind == REMOTE_COPY)
