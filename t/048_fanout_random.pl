@@ -1,5 +1,6 @@
 # Queries made at random, over two co-located tables, a replicated and a local
-# one, are answered as they are over ordinary tables.
+# one, are answered as they are over ordinary tables; and so are changes, which
+# leave in the tables what they would leave in ordinary ones.
 #
 # The same queries are made in each run.  FANOUT_RANDOM_SEED and
 # FANOUT_RANDOM_QUERIES ask for others, and for more.
@@ -18,12 +19,12 @@ my $cluster = DlogCluster->new(nodes => 3);
 # a.id is unique, b.id is not and may be null; k, v and s repeat and may be null.
 my $common = "(id int, k int, v numeric, s text, b bool, t timestamp)";
 my $fill = <<'SQL';
-INSERT INTO %sa SELECT i, nullif(i % 13, 5), nullif(i % 37, 11) / 4.0, nullif('s' || i % 7, 's3'), nullif(i % 3, 1) = 0,
+INSERT INTO %sa SELECT i, nullif(i % 13, 5), nullif(i % 37, 11) * 0.25, nullif('s' || i % 7, 's3'), nullif(i % 3, 1) = 0,
 	timestamp '2024-02-27' + i * interval '7 hours' FROM generate_series(1, 150) i;
-INSERT INTO %sb SELECT nullif(i % 90, 17), nullif(i % 11, 4), nullif(i % 29, 3) / 4.0, nullif('s' || i % 9, 's2'), i % 4 < 2,
+INSERT INTO %sb SELECT nullif(i % 90, 17), nullif(i % 11, 4), nullif(i % 29, 3) * 0.25, nullif('s' || i % 9, 's2'), i % 4 < 2,
 	timestamp '2024-02-27' + i * interval '5 hours' FROM generate_series(1, 220) i;
-INSERT INTO %sr SELECT i, nullif(i % 6, 2), i / 4.0, 's' || i % 5, i % 2 = 0, timestamp '2024-03-01' + i * interval '1 day' FROM generate_series(1, 15) i;
-INSERT INTO %sl SELECT i * 3, nullif(i % 8, 3), i / 4.0, 's' || i % 6, i % 3 = 0, timestamp '2024-03-01' FROM generate_series(1, 25) i;
+INSERT INTO %sr SELECT i, nullif(i % 6, 2), i * 0.25, 's' || i % 5, i % 2 = 0, timestamp '2024-03-01' + i * interval '1 day' FROM generate_series(1, 15) i;
+INSERT INTO %sl SELECT i * 3, nullif(i % 8, 3), i * 0.25, 's' || i % 6, i % 3 = 0, timestamp '2024-03-01' FROM generate_series(1, 25) i;
 SQL
 
 $cluster->sql(1, <<"SQL");
@@ -49,6 +50,25 @@ BEGIN
 	EXECUTE 'SELECT count(*) || string_agg(x::text, E''\n'' ORDER BY x::text COLLATE "C") FROM (' || query || ') x' INTO rows;
 	RETURN rows;
 EXCEPTION WHEN others THEN
+	RETURN SQLSTATE;
+END$$;
+
+-- What a change returns and leaves behind, all of which is undone.
+CREATE FUNCTION outcome(change text, prefix text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	outcome text;
+	rows text;
+	name text;
+BEGIN
+	EXECUTE change INTO outcome;
+	FOREACH name IN ARRAY ARRAY['a', 'b', 'r', 'l'] LOOP
+		EXECUTE 'SELECT count(*) || md5(string_agg(x::text, E''\n'' ORDER BY x::text COLLATE "C")) FROM ' || prefix || '_' || name || ' x' INTO rows;
+		outcome := concat_ws(' ', outcome, rows);
+	END LOOP;
+	RAISE EXCEPTION USING ERRCODE = 'ZZ000', MESSAGE = outcome;
+EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
+	RETURN SQLERRM;
+WHEN others THEN
 	RETURN SQLSTATE;
 END$$;
 SQL
@@ -223,6 +243,65 @@ sub query
 	return $kind < 0.35 ? rows_of() : $kind < 0.72 ? groups_of() : $kind < 0.84 ? windows_of() : $kind < 0.93 ? set_of() : lateral_of();
 }
 
+# What a change sets depends on the row and on all that match it, as which of those
+# comes first is not said.
+sub change_of
+{
+	my $target = one_of(qw(a a b b b r l));
+	my $x = 't' . ++$alias;
+	my @names = ($x);
+	my $more = '';
+	my $where;
+	my $returning = "RETURNING $x.id, $x.k, $x.v, $x.s";
+	my $kind = rand();
+
+	if (chance(0.5))
+	{
+		my ($from, @t) = from(2);
+
+		$more = $from;
+		@names = ($x, @t);
+		$where = ' WHERE ' . one_of("$x.id = $t[0].id", "$x.id = $t[0].id", "$x.k = $t[0].k", "$x.id = $t[0].k") . ' AND ' . join(' AND ', map { predicate(@names) } 1 .. 1 + int(rand(2)));
+	}
+	else
+	{
+		$where = where($x);
+	}
+	if ($kind < 0.25)
+	{
+		return "DELETE FROM {$target} $x" . ($more ? " USING $more" : '') . "$where $returning";
+	}
+	if ($kind < 0.4)
+	{
+		my ($from, @t) = from(2);
+
+		return "INSERT INTO {b} AS $x (id, k, v, s) SELECT $t[0].id + " . int(rand(3)) * 500 . ", $t[0].k, $t[0].v, $t[-1].s FROM $from" . where(@t) . " $returning";
+	}
+	my %set = (
+		k => one_of("coalesce($x.k, 0) + 1", "$x.id % 4", 'NULL', "(SELECT count(*) FROM {" . one_of(qw(a b r l)) . "} i WHERE i.k = $x.k)"),
+		v => one_of("$x.v * 2", "$x.v + length(random()::text) * 0", "(SELECT max(i.v) FROM {" . one_of(qw(a b r l)) . "} i WHERE i.id = $x." . one_of('id', 'k') . ')',
+			"(SELECT sum(i.v) FROM {" . one_of(qw(a b)) . "} i)"),
+		s => one_of("upper($x.s)", "$x.s || $x.id", "(SELECT min(i.s) FROM {" . one_of(qw(a b)) . "} i WHERE i.k < $x.k)"));
+	delete $set{ one_of(qw(k v s)) };
+	$set{id} = "$x.id + 1000" if $target eq 'b' && chance(0.2);
+	return "UPDATE {$target} $x SET " . join(', ', map { "$_ = $set{$_}" } sort keys %set) . ($more ? " FROM $more" : '') . "$where $returning";
+}
+
+sub change
+{
+	$alias = 0;
+	my $change = change_of();
+	my $n = ++$alias;
+	my $other = change_of();
+	my ($target, $other_target) = map { /(?:FROM|INTO|UPDATE) \{(\w)\}/ ? $1 : die } $change, $other;
+
+	# Which of two changes of one row counts is not said.
+	my $second = chance(0.3) && $target ne $other_target ? ", y$n AS ($other)" : '';
+	my $read = chance(0.5) ? "|| ' ' || (SELECT concat_ws(' ', count(*), sum(i.k), sum(i.v)) FROM {" . one_of(qw(a b r l)) . '} i)' : '';
+
+	return "WITH x$n AS ($change)$second SELECT count(*) || ' ' || coalesce(md5(string_agg(x::text, ',' ORDER BY x::text COLLATE \"C\")), '') $read FROM x$n x";
+}
+
 # --- the comparison -----------------------------------------------------------------
 
 my @settings = ('', 'enable_partitionwise_join = on', 'enable_hashjoin = off', 'enable_nestloop = off', 'dlog.enable_raw_rows = off', 'enable_hashagg = off');
@@ -259,6 +338,33 @@ foreach my $node (sort keys %queries)
 	is(scalar(@differ), 0, 'and answered alike');
 	diag("seed $seed: $_\n" . $all[ (split / /)[0] ]) foreach @differ[ 0 .. ($#differ > 4 ? 4 : $#differ) ];
 	cmp_ok(scalar(@refused), '<', @all / 20, 'few of them are no queries at all');
+	note("$_: " . $all[ (split / /)[0] ]) foreach @refused;
+}
+
+# --- changes ----------------------------------------------------------------------------
+
+foreach my $node (1 .. 3)
+{
+	my @all = map { change() } 1 .. $count / 6;
+	my $script = "SET client_min_messages = warning;\n";
+
+	foreach my $i (0 .. $#all)
+	{
+		my $setting = one_of(@settings, 'dlog.enable_fanout_scan = off', 'enable_material = off');
+		my ($ours, $theirs) = map { my $kind = $_; $all[$i] =~ s/\{(\w)\}/$kind$1/gr } ('d_', 'p_');
+
+		$script .= "RESET ALL; SET statement_timeout = '60 s';" . ($setting ? "SET $setting;" : '') . "\n";
+		$script .= "SELECT $i || ' ' || left(replace(ours, ' ', '_'), 5) || ' ' || left(replace(theirs, ' ', '_'), 5) || CASE WHEN ours = theirs THEN ' alike' ELSE ' differ' END "
+		  . "FROM (SELECT outcome(\$q\$$ours\$q\$, 'd') AS ours, outcome(\$q\$$theirs\$q\$, 'p') AS theirs OFFSET 0) x;\n";
+	}
+	my @said = split /\n/, $cluster->sql($node, $script);
+	my @differ = grep { / differ$/ } @said;
+	my @refused = grep { / [0-9A-Z]{5} [0-9A-Z]{5} alike$/ && / 42/ } @said;
+
+	is(scalar(@said), scalar(@all), "n$node: all changes were made");
+	is(scalar(@differ), 0, 'and came out alike');
+	diag("seed $seed: $_\n" . $all[ (split / /)[0] ]) foreach @differ[ 0 .. ($#differ > 4 ? 4 : $#differ) ];
+	cmp_ok(scalar(@refused), '<', @all / 20, 'few of them are no changes at all');
 	note("$_: " . $all[ (split / /)[0] ]) foreach @refused;
 }
 

@@ -48,6 +48,8 @@ foreach my $query (
 	'SELECT * FROM d ORDER BY id DESC LIMIT 5',
 	'SELECT g, (SELECT count(*) FROM d WHERE id % 7 = g) FROM generate_series(1, 5) g',
 	'SELECT count(*) FROM d a JOIN d b USING (id)',
+	'UPDATE d SET s = s WHERE id > 500',
+	'DELETE FROM d WHERE id < 3 RETURNING id',
 	'SELECT id FROM slow')
 {
 	foreach my $how ('', 'BEGIN ISOLATION LEVEL REPEATABLE READ;', "BEGIN; UPDATE d SET s = s WHERE id < 100;")

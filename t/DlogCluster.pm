@@ -142,7 +142,7 @@ sub conninfo
 {
 	my ($self, $i) = @_;
 	my $node = $self->node($i);
-	return sprintf("host=%s port=%d user=postgres dbname=%s",
+	return sprintf("host=%s port=%d user=postgres dbname='%s'",
 		$node->host, $node->port, $self->{database});
 }
 

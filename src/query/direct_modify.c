@@ -38,6 +38,7 @@ typedef struct DirectModify
 	Oid role;
 	uint32 node;
 	RemoteRequest request;
+	RemoteStats stats;
 	List *values; /* of ExprState: the parameters */
 	bool returns_rows;
 	bool counts;
@@ -241,6 +242,25 @@ count_rows(ForeignScanState *node, uint64 rows)
 		node->ss.ps.state->es_processed += rows;
 }
 
+/* Wait for the end of the statement; what returns no rows is counted then. */
+static void
+finish(ForeignScanState *node)
+{
+	DirectModify *modify = node->fdw_state;
+
+	while (remote_next(modify->stream, NULL) != REMOTE_DONE)
+		remote_wait();
+	remote_stats_add(modify->stream, &modify->stats);
+	remote_close(modify->stream);
+	modify->stream = NULL;
+	modify->is_done = true;
+	if (modify->returns_rows)
+		return;
+	count_rows(node, modify->stats.affected);
+	if (node->ss.ps.instrument != NULL)
+		node->ss.ps.instrument->tuplecount += modify->stats.affected;
+}
+
 static TupleTableSlot *
 iterate_direct_modify(ForeignScanState *node)
 {
@@ -253,25 +273,13 @@ iterate_direct_modify(ForeignScanState *node)
 	{
 		request_evaluate_parameters(&modify->request, modify->values,
 									node->ss.ps.ps_ExprContext);
-		if (!modify->returns_rows)
-		{
-			uint64 rows = request_run(modify->node, &modify->request, modify->role);
-
-			count_rows(node, rows);
-			if (node->ss.ps.instrument != NULL)
-				node->ss.ps.instrument->tuplecount += rows;
-			modify->is_done = true;
-			return ExecClearTuple(modify->row);
-		}
 		modify->stream = request_open(node->ss.ps.state->es_query_cxt,
 									  modify->node, &modify->request, modify->role);
 	}
 
-	if (!request_next(modify->stream, modify->received))
+	if (!modify->returns_rows || !request_next(modify->stream, modify->received))
 	{
-		remote_close(modify->stream);
-		modify->stream = NULL;
-		modify->is_done = true;
+		finish(node);
 		return ExecClearTuple(modify->row);
 	}
 
@@ -300,7 +308,7 @@ explain_direct_modify(ForeignScanState *node, ExplainState *es)
 {
 	DirectModify *modify = node->fdw_state;
 
-	request_explain(modify->node, modify->request.sql, NULL, es);
+	request_explain(modify->node, modify->request.sql, &modify->stats, es);
 }
 
 void
