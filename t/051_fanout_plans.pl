@@ -200,7 +200,10 @@ foreach my $case (
 	[ 'SELECT e.id, f.n FROM e JOIN f ON f.k = e.id', 'a join is not by what its tables are distributed by' ],
 	[ 'SELECT e.id, f.n FROM e JOIN f ON f.k < e.k', 'a join is not by what its tables are distributed by' ],
 	[ 'SELECT e.id, g.n FROM e JOIN g USING (k)', 'a join is of tables that are not co-located' ],
-	[ 'SELECT e.id, f.n FROM e FULL JOIN f USING (k)', 'a full join is done here' ],
+	[ 'SELECT e.id, f.n FROM e FULL JOIN f ON f.k = e.id', 'a join is not by what its tables are distributed by' ],
+	[ 'SELECT o.id, f.n FROM (SELECT * FROM e WHERE id > 3) o FULL JOIN f USING (k)', 'a table of a full join has a condition of its own' ],
+	[ 'SELECT e.id, c.n FROM e FULL JOIN copied c USING (k)', 'an outer join or semijoin keeps rows of a replicated table' ],
+	[ 'SELECT e.id, f.n, c.n FROM e FULL JOIN f USING (k) LEFT JOIN copied c ON c.n = f.n', 'a full join is joined with another table' ],
 	[ 'SELECT e.id, h.t FROM e JOIN here_only h USING (k)', 'it is joined with "here_only", which is not on all nodes asked' ],
 	[ 'SELECT e.id, v.x FROM e JOIN (VALUES (1), (2)) v(x) ON v.x = e.id', 'it is joined with rows that are made here' ],
 	[ 'SELECT e.id, h.n FROM e JOIN hand h USING (k)', 'a join is of a table that was not made by distribute_table()' ],
@@ -221,6 +224,7 @@ unlike(plan_of($_), qr/Not Pushed Down/, "nothing keeps it here: $_") foreach (
 	'SELECT DISTINCT s FROM e',
 	'SELECT e.id, f.n FROM e JOIN f USING (k) LIMIT 3',
 	'SELECT e.id, f.n FROM e LEFT JOIN f USING (k)',
+	'SELECT e.id, f.n FROM e FULL JOIN f USING (k)',
 	'SELECT e.id FROM e WHERE EXISTS (SELECT FROM f WHERE f.k = e.k)',
 	'SELECT e.id, c.n FROM e JOIN copied c ON c.n = e.id',
 	'SELECT rank() OVER (PARTITION BY k ORDER BY id) FROM e');
@@ -260,6 +264,8 @@ unlike(remote_sql(plan_of('SELECT count(*) FROM e JOIN f ON e.id = f.k')),
 	qr/public\.e.*public\.f/, 'one on other columns is not');
 like(remote_sql(plan_of('SELECT e.id, f.n FROM e LEFT JOIN f ON f.k = e.k AND f.n = 2 WHERE e.v > 1')),
 	qr/FROM \(public\.e LEFT JOIN public\.f ON .*f\.n = .*\) WHERE \(e\.v > '1'::numeric\)$/, 'a left join is done there too');
+like(remote_sql(plan_of('SELECT coalesce(e.k, f.k), count(*) FROM e FULL JOIN f ON f.k = e.k AND f.n > e.id WHERE coalesce(f.n, 0) < 3 GROUP BY 1')),
+	qr/^SELECT COALESCE\(e\.k, f\.k\), count\(\*\) FROM \(public\.e FULL JOIN public\.f ON .*f\.n > e\.id.*\) WHERE .*COALESCE\(f\.n, .*GROUP BY COALESCE/, 'a full join, too');
 like(plan_of('SELECT f.n, count(*) FROM e LEFT JOIN f USING (k) GROUP BY f.n'),
 	qr/Finalize.*LEFT JOIN.*GROUP BY f\.n/s, 'and grouped');
 like(remote_sql(plan_of('SELECT count(*) FROM e WHERE EXISTS (SELECT FROM f WHERE f.k = e.k AND f.n < e.id)')),

@@ -157,6 +157,8 @@ fanout_groups_are_whole(PlannerInfo *root, FanoutBase *base, List *expressions,
 {
 	ListCell *lc;
 
+	if (base->is_full)
+		return false;
 	/* All tables of a join have their rows of one group in the same place. */
 	foreach(lc, base->members)
 	{

@@ -473,7 +473,7 @@ static List *
 from_clause(DeparseContext *context, Query *query)
 {
 	List *items = NIL;
-	bool has_left_join = false;
+	bool has_outer_join = false;
 	Node *joined = NULL;
 	ListCell *lc;
 
@@ -486,13 +486,13 @@ from_clause(DeparseContext *context, Query *query)
 			continue;
 		(void) fragment_table(context, table->rti, &reference->rtindex);
 		items = lappend(items, reference);
-		has_left_join = has_left_join || table->join == JOIN_LEFT;
+		has_outer_join = has_outer_join || table->join != JOIN_INNER;
 	}
-	if (!has_left_join)
+	if (!has_outer_join)
 		return items;
 
 	/* Those that are there in any case come first. */
-	for (JoinType type = JOIN_INNER; type <= JOIN_LEFT; type++)
+	for (JoinType type = JOIN_INNER; type <= JOIN_FULL; type++)
 	{
 		foreach(lc, context->fragment->tables)
 		{
@@ -506,7 +506,7 @@ from_clause(DeparseContext *context, Query *query)
 				joined = (Node *) reference;
 			else
 				joined = join_items(query, joined, (Node *) reference, type,
-									type == JOIN_LEFT ? join_condition(context, table->join_quals) : NULL);
+									type != JOIN_INNER ? join_condition(context, table->join_quals) : NULL);
 		}
 	}
 	return list_make1(joined);

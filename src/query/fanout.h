@@ -36,8 +36,9 @@ typedef struct RemoteLeaf
 } RemoteLeaf;
 
 /*
- * A member that is not simply joined: it may be missing (JOIN_LEFT), or its rows
- * are only asked whether there is one (JOIN_SEMI, JOIN_ANTI).
+ * A member that is not simply joined: it may be missing (JOIN_LEFT), as the
+ * other one may (JOIN_FULL), or its rows are only asked whether there is one
+ * (JOIN_SEMI, JOIN_ANTI).
  */
 typedef struct FanoutAttachment
 {
@@ -56,6 +57,7 @@ typedef struct FanoutBase
 	List *remote_leaves; /* of RemoteLeaf */
 	List *local_leaves;	 /* of RelOptInfo */
 	bool is_replicated;	 /* a member that is whole on all nodes asked */
+	bool is_full;		 /* a full join: rows may lack either member */
 	List *nodes;		 /* the remote leaves' nodes, integers, distinct */
 	bool is_distributed; /* fragments name the table itself, else a stand-in
 						  * for the relations behind the foreign tables */

@@ -13,7 +13,8 @@
  *
  * A single table may also be on the nullable side of an outer join, or of a
  * semi- or antijoin, under the same condition: all that could match a row is on
- * the row's node.  It is then *attached* to the others.
+ * the row's node.  It is then *attached* to the others.  In a full join of two
+ * tables, which nothing is joined with, both sides are nullable.
  *
  * The local part is a hash join of the members' local leaves, since there is
  * an equality on the keys at least.
@@ -244,6 +245,26 @@ columns_not_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *inner, Joi
 	return NULL;
 }
 
+/*
+ * What is special in a full join: a condition on one table's rows would have to be
+ * checked before the join, and a side without rows here or there is no join.
+ */
+static const char *
+full_join_not_there(FanoutBase *outer, FanoutBase *inner)
+{
+	if (!IS_SIMPLE_REL(outer->rel))
+		return "a full join is with a join";
+	if (inner->is_replicated)
+		return "an outer join or semijoin keeps rows of a replicated table";
+	if (outer->remote_quals != NIL || inner->remote_quals != NIL)
+		return "a table of a full join has a condition of its own";
+	if ((outer->local_leaves == NIL) != (inner->local_leaves == NIL) ||
+		list_difference_int(outer->nodes, inner->nodes) != NIL ||
+		list_difference_int(inner->nodes, outer->nodes) != NIL)
+		return "a full join is of partitions that are not on the same nodes";
+	return NULL;
+}
+
 /* Why the nodes cannot do the join, or NULL if they can. */
 static const char *
 join_not_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
@@ -253,11 +274,15 @@ join_not_there(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	const char *reason;
 	ListCell *lc;
 
+	if (outer->is_full || inner->is_full)
+		return "a full join is joined with another table";
 	if (type != JOIN_INNER && outer->is_replicated)
 		return "an outer join or semijoin keeps rows of a replicated table";
 	if (type != JOIN_INNER && !IS_SIMPLE_REL(inner->rel))
 		return "an outer join or semijoin is with a join";
-	if (type != JOIN_INNER && type != JOIN_LEFT &&
+	if (type == JOIN_FULL && (reason = full_join_not_there(outer, inner)) != NULL)
+		return reason;
+	if (type != JOIN_INNER && type != JOIN_LEFT && type != JOIN_FULL &&
 		list_length(matching) != list_length(extra->restrictlist))
 		return "an antijoin has another condition";
 
@@ -418,6 +443,7 @@ make_join_base(PlannerInfo *root, RelOptInfo *joinrel, FanoutBase *outer,
 	base->members = outer->is_replicated ? list_concat_copy(inner->members, outer->members) :
 										   list_concat_copy(outer->members, inner->members);
 	base->is_distributed = true;
+	base->is_full = type == JOIN_FULL;
 	base->attachments = list_concat_copy(outer->attachments, inner->attachments);
 	if (outer->is_replicated)
 		base->nodes = inner->nodes;
@@ -505,9 +531,7 @@ fanout_set_join_pathlist(PlannerInfo *root, RelOptInfo *joinrel,
 	inner = fanout_base(innerrel);
 	if (outer == NULL && inner == NULL)
 		return;
-	if (jointype == JOIN_FULL)
-		reason = "a full join is done here";
-	else if (!bms_is_empty(joinrel->lateral_relids))
+	if (!bms_is_empty(joinrel->lateral_relids))
 		reason = "it is joined laterally";
 	else
 	{

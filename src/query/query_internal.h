@@ -137,7 +137,7 @@ typedef struct FragmentTable
 	Oid over;
 	const char *stand_in;
 	JoinType join;	  /* INNER, or how it is joined to those before it: */
-	List *join_quals; /* expressions, implicitly ANDed; for LEFT, SEMI, ANTI */
+	List *join_quals; /* expressions, implicitly ANDed; for LEFT, FULL, SEMI, ANTI */
 	List *leaf_oids;  /* what tableoid is here, for each leaf of "over", */
 	List *leaf_names; /* and the leaf's qualified name over there */
 } FragmentTable;
