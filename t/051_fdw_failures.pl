@@ -47,6 +47,7 @@ foreach my $function ('pg_cancel_backend', 'pg_terminate_backend')
 	print $psql "$_\tsome text to fill a chunk with\n" foreach (1 .. 20000);
 	$cluster->wait_until(2,
 		"SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE c.relname = 't' AND mode = 'RowExclusiveLock')");
+	$cluster->wait_until(2, q{SELECT count(*) = 1 FROM dlog.queries WHERE side = 'executor' AND waits_for = 'input'});
 	$cluster->sql(1, "SELECT $function(pid) FROM pg_stat_activity WHERE application_name = 'copier'");
 	{
 		local $SIG{PIPE} = 'IGNORE';

@@ -185,7 +185,8 @@ is($cluster->sql(2, q{SELECT application_name, state, query FROM pg_stat_activit
 like($id, qr/^-?\d+$/, 'the query has an id');
 is($cluster->sql(2, q{SELECT query_id FROM pg_stat_activity WHERE query LIKE '%endless WHERE (n < 0)' AND backend_type = 'dlog scheduler'}), $id,
 	'the query id travels');
-is($cluster->sql(1, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid"), 'Extension', 'and here it waits');
+is($cluster->sql(1, "SELECT wait_event_type || ' ' || wait_event FROM pg_stat_activity WHERE pid = $pid"),
+	$cluster->node(1)->pg_version >= 17 ? 'Extension DlogRows' : 'Extension Extension', 'and here it waits');
 $cluster->sql(1, "SELECT pg_cancel_backend($pid)");
 $cluster->wait_until(2, 'SELECT count(*) = 0 FROM dlog.queries');
 $session->quit;

@@ -145,25 +145,33 @@ activity_end(Activity *activity)
 	pg_atomic_write_u32(&activity->pid, 0);
 }
 
-static const char *
-wait_name(ActivityWait waits)
+/* What a statement waits for is called in dlog.queries, and in pg_stat_activity. */
+static const struct
 {
-	switch (waits)
-	{
-		case ACTIVITY_RUNS:
-			return NULL;
-		case ACTIVITY_WAITS_FOR_LINK:
-			return "link";
-		case ACTIVITY_WAITS_FOR_SCHEDULER:
-			return "scheduler";
-		case ACTIVITY_WAITS_FOR_ROWS:
-			return "rows";
-		case ACTIVITY_WAITS_FOR_READER:
-			return "reader";
-		case ACTIVITY_WAITS_FOR_INPUT:
-			return "input";
-	}
-	return NULL;
+	const char *name;
+	const char *event;
+} waits_for[] = {
+	[ACTIVITY_RUNS] = {NULL, "DlogRun"},
+	[ACTIVITY_WAITS_FOR_LINK] = {"link", "DlogLink"},
+	[ACTIVITY_WAITS_FOR_SCHEDULER] = {"scheduler", "DlogScheduler"},
+	[ACTIVITY_WAITS_FOR_ROWS] = {"rows", "DlogRows"},
+	[ACTIVITY_WAITS_FOR_READER] = {"reader", "DlogReader"},
+	[ACTIVITY_WAITS_FOR_INPUT] = {"input", "DlogInput"},
+};
+
+/*
+ * activity_wait_event
+ *		The wait event of what is waited for.  Servers before 17 have one for all
+ *		extensions, "Extension".
+ */
+uint32
+activity_wait_event(ActivityWait waits)
+{
+	static uint32 events[lengthof(waits_for)];
+
+	if (events[waits] == 0)
+		events[waits] = WaitEventExtensionNew(waits_for[waits].event);
+	return events[waits];
 }
 
 DLOG_FUNCTION(dlog_queries);
@@ -200,7 +208,7 @@ dlog_queries(PG_FUNCTION_ARGS)
 		if (pid == 0 || activity.database != MyDatabaseId)
 			continue;
 
-		waits = wait_name(pg_atomic_read_u32(&activity.waits));
+		waits = waits_for[pg_atomic_read_u32(&activity.waits)].name;
 		values[0] = CStringGetTextDatum(activity.side == ACTIVITY_ASKER ? "asker" : "executor");
 		values[1] = CStringGetTextDatum(activity.node_name);
 		values[2] = Int32GetDatum(pid);

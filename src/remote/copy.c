@@ -164,6 +164,7 @@ copy_open(Execution *execution)
 		input->columns = lappend(input->columns, makeString(pstrdup(lfirst(cell))));
 	initStringInfo(&input->bytes);
 	execution->input = input;
+	activity_set(execution->activity, ACTIVITY_WAITS_FOR_INPUT, 0, 0);
 	MemoryContextSwitchTo(old);
 }
 
@@ -258,6 +259,7 @@ copy_run(Execution *execution)
 {
 	CopyInput *input = execution->input;
 
+	activity_set(execution->activity, ACTIVITY_RUNS, execution->affected, 0);
 	if (input->whole > 0)
 	{
 		MemoryContext context = AllocSetContextCreate(execution->context,
@@ -276,7 +278,10 @@ copy_run(Execution *execution)
 		tell_credit(execution);
 	}
 	if (!input->is_last)
+	{
+		activity_set(execution->activity, ACTIVITY_WAITS_FOR_INPUT, execution->affected, 0);
 		return false;
+	}
 	if (input->bytes.len > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),

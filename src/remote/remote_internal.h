@@ -420,6 +420,7 @@ extern Activity *activity_begin(ActivityRole side, uint32 node,
 								const char *text);
 extern void activity_set_text(Activity *activity, Oid role, const char *text);
 extern void activity_end(Activity *activity);
+extern uint32 activity_wait_event(ActivityWait waits);
 
 static inline void
 activity_set(Activity *activity, ActivityWait waits, uint64 rows, uint64 bytes)

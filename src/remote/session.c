@@ -40,6 +40,7 @@
 #include "utils/timeout.h"
 
 #include "base/clock.h"
+#include "base/pg_compat.h"
 #include "base/role.h"
 #include "base/stop_point.h"
 #include "remote/remote_internal.h"
@@ -880,7 +881,7 @@ session_wait_for_credit(Execution *execution)
 					 errmsg("the asking session is gone")));
 		if (execution->writer.credits > 0)
 			break;
-		(void) runtime_wait(-1, PG_WAIT_EXTENSION);
+		(void) runtime_wait(-1, activity_wait_event(ACTIVITY_WAITS_FOR_READER));
 		CHECK_FOR_INTERRUPTS();
 	}
 	activity_set(execution->activity, ACTIVITY_RUNS, execution->writer.rows,
@@ -900,7 +901,7 @@ run_alone(Session *session, Message *message)
 		message = bound_actor_receive(session->actor);
 		if (message == NULL)
 		{
-			(void) runtime_wait(-1, PG_WAIT_EXTENSION);
+			(void) runtime_wait(-1, WaitEventExtensionNew("DlogNextRequest"));
 			CHECK_FOR_INTERRUPTS();
 			continue;
 		}
@@ -954,7 +955,7 @@ run_pinned(Session *session, Message *message)
 		if (!is_busy)
 		{
 			pgstat_report_activity(STATE_IDLEINTRANSACTION, NULL);
-			(void) runtime_wait(-1, PG_WAIT_EXTENSION);
+			(void) runtime_wait(-1, WaitEventExtensionNew("DlogNextRequest"));
 			CHECK_FOR_INTERRUPTS();
 			continue;
 		}

@@ -544,6 +544,7 @@ remote_wait_until(TimestampTz deadline)
 		long timeout_ms = -1;
 		bool moved = false;
 		bool moved_before = false;
+		ActivityWait waits = ACTIVITY_WAITS_FOR_ROWS;
 		dlist_iter iter;
 
 		CHECK_FOR_INTERRUPTS();
@@ -561,6 +562,10 @@ remote_wait_until(TimestampTz deadline)
 			}
 			if (stream->deadline != 0 && (soonest == 0 || stream->deadline < soonest))
 				soonest = stream->deadline;
+			if (stream->awaits_link)
+				waits = ACTIVITY_WAITS_FOR_LINK;
+			else if (!stream->is_started && !stream->is_ended)
+				waits = ACTIVITY_WAITS_FOR_SCHEDULER;
 			if (stream->awaits_link && (soonest == 0 || stream->link_wait.deadline < soonest))
 				soonest = stream->link_wait.deadline;
 		}
@@ -575,7 +580,7 @@ remote_wait_until(TimestampTz deadline)
 		 */
 		if (moved_before)
 		{
-			(void) runtime_wait(RESTING_STREAM_MS, PG_WAIT_EXTENSION);
+			(void) runtime_wait(RESTING_STREAM_MS, activity_wait_event(waits));
 			break;
 		}
 		if (soonest != 0)
@@ -590,7 +595,7 @@ remote_wait_until(TimestampTz deadline)
 			timeout_ms = TimestampDifferenceMilliseconds(now, soonest);
 			timeout_ms = Max(timeout_ms, 1);
 		}
-		(void) runtime_wait(timeout_ms, PG_WAIT_EXTENSION);
+		(void) runtime_wait(timeout_ms, activity_wait_event(waits));
 	}
 
 	since_us = clock_now_us() - since_us;
