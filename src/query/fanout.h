@@ -224,6 +224,9 @@ extern void partitionwise_add_counts(PlannerInfo *root, RelOptInfo *input_rel,
 /* kept_plan.c */
 extern void kept_plan_init(void);
 
+/* lookup_plan.c */
+extern bool lookup_is_planned(const PlannerInfo *root);
+
 /* fanout_select.c */
 extern List *selection_to_list(const FanoutSelection *selection);
 

@@ -86,7 +86,7 @@ prune_info(PlannerInfo *root, FanoutPath *path)
 	List *quals;
 
 	if (!enable_partition_pruning || path->always_ask ||
-		!IS_SIMPLE_REL(base->rel))
+		!IS_SIMPLE_REL(base->rel) || lookup_is_planned(root))
 		return NULL;
 	quals = extract_actual_clauses(base->rel->baserestrictinfo, false);
 	if (path->custom.path.param_info)

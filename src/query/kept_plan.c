@@ -17,6 +17,9 @@
  *
  * A kept plan may be at work when it becomes stale.  Its memory lasts until
  * the end of the transaction; whoever keeps a plan for longer has a copy.
+ *
+ * What looks up the rows of one key has plans of its own, in which another
+ * value can be put: lookup_plan.c.
  */
 #include "postgres.h"
 
@@ -42,15 +45,9 @@
 #include "base/guc.h"
 #include "base/pg_compat.h"
 #include "query/fanout.h"
+#include "query/kept_plan.h"
 
 #define MAX_KEPT 32
-
-/* What the planner looks at besides the query and the catalogs. */
-typedef struct PlannerState
-{
-	double costs[16];
-	int numbers[48];
-} PlannerState;
 
 typedef struct KeptPlan
 {
@@ -142,11 +139,25 @@ read_state(PlannerState *state, int cursor_options)
 	Assert(n <= lengthof(state->numbers));
 }
 
+/* Memory that may still be in use until the transaction ends. */
+void
+kept_plan_memory_drop(MemoryContext context)
+{
+	MemoryContextSetParent(context, dropped);
+}
+
+/* Grows with each change that makes plans stale. */
+uint64
+kept_plan_changes(void)
+{
+	return n_changes;
+}
+
 static void
 kept_plan_drop(KeptPlan *kept)
 {
 	if (kept->context != NULL)
-		MemoryContextSetParent(kept->context, dropped);
+		kept_plan_memory_drop(kept->context);
 	kept->context = NULL;
 	kept->query = NULL;
 	kept->plan = NULL;
@@ -164,6 +175,7 @@ relation_changed(Datum argument, Oid relation)
 							 list_member_oid(plan->relationOids, relation)))
 			kept_plan_drop(&kept_plans[i]);
 	}
+	lookup_relation_changed(relation);
 }
 
 /* Functions, operators, types, servers: rare enough. */
@@ -203,11 +215,11 @@ prepare(void)
 
 /* Does this look like a question to several nodes? */
 static bool
-may_be_kept(const Query *parse, const char *text, ParamListInfo params)
+may_be_kept(const Query *parse, const char *text)
 {
 	ListCell *cell;
 
-	if (dlog_plan_lifetime == 0 || params != NULL || text == NULL ||
+	if (dlog_plan_lifetime == 0 || text == NULL ||
 		parse->commandType != CMD_SELECT || parse->utilityStmt != NULL ||
 		parse->hasModifyingCTE || parse->rowMarks != NIL || remote_is_planning())
 		return false;
@@ -268,13 +280,14 @@ kept_plan_place(uint32 hash)
 }
 
 /*
- * The planner would have locked what it found.  Waiting for a lock may show
- * that it has changed.
+ * kept_plan_lock
+ *		Lock what a plan reads, as the planner does with what it finds.
+ *
+ * Waiting for a lock may show that it has changed, and drop the plan.
  */
-static bool
-lock_relations(KeptPlan *kept)
+void
+kept_plan_lock(const PlannedStmt *plan)
 {
-	PlannedStmt *plan = kept->plan;
 	ListCell *cell;
 
 	foreach(cell, plan->rtable)
@@ -284,16 +297,25 @@ lock_relations(KeptPlan *kept)
 		if (rte->rtekind == RTE_RELATION)
 			LockRelationOid(rte->relid, rte->rellockmode);
 	}
-	return kept->plan == plan;
+}
+
+bool
+kept_plan_is_young(uint64 made_us)
+{
+	return clock_now_us() - made_us < (uint64) dlog_plan_lifetime * 1000;
 }
 
 static bool
 kept_plan_is_good(KeptPlan *kept, const Query *parse, const PlannerState *state)
 {
-	return kept->plan != NULL &&
-		   clock_now_us() - kept->made_us < (uint64) dlog_plan_lifetime * 1000 &&
-		   memcmp(&kept->state, state, sizeof(*state)) == 0 &&
-		   equal(kept->query, parse) && lock_relations(kept);
+	PlannedStmt *plan = kept->plan;
+
+	if (plan == NULL || !kept_plan_is_young(kept->made_us) ||
+		memcmp(&kept->state, state, sizeof(*state)) != 0 ||
+		!equal(kept->query, parse))
+		return false;
+	kept_plan_lock(plan);
+	return kept->plan == plan;
 }
 
 /* --- what is in a plan --------------------------------------------------------- */
@@ -370,22 +392,22 @@ forget_foreign_partitions(PlannedStmt *plan)
 
 /* --- planning ------------------------------------------------------------------- */
 
-/* Sets *is_ours: it asks other nodes. */
-static PlannedStmt *
+/* By the planner.  Does it ask other nodes? */
+PlannedStmt *
 plan_anew(Query *parse, const char *text, int cursor_options,
-		  ParamListInfo params, bool *is_ours)
+		  ParamListInfo params, bool *asks_nodes)
 {
 	PlanTraits traits = {0};
 	PlannedStmt *plan = previous_planner ?
 							previous_planner(parse, text, cursor_options, params) :
 							standard_planner(parse, text, cursor_options, params);
 
-	*is_ours = false;
+	*asks_nodes = false;
 	if (plan->commandType != CMD_SELECT || plan->rowMarks != NIL)
 		return plan;
 	examine_plan(plan->planTree, &traits);
 	examine_plans(plan->subplans, &traits);
-	*is_ours = traits.asks_nodes;
+	*asks_nodes = traits.asks_nodes;
 	if (traits.asks_nodes && !traits.scans_foreign)
 		forget_foreign_partitions(plan);
 	return plan;
@@ -403,11 +425,11 @@ plan_and_keep(Query *parse, const char *text, int cursor_options, uint32 hash,
 	uint64 changes = n_changes;
 	PlannedStmt *plan;
 	KeptPlan *kept;
-	bool is_ours;
+	bool asks_nodes;
 
 	MemoryContextSwitchTo(old);
-	plan = plan_anew(parse, text, cursor_options, NULL, &is_ours);
-	if (!is_ours || plan->transientPlan || n_changes != changes)
+	plan = plan_anew(parse, text, cursor_options, NULL, &asks_nodes);
+	if (!asks_nodes || plan->transientPlan || n_changes != changes)
 	{
 		MemoryContextDelete(context);
 		return plan;
@@ -432,19 +454,27 @@ plan_repeated(Query *parse, const char *text, int cursor_options, ParamListInfo 
 	PlannerState state;
 	uint32 hash;
 	KeptPlan *kept;
-	bool is_ours;
+	PlannedStmt *plan;
+	bool asks_nodes;
+	bool is_lookup;
 
-	if (!may_be_kept(parse, text, params))
-		return plan_anew(parse, text, cursor_options, params, &is_ours);
+	if (!may_be_kept(parse, text))
+		return plan_anew(parse, text, cursor_options, params, &asks_nodes);
 
 	prepare();
 	read_state(&state, cursor_options);
+	plan = lookup_plan(parse, text, cursor_options, params, &state, &is_lookup);
+	if (plan != NULL)
+		return plan;
+	if (is_lookup || params != NULL)
+		return plan_anew(parse, text, cursor_options, params, &asks_nodes);
+
 	hash = text_hash(parse, text);
 	kept = kept_plan_find(hash);
 	if (kept == NULL)
 	{
 		(void) kept_plan_place(hash);
-		return plan_anew(parse, text, cursor_options, params, &is_ours);
+		return plan_anew(parse, text, cursor_options, params, &asks_nodes);
 	}
 	if (!kept_plan_is_good(kept, parse, &state))
 		return plan_and_keep(parse, text, cursor_options, hash, &state);
@@ -461,4 +491,5 @@ kept_plan_init(void)
 {
 	previous_planner = planner_hook;
 	planner_hook = plan_repeated;
+	lookup_plan_init();
 }
