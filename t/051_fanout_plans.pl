@@ -161,6 +161,7 @@ foreach my $case (
 	[ 'SELECT s, generate_series(1, 2), count(*) FROM e GROUP BY s', 'it has a set-returning function' ],
 	[ q{SELECT s, 'x', count(*) FROM e GROUP BY s, 'x'::text}, 'it groups by a value that is the same for all rows' ],
 	[ 'SELECT sum((SELECT e.id + 1)) FROM e', 'it has a subquery' ],
+	[ 'SELECT (id % 4) * 2 + k, count(*), rank() OVER (ORDER BY count(*)) FROM e GROUP BY k, id % 4', 'it computes with what it groups by, above the groups' ],
 	[ q{SELECT sum(length(to_char(v, '99'))) FROM e}, 'function to_char is not immutable' ],
 	[ q{SELECT count(*) FILTER (WHERE s COLLATE "C" < 'x') FROM e}, 'a collation does not come from a column' ],
 	[ 'SELECT count(*) FILTER (WHERE id === k) FROM e', 'operator === may differ on other nodes' ],

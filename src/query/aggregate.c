@@ -199,15 +199,44 @@ column_may_travel(PlannerInfo *root, FanoutBase *base, Node *expression,
 
 /* --- grouping --------------------------------------------------------------- */
 
+typedef struct GroupedColumns
+{
+	List *keys; /* the expressions of GROUP BY */
+	PathTarget *columns;
+} GroupedColumns;
+
+/* Add what an expression over groups is computed from, but for their keys. */
+static bool
+collect_grouped(Node *node, void *argument)
+{
+	GroupedColumns *collected = argument;
+
+	if (node == NULL || list_member(collected->keys, node))
+		return false;
+	if (IsA(node, Var) || IsA(node, Aggref) || IsA(node, PlaceHolderVar))
+	{
+		add_new_column_to_pathtarget(collected->columns, (Expr *) node);
+		return false;
+	}
+	return expression_tree_walker(node, collect_grouped, argument);
+}
+
 /*
  * The columns of grouped rows: the expressions of GROUP BY, and all
  * aggregates, and columns that depend on those, each by itself.  The order is
  * that of the grouping target.
+ *
+ * NULL if the target has columns that are neither.  The planner adds those of
+ * which a key is computed, when it computes with the key later on; to it, the
+ * value is that of any row.
  */
 static PathTarget *
 grouped_columns(PlannerInfo *root, PathTarget *target, List *having)
 {
 	PathTarget *columns = create_empty_pathtarget();
+	List *keys = get_sortgrouplist_exprs(root->parse->groupClause, root->processed_tlist);
+	GroupedColumns collected = {keys, columns};
+	GroupedColumns needed = {keys, create_empty_pathtarget()};
 	List *others = list_copy(having);
 	ListCell *lc;
 
@@ -223,11 +252,17 @@ grouped_columns(PlannerInfo *root, PathTarget *target, List *having)
 		else
 			others = lappend(others, lfirst(lc));
 	}
-	add_new_columns_to_pathtarget(columns,
-								  pull_var_clause((Node *) others,
-												  PVC_INCLUDE_AGGREGATES |
-													  PVC_RECURSE_WINDOWFUNCS |
-													  PVC_INCLUDE_PLACEHOLDERS));
+	(void) collect_grouped((Node *) others, &collected);
+
+	(void) collect_grouped((Node *) root->processed_tlist, &needed);
+	(void) collect_grouped((Node *) having, &needed);
+	(void) collect_grouped(root->parse->havingQual, &needed);
+	foreach(lc, columns->exprs)
+	{
+		if (IsA(lfirst(lc), Var) && !list_member(keys, lfirst(lc)) &&
+			!list_member(needed.columns->exprs, lfirst(lc)))
+			return NULL;
+	}
 	return columns;
 }
 
@@ -700,6 +735,11 @@ fanout_add_group_paths(PlannerInfo *root, FanoutBase *base,
 											 true, &base->not_pushed_groups);
 	columns = grouped_columns(root, grouped_rel->reltarget,
 							  having_travels ? NIL : having);
+	if (columns == NULL)
+	{
+		base->not_pushed = "it computes with what it groups by, above the groups";
+		return;
+	}
 	if (columns->sortgrouprefs == NULL)
 		columns->sortgrouprefs = palloc0(sizeof(Index) *
 										 Max(list_length(columns->exprs), 1));
