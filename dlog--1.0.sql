@@ -1543,7 +1543,7 @@ CREATE TABLE dlog.outbox_link
 (
     node_id bigint PRIMARY KEY,
     generation bigint NOT NULL,
-    timeline integer NOT NULL,
+    started_at timestamptz NOT NULL,
     sequence bigint NOT NULL DEFAULT 1,
     batch bigint[] NOT NULL DEFAULT '{}',
     delivered bigint NOT NULL DEFAULT 0,
@@ -1554,7 +1554,8 @@ CREATE TABLE dlog.outbox_link
 COMMENT ON TABLE dlog.outbox_link IS
     'how far the outbox has got with each node; the view dlog.deliveries shows it';
 COMMENT ON COLUMN dlog.outbox_link.generation IS 'of this outbox: another one counts from the beginning';
-COMMENT ON COLUMN dlog.outbox_link.timeline IS 'of the server that wrote this row';
+COMMENT ON COLUMN dlog.outbox_link.started_at IS 'start of the server that has last asked the other node what it has';
+COMMENT ON COLUMN dlog.outbox_link.forgotten IS 'messages that have left before, and of which this server does not know';
 COMMENT ON COLUMN dlog.outbox_link.sequence IS 'number of the first message of the batch';
 COMMENT ON COLUMN dlog.outbox_link.batch IS 'ids of the messages that are under way';
 
@@ -1566,7 +1567,8 @@ CREATE TABLE dlog.inbox_link
     taken bigint NOT NULL DEFAULT 0,
     refused bigint NOT NULL DEFAULT 0,
     missed bigint NOT NULL DEFAULT 0,
-    taken_at timestamptz
+    taken_at timestamptz,
+    sent_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE dlog.inbox_link IS
     'what was taken from the outbox of each node; the view dlog.deliveries shows it';
@@ -1583,6 +1585,7 @@ CREATE TABLE dlog.inbox_refused
     role text NOT NULL,
     payload text NOT NULL,
     sent_at timestamptz NOT NULL,
+    forgotten bigint NOT NULL DEFAULT 0,
     refused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     sqlstate text NOT NULL,
     error text NOT NULL
@@ -1607,6 +1610,7 @@ REVOKE ALL ON FUNCTION dlog.outbox_take(bigint, bigint, bigint, text[], text[], 
 
 CREATE FUNCTION dlog.outbox_last(node bigint, generation bigint) RETURNS bigint
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_outbox_last';
+COMMENT ON COLUMN dlog.inbox_link.sent_at IS 'of the last message that was taken: another one with its number is not the same';
 COMMENT ON FUNCTION dlog.outbox_last(bigint, bigint) IS
 'the number of the last message that was taken from a node''s outbox; null: none. Nodes call it';
 REVOKE ALL ON FUNCTION dlog.outbox_last(bigint, bigint) FROM PUBLIC;
@@ -1632,7 +1636,7 @@ GRANT SELECT ON dlog.outgoing TO pg_monitor;
 
 CREATE VIEW dlog.deliveries AS
 SELECT n.name AS node, coalesce(w.waiting, 0) AS waiting, w.oldest, coalesce(l.delivered, 0) AS delivered,
-    coalesce(l.failures, 0) AS failures, l.last_error, l.last_error_at,
+    coalesce(l.failures, 0) AS failures, l.last_error, l.last_error_at, coalesce(l.forgotten, 0) AS forgotten,
     coalesce(i.taken, 0) AS taken, coalesce(i.refused, 0) AS refused, coalesce(i.missed, 0) AS missed, i.taken_at
 FROM dlog.node n
 LEFT JOIN dlog.outbox_link l USING (node_id)

@@ -28,11 +28,18 @@ BEGIN
 	RETURN coalesce(state, 0) + 1;
 END $$;
 CREATE FUNCTION noted(state int, m note) RETURNS int IMMUTABLE LANGUAGE sql RETURN coalesce(state, 0) + 1;
-SELECT dlog.create_behavior('notary', 'int', handlers => '{note}', apply => '{noted}', durable => true);
+CREATE TYPE remind AS (n int);
+CREATE FUNCTION remind(state int, m remind) RETURNS int STABLE LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM dlog.send_after('1 day', ROW(m.n)::public.note);
+	RETURN state;
+END $$;
+SELECT dlog.create_behavior('notary', 'int', handlers => '{note,remind}', apply => '{noted}', durable => true);
 SQL
 my $primary = $cluster->node(1);
 my $near = $cluster->sql(1, "SELECT dlog.spawn('notary', name => 'near')");
 my $busy = $cluster->sql(1, "SELECT dlog.spawn('notary', name => 'busy')");
+my $reminded = $cluster->sql(1, "SELECT dlog.spawn('notary', name => 'reminded')");
 my $far = $cluster->sql(2, "SELECT dlog.spawn('notary', name => 'far')");
 
 $primary->append_conf('pg_hba.conf', "local replication all trust\nhost replication all 127.0.0.1/32 trust");
@@ -54,16 +61,23 @@ $cluster->wait_until($_, 'SELECT NOT EXISTS (SELECT FROM dlog.outbox)') foreach 
 # What waits in a mailbox, and in the outbox of a node that has no link.
 $cluster->sql(1, "SELECT dlog.suspend('$busy')");
 $cluster->sql(1, "SELECT dlog.send('$busy', ROW(1000 + i)::note) FROM generate_series(1, 10) i");
+$cluster->sql(1, "SELECT dlog.send('$reminded', ROW(2000)::remind)");
+$cluster->wait_until(1, 'SELECT count(*) FROM dlog.durable_timer', 1);
+$cluster->node(2)->stop;
+$cluster->sql(1, "SELECT dlog.send('$far', ROW(9000 + i)::note) FROM generate_series(1, 3) i");
+$cluster->wait_until(1, 'SELECT count(*) FROM dlog.outgoing WHERE is_under_way', 3);
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM dlog.mailbox'), 10, 'the standby has what waits');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM notes'), 200, 'and handles none of it');
 
 # From here on the standby hears nothing: these commits will be lost.
 $standby->stop;
+$cluster->node(2)->start;
+$cluster->wait_until(2, 'SELECT count(*) = 103 FROM notes');
 $cluster->sql(1, "SELECT dlog.send('$near', ROW(5000)::note)");
 $cluster->sql(1, "SELECT dlog.send('$far', ROW(5000 + i)::note) FROM generate_series(1, 7) i");
 $cluster->wait_until(1, 'SELECT EXISTS (SELECT FROM notes WHERE n = 5000)');
-$cluster->wait_until(2, 'SELECT count(*) = 107 FROM notes');
+$cluster->wait_until(2, 'SELECT count(*) = 110 FROM notes');
 $cluster->sql(2, "SELECT dlog.send('$near', ROW(6000)::note)");
 $cluster->wait_until(1, 'SELECT EXISTS (SELECT FROM notes WHERE n = 6000)');
 $cluster->wait_until(2, 'SELECT NOT EXISTS (SELECT FROM dlog.outbox)');
@@ -84,14 +98,21 @@ is($cluster->sql(1, "SELECT count(*), min(seq), max(seq) FROM dlog.journal WHERE
 
 # --- the other node ---
 $cluster->sql(1, "SELECT dlog.send('$far', ROW(7000 + i)::note) FROM generate_series(1, 20) i");
-$cluster->wait_until(2, 'SELECT count(*) >= 127 FROM notes');
+$cluster->wait_until(2, 'SELECT count(*) >= 130 FROM notes');
 $cluster->wait_until(1, 'SELECT NOT EXISTS (SELECT FROM dlog.outbox)');
-is($cluster->sql(2, 'SELECT count(*), count(DISTINCT n), count(*) FILTER (WHERE n > 7000) FROM notes'), '127|127|20',
+is($cluster->sql(2, 'SELECT count(*), count(DISTINCT n), count(*) FILTER (WHERE n BETWEEN 7001 AND 8000) FROM notes'), '130|130|20',
 	'what it sends to another node is neither taken for what was lost nor sent twice');
 $cluster->sql(2, "SELECT dlog.send('$near', ROW(8000 + i)::note) FROM generate_series(1, 20) i");
 $cluster->wait_until(1, 'SELECT count(*) = 20 FROM notes WHERE n > 8000');
 $cluster->wait_until(2, 'SELECT NOT EXISTS (SELECT FROM dlog.outbox)');
 is($cluster->sql(1, "SELECT dlog.state('$near')"), 225, 'what another node sends is taken once');
-is($cluster->sql(1, 'SELECT missed FROM dlog.deliveries'), 1, 'what was taken in lost commits is counted');
+is($cluster->sql(1, 'SELECT missed, forgotten FROM dlog.deliveries'), '1|7', 'what was taken, and what was sent, in lost commits is counted');
+
+# --- its timers ---
+is($cluster->sql(1, "SELECT count(*), min(due) > now() FROM dlog.durable_timer"), '1|t', 'the standby has the timers');
+$cluster->sql(1, 'UPDATE dlog.durable_timer SET due = now()');
+$standby->restart;
+$cluster->wait_until(1, 'SELECT count(*) FROM notes WHERE n = 2000', 1);
+is($cluster->sql(1, "SELECT dlog.state('$reminded')"), 1, 'which go off there');
 
 done_testing();

@@ -247,6 +247,10 @@ dlog_durable_home_changed(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(trigger->tg_trigtuple);
 }
 
+/* Nodes that do not know this one, as its key is another, have nothing of it yet. */
+#define NEW_TO_OTHERS(column, value) \
+	column " = CASE WHEN EXISTS (SELECT FROM dlog.durable_home WHERE node_id OPERATOR(pg_catalog.=) $1) THEN " column " ELSE " value " END"
+
 /*
  * dlog.settle(is_successor) -> bigint
  *		Durable actors of a database that was restored go on; how many
@@ -268,7 +272,7 @@ dlog_settle(PG_FUNCTION_ARGS)
 	n = DatumGetInt64(run("SELECT pg_catalog.count(*) FROM dlog.outbox", is_successor));
 	if (is_successor)
 		/* What the dumped one has sent since then, the other nodes know. */
-		(void) run("UPDATE dlog.outbox_link SET timeline = 0", is_successor);
+		(void) run("UPDATE dlog.outbox_link SET started_at = '-infinity'," NEW_TO_OTHERS("generation", "pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::pg_catalog.text, 0)") "," NEW_TO_OTHERS("sequence", "1"), is_successor);
 	else
 		(void) run("WITH sent AS (DELETE FROM dlog.outbox) DELETE FROM dlog.outbox_link", is_successor);
 	(void) run("INSERT INTO dlog.durable_home (node_id, database, tables, is_successor) VALUES ($1, $2, $3, $4)", is_successor);

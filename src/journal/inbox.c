@@ -24,6 +24,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/function.h"
 #include "base/stop_point.h"
@@ -57,7 +58,7 @@ typedef struct Incoming
 static int64
 execute_int64(const char *sql, int n, Datum *values, bool *is_there)
 {
-	Oid types[5] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID};
+	Oid types[6] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};
 	bool is_null;
 
 	if (SPI_execute_with_args(sql, n, types, values, NULL, false, 0) < 0)
@@ -69,9 +70,10 @@ execute_int64(const char *sql, int n, Datum *values, bool *is_there)
 }
 
 /*
- * The number of the last message that was taken from a node; "before" if
- * nothing was, from this outbox of it.  Locks the row, so that a batch that
- * comes twice at a time is taken once.
+ * The number of the last message that was taken from a node, from this outbox
+ * of it: "before" if that is another one than we knew.  A node that we have
+ * nothing of begins with 1.  Locks the row, so that a batch that comes twice
+ * at a time is taken once.
  */
 static int64
 last_taken(int64 node_id, int64 generation, int64 before)
@@ -80,16 +82,17 @@ last_taken(int64 node_id, int64 generation, int64 before)
 	bool is_there;
 	int64 last;
 
-	(void) execute_int64("INSERT INTO dlog.inbox_link (node_id, generation, sequence) VALUES ($1, $2, $3)"
+	(void) execute_int64("INSERT INTO dlog.inbox_link (node_id, generation, sequence) VALUES ($1, $2, 0)"
 						 " ON CONFLICT DO NOTHING",
-						 3, values, &is_there);
+						 2, values, &is_there);
 	last = execute_int64("SELECT sequence FROM dlog.inbox_link WHERE node_id = $1 AND generation = $2 FOR UPDATE",
 						 2, values, &is_there);
 	if (is_there)
 		return last;
 
 	/* It has another outbox, since its extension was made anew. */
-	(void) execute_int64("UPDATE dlog.inbox_link SET generation = $2, sequence = $3 WHERE node_id = $1", 3, values, &is_there);
+	(void) execute_int64("UPDATE dlog.inbox_link SET generation = $2, sequence = $3, sent_at = NULL WHERE node_id = $1",
+						 3, values, &is_there);
 	return before;
 }
 
@@ -328,6 +331,51 @@ read_arrays(FunctionCallInfo fcinfo, int first, int *n)
 Datum
 dlog_outbox_take(PG_FUNCTION_ARGS)
 {
+/* When the last message was sent that was taken from a node; 0: it is not known. */
+static TimestampTz
+last_sent_at(int64 node_id)
+{
+	Oid types[1] = {INT8OID};
+	Datum values[1] = {Int64GetDatum(node_id)};
+	bool is_null = true;
+	Datum sent_at = (Datum) 0;
+
+	if (SPI_execute_with_args("SELECT sent_at FROM dlog.inbox_link WHERE node_id = $1", 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read dlog.inbox_link");
+	if (SPI_processed > 0)
+		sent_at = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
+	return is_null ? 0 : DatumGetTimestampTz(sent_at);
+}
+
+static TimestampTz
+sent_at(const Incoming *incoming)
+{
+	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(incoming->column[INBOX_SENT_AT]),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/*
+ * What comes again is what was taken under its numbers, or it would be taken
+ * for that and be lost.  "last" is the number of the last that was taken,
+ * "first" that of the first of these.
+ */
+static void
+check_repeated(int64 node_id, int64 last, int64 first, const Incoming *incoming, int n)
+{
+	TimestampTz known;
+
+	if (last < first)
+		return;
+	known = last_sent_at(node_id);
+	if (last < first + n && (known == 0 || sent_at(&incoming[last - first]) == known))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("node " INT64_FORMAT " sends other messages than those that were taken from it under the same numbers", node_id),
+			 errdetail("There are two servers with its key, or its table dlog.outbox_link was changed."),
+			 errhint("Stop the copy, or remove the file dlog_node_key there; then start the one that stays again, for it asks then which numbers are free.")));
+}
+
 	int64 node_id = PG_GETARG_INT64(0);
 	int64 generation = PG_GETARG_INT64(1);
 	int64 first = PG_GETARG_INT64(2);
@@ -337,7 +385,7 @@ dlog_outbox_take(PG_FUNCTION_ARGS)
 	int known;
 	int taken;
 	int refused = 0;
-	Datum values[5];
+	Datum values[6];
 	bool is_there;
 
 	outbox_flush_at_commit();
@@ -355,14 +403,18 @@ dlog_outbox_take(PG_FUNCTION_ARGS)
 	values[2] = Int64GetDatum(Max(first - last - 1, 0));
 	values[3] = Int64GetDatum(taken - known - refused);
 	values[4] = Int64GetDatum(refused);
+	check_repeated(node_id, last, first, incoming, n);
 	(void) execute_int64("UPDATE dlog.inbox_link SET sequence = $2, missed = missed + $3, taken = taken + $4, refused = refused + $5,"
-						 " taken_at = pg_catalog.clock_timestamp() WHERE node_id = $1",
-						 5, values, &is_there);
+						 " taken_at = pg_catalog.clock_timestamp(),"
+						 " sent_at = CASE WHEN $4 + $5 > 0 THEN $6 ELSE sent_at END WHERE node_id = $1",
+						 6, values, &is_there);
 	if (first > last + 1)
 		ereport(LOG,
 				(errmsg("dlog: " INT64_FORMAT " messages from node " INT64_FORMAT " were taken once and are lost here",
 						first - last - 1, node_id),
-				 errdetail("This server was promoted, or restored, without its last commits.")));
+	values[5] = TimestampTzGetDatum(taken > known ? sent_at(&incoming[taken - 1]) : 0);
+				 errdetail("This server was promoted, or restored, without its last commits."),
+				 errhint("The other node does not send them again.  dlog.deliveries counts them as missed; compare what the databases have.")));
 	SPI_finish();
 	STOP_POINT("outbox-taken");
 	PG_RETURN_INT32(taken);

@@ -14,13 +14,13 @@
  * again when that fails.
  *
  * After a failover to a standby that had not received all of its primary's
- * commits, the row of a node may be behind what has been sent; then the
- * receiver is asked for the last that it has (resynchronize()).
+ * commits, and in a server that was restored from an older backup, the row of a
+ * node may be behind what has been sent.  So when the server has started the
+ * receiver is asked first for the last that it has (resynchronize()).
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -33,6 +33,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -335,9 +336,9 @@ typedef struct OutboxLink
 {
 	int64 node_id;
 	int64 generation;
-	int32 timeline;
-	int64 sequence; /* of the first message of the batch */
-	Datum batch;	/* bigint[] */
+	TimestampTz started_at; /* of the server that has last asked the other node where it is */
+	int64 sequence;			/* of the first message of the batch */
+	Datum batch;			/* bigint[] */
 	int n_batch;
 } OutboxLink;
 
@@ -372,22 +373,16 @@ read_link(OutboxLink *link)
 	Datum values[1] = {Int64GetDatum(link->node_id)};
 	bool is_null;
 
-	run("SELECT generation, timeline::pg_catalog.int8, sequence, batch FROM dlog.outbox_link WHERE node_id = $1 FOR UPDATE",
+	run("SELECT generation, started_at, sequence, batch FROM dlog.outbox_link WHERE node_id = $1 FOR UPDATE",
 		1, types, values, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		return false;
 	link->generation = result_int64(1);
-	link->timeline = (int32) result_int64(2);
+	link->started_at = (TimestampTz) result_int64(2);
 	link->sequence = result_int64(3);
 	link->batch = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &is_null);
 	link->n_batch = n_elements(link->batch);
 	return true;
-}
-
-static int32
-present_timeline(void)
-{
-	return (int32) GetWALInsertionTimeLine();
 }
 
 /*
@@ -425,10 +420,10 @@ advance(OutboxLink *link, int n_taken)
 static void
 make_link(int64 node_id)
 {
-	Oid types[2] = {INT8OID, INT4OID};
-	Datum values[2] = {Int64GetDatum(node_id), Int32GetDatum(present_timeline())};
+	Oid types[2] = {INT8OID, TIMESTAMPTZOID};
+	Datum values[2] = {Int64GetDatum(node_id), TimestampTzGetDatum(PgStartTime)};
 
-	run("INSERT INTO dlog.outbox_link (node_id, generation, timeline)"
+	run("INSERT INTO dlog.outbox_link (node_id, generation, started_at)"
 		" VALUES ($1, pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::pg_catalog.text, 0), $2)"
 		" ON CONFLICT DO NOTHING",
 		2, types, values, SPI_OK_INSERT);
@@ -485,9 +480,22 @@ send_batch(uint32 node, const OutboxLink *link)
 	return taken == NULL ? 0 : Min(pg_strtoint32(taken), link->n_batch);
 }
 
+/* What had left is unknown here; only people can say what that means. */
+static void
+report_forgotten(uint32 node, int64 n)
+{
+	ereport(WARNING,
+			(errmsg("dlog: node \"%s\" has " INT64_FORMAT " messages from this database of which it does not know itself",
+					node_name(node), n),
+			 errdetail("This server was restored, or promoted, without its last commits.  What those had sent has happened on the other node."),
+			 errhint("Compare what the databases have.  dlog.deliveries counts such messages as forgotten; what is sent from now on gets new numbers and is taken.")));
+}
+
 /*
- * We may have been another server when the row was written, and that one may
- * have sent more than the row says: the receiver knows.
+ * Since the row was written the server has been started: perhaps from an
+ * older backup, or as a standby that did not have all.  So more may have been
+ * sent than the row says; the receiver knows.  The batch is what was sent
+ * first, for nothing is made anew before this.
  */
 static void
 resynchronize(uint32 node, OutboxLink *link)
@@ -503,15 +511,18 @@ resynchronize(uint32 node, OutboxLink *link)
 	};
 	char *last = remote_run_text(node, &request);
 	int64 ahead = last == NULL ? 0 : Max(pg_strtoint64(last) + 1 - link->sequence, 0);
-	Oid update_types[3] = {INT8OID, INT8OID, INT4OID};
+	int64 forgotten = Max(ahead - link->n_batch, 0);
+	Oid update_types[3] = {INT8OID, INT8OID, TIMESTAMPTZOID};
 	Datum update_values[3];
 
 	(void) advance(link, (int) Min(ahead, link->n_batch));
 	update_values[0] = Int64GetDatum(link->node_id);
-	update_values[1] = Int64GetDatum(Max(ahead - link->n_batch, 0));
-	update_values[2] = Int32GetDatum(present_timeline());
-	run("UPDATE dlog.outbox_link SET sequence = sequence + $2, timeline = $3 WHERE node_id = $1",
+	update_values[1] = Int64GetDatum(forgotten);
+	update_values[2] = TimestampTzGetDatum(PgStartTime);
+	run("UPDATE dlog.outbox_link SET sequence = sequence + $2, forgotten = forgotten + $2, started_at = $3 WHERE node_id = $1",
 		3, update_types, update_values, SPI_OK_UPDATE);
+	if (forgotten > 0)
+		report_forgotten(node, forgotten);
 }
 
 /* One step, in a transaction. */
@@ -527,7 +538,7 @@ drain_step(uint32 node)
 		make_link(link.node_id);
 		return DRAIN_MORE;
 	}
-	if (link.timeline != present_timeline())
+	if (link.started_at != PgStartTime)
 	{
 		resynchronize(node, &link);
 		return DRAIN_MORE;
