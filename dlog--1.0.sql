@@ -680,6 +680,19 @@ CREATE TRIGGER behavior_changed AFTER INSERT ON dlog.behavior
 FOR EACH ROW EXECUTE FUNCTION dlog.behavior_changed();
 ALTER TABLE dlog.behavior ENABLE ALWAYS TRIGGER behavior_changed;
 
+CREATE TABLE dlog.dropped_type
+(
+    type oid PRIMARY KEY,
+    schema text NOT NULL,
+    name text NOT NULL,
+    length smallint NOT NULL,
+    by_value boolean NOT NULL,
+    alignment "char" NOT NULL
+);
+COMMENT ON TABLE dlog.dropped_type IS
+    'what types were that are gone, where behaviors are durable: when one of the same name and attributes is there again, old values are read as its own';
+SELECT pg_catalog.pg_extension_config_dump('dlog.dropped_type', '');
+
 CREATE FUNCTION dlog.create_behavior(
     name text,
     state regtype,
@@ -1101,6 +1114,29 @@ CREATE VIEW dlog.durable_actors WITH (security_barrier) AS
 COMMENT ON VIEW dlog.durable_actors IS
     'durable actors of whose owner the user is a member: since when they live, and their last snapshots';
 GRANT SELECT ON dlog.durable_actors TO PUBLIC;
+
+CREATE FUNCTION dlog.broken(
+    OUT id bigint,
+    OUT sqlstate text,
+    OUT error text,
+    OUT detail text,
+    OUT hint text,
+    OUT since timestamptz,
+    OUT tries integer,
+    OUT next_try timestamptz
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dlog_broken';
+COMMENT ON FUNCTION dlog.broken() IS
+'own durable actors that cannot be loaded; see the view dlog.broken_actors';
+
+CREATE VIEW dlog.broken_actors WITH (security_barrier) AS
+    SELECT dlog.durable_ref(a.id) AS actor, a.name, a.behavior, a.owner,
+        b.sqlstate, b.error, b.detail, b.hint, b.since, b.tries, b.next_try
+    FROM dlog.broken() b
+        JOIN dlog.durable_actor a ON a.id = b.id;
+COMMENT ON VIEW dlog.broken_actors IS
+    'own durable actors that cannot be loaded until something is mended: why, how often that was tried, and when it is next';
+GRANT SELECT ON dlog.broken_actors TO PUBLIC;
 
 CREATE VIEW dlog.journal WITH (security_barrier) AS
     SELECT dlog.durable_ref(e.actor) AS actor, COALESCE(a.name, a.former_name) AS name, e.behavior, e.seq,
@@ -1547,6 +1583,7 @@ CREATE TABLE dlog.outbox_link
     sequence bigint NOT NULL DEFAULT 1,
     batch bigint[] NOT NULL DEFAULT '{}',
     delivered bigint NOT NULL DEFAULT 0,
+    forgotten bigint NOT NULL DEFAULT 0,
     failures bigint NOT NULL DEFAULT 0,
     last_error text,
     last_error_at timestamptz
@@ -1573,6 +1610,7 @@ CREATE TABLE dlog.inbox_link
 COMMENT ON TABLE dlog.inbox_link IS
     'what was taken from the outbox of each node; the view dlog.deliveries shows it';
 COMMENT ON COLUMN dlog.inbox_link.sequence IS 'number of the last message that was taken';
+COMMENT ON COLUMN dlog.inbox_link.sent_at IS 'of the last message that was taken: another one with its number is not the same';
 COMMENT ON COLUMN dlog.inbox_link.missed IS 'messages that were taken once, by a server whose last commits are lost';
 
 CREATE TABLE dlog.inbox_refused
@@ -1585,7 +1623,6 @@ CREATE TABLE dlog.inbox_refused
     role text NOT NULL,
     payload text NOT NULL,
     sent_at timestamptz NOT NULL,
-    forgotten bigint NOT NULL DEFAULT 0,
     refused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     sqlstate text NOT NULL,
     error text NOT NULL
@@ -1610,7 +1647,6 @@ REVOKE ALL ON FUNCTION dlog.outbox_take(bigint, bigint, bigint, text[], text[], 
 
 CREATE FUNCTION dlog.outbox_last(node bigint, generation bigint) RETURNS bigint
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dlog_outbox_last';
-COMMENT ON COLUMN dlog.inbox_link.sent_at IS 'of the last message that was taken: another one with its number is not the same';
 COMMENT ON FUNCTION dlog.outbox_last(bigint, bigint) IS
 'the number of the last message that was taken from a node''s outbox; null: none. Nodes call it';
 REVOKE ALL ON FUNCTION dlog.outbox_last(bigint, bigint) FROM PUBLIC;

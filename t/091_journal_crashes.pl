@@ -100,8 +100,11 @@ is($cluster->sql(1, q{SELECT crashes FROM dlog.durable_actor WHERE name = 'c'}),
 $cluster->sql(1, q{SELECT dlog.send(dlog.whereis('c'), ROW(4)::note)});
 $cluster->wait_until(1, q{SELECT mailbox FROM dlog.actors WHERE name = 'c'}, 1);
 is($cluster->sql(1, 'SELECT count(*) FROM dlog.mailbox'), 1, 'then it is not loaded, and its mail waits');
+is($cluster->sql(1, 'SELECT name, sqlstate, error, tries, next_try FROM dlog.broken_actors'),
+	'c|57P02|the server has crashed 3 times while it was loaded|3|', 'why is said');
 $cluster->sql(1, q{SELECT dlog.resume(dlog.whereis('c'))});
 $cluster->wait_until(1, q{SELECT dlog.ask(dlog.whereis('c'), ROW()::how_many)}, '3');
 is($cluster->sql(1, q{SELECT crashes FROM dlog.durable_actor WHERE name = 'c'}), 0, 'until it is resumed; once that has worked they are forgotten');
+is($cluster->sql(1, 'SELECT count(*) FROM dlog.broken_actors'), 0, 'and it is broken no more');
 
 done_testing();

@@ -182,6 +182,20 @@ $cluster->node(1)->start;
 $cluster->node(2)->start;
 is_noted(join(',', 1 .. 11), 'it arrives when both are there again');
 
+# --- a type is dropped while a message of it is on its way ---
+$cluster->node(2)->stop;
+$cluster->sql(1, 'CREATE TYPE fleeting AS (n int)');
+$cluster->sql(1, "SELECT dlog.send('$far', ROW(77)::fleeting), dlog.send('$far', ROW(78)::note)");
+$cluster->sql(1, 'DROP TYPE fleeting');
+$cluster->node(2)->start;
+$cluster->wait_until(2, 'SELECT EXISTS (SELECT FROM notes WHERE n = 78)');
+my $refused = "dlog.inbox_refused WHERE error = 'the type of the message was dropped on the node that sent it'";
+is($cluster->sql(2, "SELECT sqlstate FROM $refused"), '42704', 'such a message is refused, and others go on');
+my $bytes = $cluster->sql(2, "SELECT payload FROM $refused");
+like($bytes, qr/^GONE \d+ [0-9a-f]+$/, 'it is kept');
+$cluster->sql(1, 'CREATE TYPE fleeting AS (n int)');
+is($cluster->sql(1, "SELECT '$bytes'::dlog.payload"), q{'(77)'::public.fleeting}, 'and can be read where it was sent, when the type is there again');
+
 # --- links break, in the middle ---
 $cluster->sql(2, 'TRUNCATE notes');
 foreach my $round (1 .. 6)

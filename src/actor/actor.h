@@ -70,6 +70,7 @@ typedef struct ActorSpawn
 	Size arg_size;
 	bool is_loaded;	   /* it is durable and comes to life at once */
 	bool is_suspended; /* same, but dlog.resume() has to be called first */
+	bool is_broken;	   /* same, and its behavior cannot be used as it is */
 } ActorSpawn;
 
 /*
@@ -122,6 +123,9 @@ extern void (*actor_supervise_hook)(const char *supervisor, ActorSpawn *spawn);
 extern void actor_stop(ActorAddress actor, ExitKind kind, const char *reason);
 extern void actor_suspend(ActorAddress actor);
 extern void actor_resume(ActorAddress actor);
+
+/* Have a durable actor that waits, since it could not be loaded, try again. */
+extern void actor_retry(ActorAddress actor);
 
 /*
  * Restart: the slot, address, name and waiting messages stay; the state is
@@ -311,6 +315,9 @@ typedef struct ActorJournal
 	/* What it was when the server stopped; false: its init has not run yet. */
 	bool (*load)(JournalTurn *turn, Oid *behavior);
 	void (*begin)(JournalTurn *turn); /* its init has run */
+	/* Its holder's: it cannot be loaded, and is tried again after that; it could be. */
+	void (*is_broken)(int64 id, const ErrorData *error, uint32 tries, int64 delay_ms);
+	void (*is_mended)(int64 id);
 	/* Should the server crash between these two, it was this message, or loading (0). */
 	void (*at_work)(int64 id, int64 message);
 	void (*is_done)(void);
@@ -318,8 +325,9 @@ typedef struct ActorJournal
 	void (*set_timer)(const JournalTimer *timer);
 	void (*cancel_timer)(int64 actor, int64 id);
 	void (*quarantine)(JournalTurn *turn, Message *message, const MessageFailure *failure);
-	void (*flush)(void);  /* before the commit of a batch */
-	void (*forget)(void); /* the batch was rolled back */
+	void (*prepare)(void); /* before a batch, outside of a transaction: makes what the last one found missing */
+	void (*flush)(void);   /* before the commit of a batch */
+	void (*forget)(void);  /* the batch was rolled back */
 	/* In a scheduler, outside of a transaction: what there is to do beside batches. */
 	bool (*has_work)(int database);
 	void (*serve)(int database);

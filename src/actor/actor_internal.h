@@ -64,6 +64,7 @@ typedef enum LocalMessage
 	LOCAL_STOP,
 	LOCAL_SUSPEND,
 	LOCAL_RESUME,
+	LOCAL_RETRY, /* RetryControl */
 	LOCAL_RESTART,
 	LOCAL_RELEASE,
 	LOCAL_ADOPT, /* AdoptControl: of a durable actor */
@@ -197,6 +198,9 @@ typedef struct DurableBody
 	Value *failure;			  /* of the message in front: a PackedFailure */
 	bool gives_up;			  /* that one is being put into quarantine */
 	bool has_ended;			  /* for good: no supervisor starts it again */
+	bool waits;				  /* it is suspended until a LOCAL_RETRY */
+	uint64 retry;			  /* the number of that, if a timer sends it */
+	uint32 breaks;			  /* so often in a row it could not be loaded; 0: it is not broken */
 } DurableBody;
 
 typedef struct SystemTimer
@@ -297,6 +301,12 @@ typedef struct StopControl
 	bool is_final; /* of a durable actor: not only until it is started again */
 	char reason[FLEXIBLE_ARRAY_MEMBER];
 } StopControl;
+
+/* What LOCAL_RETRY carries. */
+typedef struct RetryControl
+{
+	uint64 number; /* DurableBody.retry; 0: something was mended */
+} RetryControl;
 
 extern bool sql_actor_obey(SqlActor *actor); /* false: it is gone */
 extern bool sql_actor_obey_one(SqlActor *actor, Message *message);
@@ -434,7 +444,7 @@ extern void turn_rewind(Turn *turn);
 extern void turn_release_all(void);
 extern void turn_exit(Turn *turn, const char *reason);
 extern Turn *turn_require(const char *function);
-extern void turn_commit_all(void);
+extern bool turn_commit_all(void);
 
 /* --- handler.c ------------------------------------------------------------ */
 
@@ -530,6 +540,7 @@ extern void durable_append(Turn *turn, Behavior *behavior, Datum state, bool is_
 extern void durable_check_apply(Behavior *behavior, BehaviorReplay *apply, const ActorReplay *as,
 								NullableDatum before, NullableDatum message, NullableDatum after);
 extern void durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error);
+extern void durable_is_mended(DurableBody *durable);
 extern uint64 durable_next_seq(const Turn *turn);
 extern int64 durable_next_timer(Turn *turn);
 extern void durable_at_work(const Turn *turn, const Message *message);

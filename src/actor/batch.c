@@ -117,6 +117,8 @@ attempt(void (*work)(void *), void *argument)
 	volatile bool is_done = false;
 
 	failure = NULL;
+	if (actor_journal != NULL)
+		actor_journal->prepare();
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();

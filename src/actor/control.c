@@ -25,6 +25,16 @@ typedef struct AdoptControl
 
 /* ---------------------------------------------------------------- obeying */
 
+/* Somebody suspends or resumes it: no timer shall. */
+static void
+durable_is_told(DurableBody *durable, bool to_wait)
+{
+	durable->waits = false;
+	durable->retry++;
+	if (to_wait)
+		durable_is_mended(durable);
+}
+
 /* Back to the beginning; init will run. */
 static void
 begin_anew(SqlActor *actor, FailedMessage failed)
@@ -33,6 +43,8 @@ begin_anew(SqlActor *actor, FailedMessage failed)
 	bool was_held = actor->phase == PHASE_HELD;
 
 	sql_actor_set_state(actor, NULL);
+	if (body->durable != NULL)
+		durable_is_told(body->durable, false);
 
 	/* In this order, for senders look at it: see may_send(). */
 	actor->phase = PHASE_NEW;
@@ -161,6 +173,24 @@ stop_durable(SqlActor *actor, StopControl *stop)
 	return false;
 }
 
+/* What it has failed at may go well by now. */
+static void
+retry(SqlActor *actor, const RetryControl *control)
+{
+	DurableBody *durable = actor->body->durable;
+
+	if (durable == NULL || !durable->waits || (control->number != 0 && control->number != durable->retry))
+		return;
+	durable->waits = actor->is_suspended = false;
+	durable->retry++;
+	if (control->number == 0 && durable->breaks > 1)
+		durable->breaks = 1;
+
+	/* Even its behavior may be another one by now. */
+	if (durable->breaks > 0 && actor->phase == PHASE_READY)
+		begin_anew(actor, FAILED_MESSAGE_RETRY);
+}
+
 /*
  * sql_actor_obey_one
  *		Do what a control message says.  True: the actor is gone.
@@ -183,10 +213,13 @@ sql_actor_obey_one(SqlActor *actor, Message *message)
 				return sql_actor_down(actor, stop->kind, 0, stop->reason);
 			break;
 		case LOCAL_SUSPEND:
-			actor->is_suspended = true;
-			break;
 		case LOCAL_RESUME:
-			actor->is_suspended = false;
+			actor->is_suspended = message->type == LOCAL_SUSPEND;
+			if (actor->body->durable != NULL)
+				durable_is_told(actor->body->durable, actor->is_suspended);
+			break;
+		case LOCAL_RETRY:
+			retry(actor, (RetryControl *) message->payload);
 			break;
 		case LOCAL_RESTART:
 			if (message->from.slot != 0 || actor->body->restarts_later)
@@ -289,6 +322,15 @@ void
 actor_resume(ActorAddress actor)
 {
 	(void) control_send(actor, message_create(LOCAL_RESUME, 0));
+}
+
+void
+actor_retry(ActorAddress actor)
+{
+	Message *message = message_create(LOCAL_RETRY, sizeof(RetryControl));
+
+	((RetryControl *) message->payload)->number = 0;
+	(void) control_send(actor, message);
 }
 
 void

@@ -30,6 +30,10 @@
 /* A handler that found a full mailbox is tried again after this. */
 #define FULL_DELAY_MS 20
 
+/* What cannot be loaded is tried again after the first, then after twice as long each time. */
+#define BROKEN_LEAST_MS 100
+#define BROKEN_MOST_MS 60000
+
 const ActorJournal *actor_journal;
 ActorReplay actor_replay;
 
@@ -374,6 +378,47 @@ is_of_the_moment(const ErrorData *error, bool is_outside)
 			category == ERRCODE_OPERATOR_INTERVENTION || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
+/* Suspended, it is tried again after this; without memory for a timer, at once. */
+static void
+wait_and_retry(SqlActor *actor, int64 delay_ms)
+{
+	DurableBody *durable = actor->body->durable;
+	Message *message = message_try_create(LOCAL_RETRY, sizeof(RetryControl));
+
+	if (message == NULL)
+		return;
+	((RetryControl *) message->payload)->number = ++durable->retry;
+	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	durable->waits = actor->is_suspended = true;
+	(void) timer_send_after(actor->body->self, actor->body->self, message, delay_ms);
+}
+
+/* What it is made of has to be mended; others are told why. */
+static void
+is_broken(SqlActor *actor, const ErrorData *error)
+{
+	DurableBody *durable = actor->body->durable;
+	int64 delay_ms = Min((int64) BROKEN_LEAST_MS << Min(durable->breaks, 20), BROKEN_MOST_MS);
+
+	durable->gives_up = false;
+	durable->breaks++;
+	actor_journal->is_broken(durable->id, error, durable->breaks, delay_ms);
+	wait_and_retry(actor, delay_ms);
+}
+
+/*
+ * durable_is_mended
+ *		It has had its turn; or it waits for dlog.resume() and nothing else.
+ */
+void
+durable_is_mended(DurableBody *durable)
+{
+	if (durable->breaks == 0)
+		return;
+	durable->breaks = 0;
+	actor_journal->is_mended(durable->id);
+}
+
 /*
  * durable_has_failed
  *		Its handler has failed at the message in front, or it could not be
@@ -383,31 +428,18 @@ void
 durable_has_failed(SqlActor *actor, Message *message, const ErrorData *error)
 {
 	DurableBody *durable = actor->body->durable;
-	bool may_pass = is_of_the_moment(error, message == NULL);
 
-	if (!may_pass && (message == NULL || (durable->gives_up && error != NULL)))
+	if (is_of_the_moment(error, message == NULL))
+		wait_and_retry(actor, FULL_DELAY_MS);
+	else if (message == NULL || (durable->gives_up && error != NULL))
+		is_broken(actor, error);
+	else
 	{
-		/* Not even quarantine takes it.  dlog.resume() lets it try again. */
-		durable->gives_up = false;
-		actor->is_suspended = true;
-		return;
+		if (message->type == LOCAL_MAIL && message_mail(message)->attempts < PG_UINT16_MAX)
+			message_mail(message)->attempts++;
+		if (error != NULL)
+			remember_failure(durable, error);
 	}
-	if (may_pass)
-	{
-		/* It is not its fault: it waits, too. */
-		Message *resume = message_try_create(LOCAL_RESUME, 0);
-
-		if (resume == NULL)
-			return;
-		resume->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
-		actor->is_suspended = true;
-		(void) timer_send_after(actor->body->self, actor->body->self, resume, FULL_DELAY_MS);
-		return;
-	}
-	if (message->type == LOCAL_MAIL && message_mail(message)->attempts < PG_UINT16_MAX)
-		message_mail(message)->attempts++;
-	if (error != NULL)
-		remember_failure(durable, error);
 }
 
 /*

@@ -347,6 +347,8 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId my_id, SubTransaction
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
+	bool is_batch;
+
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -354,9 +356,11 @@ at_transaction_end(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			pool_hold();
-			turn_commit_all();
+			is_batch = turn_commit_all();
 			pending_commit();
 			pool_let_go();
+			if (is_batch)
+				STOP_POINT("actor-batch-told");
 			break;
 		case XACT_EVENT_ABORT:
 			pending_abort();

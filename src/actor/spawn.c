@@ -138,16 +138,16 @@ args_read(const Value *value, int n_args, Oid init, bool **nulls)
 /* ------------------------------------------------------------------- spawn */
 
 static void
-fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, const SystemBehavior *system)
+fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, int mailbox_limit, const SystemBehavior *system)
 {
 	ActorBody *body = actor->body;
 
 	actor->database = runtime_database(body->database);
-	actor->limit = behavior != NULL && behavior->mailbox_limit > 0 ? behavior->mailbox_limit : dlog_mailbox_limit;
+	actor->limit = mailbox_limit > 0 ? mailbox_limit : dlog_mailbox_limit;
 	actor->phase = spawn->is_held ? PHASE_HELD : PHASE_NEW;
-	actor->kind = system != NULL				? ACTOR_OF_SYSTEM :
-				  OidIsValid(behavior->journal) ? ACTOR_DURABLE :
-												  ACTOR_OF_SQL;
+	actor->kind = system != NULL									? ACTOR_OF_SYSTEM :
+				  spawn->is_loaded || OidIsValid(behavior->journal) ? ACTOR_DURABLE :
+																	  ACTOR_OF_SQL;
 	body->role = spawn->owner;
 	body->supervisor = spawn->supervisor;
 	body->child = spawn->child;
@@ -175,6 +175,7 @@ fill_in(SqlActor *actor, const ActorSpawn *spawn, const Behavior *behavior, cons
 	memset(body->durable, 0, sizeof(DurableBody));
 	body->durable->id = spawn->durable;
 	actor->is_suspended = spawn->is_suspended;
+	body->durable->breaks = spawn->is_suspended ? 1 : 0;
 	if (!spawn->is_loaded)
 		body->durable->id = actor_journal->create(spawn, body->args ? value_bytes(body->args) : NULL,
 												  body->args ? body->args->size : 0);
@@ -221,12 +222,20 @@ ActorAddress
 actor_spawn(const ActorSpawn *spawn)
 {
 	const SystemBehavior *system = spawn->system_behavior ? system_behavior_find(spawn->system_behavior) : NULL;
-	Behavior *behavior = system == NULL ? behavior_acquire(spawn->behavior) : NULL;
+	Behavior *behavior = system == NULL && !spawn->is_broken ? behavior_acquire(spawn->behavior) : NULL;
+	BehaviorOutline outline = {.mailbox_limit = 0};
 	bool is_transaction = IsTransactionState() && !spawn->is_loaded;
 	Message *pending = NULL;
 	ActorAddress address = {0};
 	SqlActor *volatile actor = NULL;
 
+	if (behavior != NULL)
+	{
+		outline.name = behavior->name;
+		outline.mailbox_limit = behavior->mailbox_limit;
+	}
+	else if (system == NULL)
+		behavior_outline(spawn->behavior, &outline);
 	runtime_require();
 	if (runtime_database(MyDatabaseId) < 0)
 		ereport(ERROR,
@@ -237,12 +246,12 @@ actor_spawn(const ActorSpawn *spawn)
 	{
 		if (is_transaction)
 			pending = message_create(LOCAL_SPAWN, 0);
-		actor = sql_actor_claim(system ? system->name : NameStr(behavior->name), MyDatabaseId, spawn->owner,
+		actor = sql_actor_claim(system ? system->name : NameStr(outline.name), MyDatabaseId, spawn->owner,
 								&address);
 		/* The name first: who comes second hears so at once, and does not wait for the first. */
 		if (spawn->name != NULL && !spawn->is_loaded)
 			take_name(spawn->name, address);
-		fill_in(actor, spawn, behavior, system);
+		fill_in(actor, spawn, behavior, outline.mailbox_limit, system);
 		if (actor->body->durable != NULL && !spawn->is_loaded)
 			(void) actor_journal->enter(actor->body->durable->id, address, false);
 	}

@@ -127,7 +127,10 @@ turn_commit(Turn *turn)
 	if (n_out > 0)
 		pg_atomic_sub_fetch_u64(&actor->room, n_out);
 	if (actor->kind == ACTOR_DURABLE)
+	{
 		body->durable->position = turn->position;
+		durable_is_mended(body->durable);
+	}
 	if (turn->unstashes)
 	{
 		sql_actor_put_back(actor, body->stash_first, body->stash_last);
@@ -201,16 +204,24 @@ turn_release_all(void)
 
 /*
  * turn_commit_all
- *		Within the commit of any transaction of this process.
+ *		Within the commit of any transaction of this process; false: it is no
+ *		batch's.
  */
-void
+bool
 turn_commit_all(void)
 {
-	if (batch.n_turns > 0)
-		STOP_POINT("journal-committed");
+	bool any = false;
+
 	for (int i = 0; i < batch.n_turns; i++)
-		if (batch.turns[i].is_in_batch)
-			turn_commit(&batch.turns[i]);
+	{
+		if (!batch.turns[i].is_in_batch)
+			continue;
+		if (!any)
+			STOP_POINT("journal-committed");
+		any = true;
+		turn_commit(&batch.turns[i]);
+	}
+	return any;
 }
 
 /*

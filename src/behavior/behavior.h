@@ -139,10 +139,21 @@ extern BehaviorHandler *behavior_handler(Behavior *behavior, Oid message_type);
 extern BehaviorReplay *behavior_apply_function(Behavior *behavior, Oid message_type);
 extern BehaviorReplay *behavior_upcast_function(Behavior *behavior, Oid from);
 
+/* What an actor that is brought back needs of a behavior, also if nobody can use that as it is.  ERROR 42704. */
+typedef struct BehaviorOutline
+{
+	NameData name;
+	int mailbox_limit;
+} BehaviorOutline;
+
+extern void behavior_outline(Oid id, BehaviorOutline *outline);
+
 /* Filled in by the layer of journals: makes the table of a new durable behavior. */
 extern Oid (*behavior_create_journal)(Oid behavior);
 /* The same: a behavior, and with it its journal, is dropped. */
 extern void (*behavior_dropped_hook)(Oid behavior);
+/* The same: a behavior was created, altered or dropped. */
+extern void (*behavior_changed_hook)(void);
 
 /*
  * What values of a type are made of.  Kept beside a value, it tells whether
@@ -150,6 +161,24 @@ extern void (*behavior_dropped_hook)(Oid behavior);
  */
 extern const Oid *type_layout(Oid type, int *n); /* to be copied at once */
 extern char *layout_difference(Oid type, const Oid *oids, int n);
+
+/* The same, where the outer type is one that has taken the place of a dropped one. */
+extern char *layout_difference_of_successor(Oid type, Oid dropped, const Oid *oids, int n);
+
+/* A type that has been dropped, in a database with durable behaviors. */
+typedef struct DroppedType
+{
+	char *schema;
+	char *name;
+	int16 length;
+	bool is_by_value;
+	char alignment;
+} DroppedType;
+
+extern bool type_dropped(Oid type, DroppedType *dropped);	 /* false: nothing is known of it */
+extern Oid type_of_dropped_name(const DroppedType *dropped); /* composite; or invalid */
+extern Oid behavior_successor(Oid behavior);				 /* that has its name, if it was dropped */
+extern char *type_text(Oid type);							 /* its name, also of a dropped one */
 
 /* ERROR 42804 that names the types it takes. */
 extern pg_noreturn void behavior_refuse_message(Behavior *behavior, Oid message_type);

@@ -89,6 +89,9 @@ extern List *type_composites(Oid type);
 extern void type_retire(Oid type);
 extern List *retired_types(void);
 
+/* dropped.c */
+extern void type_dropped_note(Oid type);
+
 /* follow.c */
 extern void follow_init(void);
 

@@ -331,16 +331,38 @@ behavior_is(Oid type)
 	return get_typtype(type) == TYPTYPE_DOMAIN && look_up(type) != NULL;
 }
 
+static pg_noreturn void
+refuse_dropped(Oid id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("behavior with OID %u does not exist", id),
+			 errdetail("It has been dropped.")));
+}
+
+/* See behavior.h. */
+void
+behavior_outline(Oid id, BehaviorOutline *outline)
+{
+	BehaviorSpec spec;
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(id));
+
+	if (!HeapTupleIsValid(tuple))
+		refuse_dropped(id);
+	outline->name = ((Form_pg_type) GETSTRUCT(tuple))->typname;
+	ReleaseSysCache(tuple);
+	if (!behavior_spec_read(id, &spec))
+		refuse_dropped(id);
+	outline->mailbox_limit = spec.mailbox_limit;
+}
+
 Behavior *
 behavior_acquire(Oid id)
 {
 	CachedBehavior *cached = look_up(id);
 
 	if (cached == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("behavior with OID %u does not exist", id),
-				 errdetail("It has been dropped.")));
+		refuse_dropped(id);
 	cached->behavior.references++;
 	return &cached->behavior;
 }

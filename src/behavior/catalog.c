@@ -42,6 +42,7 @@
 
 Oid (*behavior_create_journal)(Oid behavior);
 void (*behavior_dropped_hook)(Oid behavior);
+void (*behavior_changed_hook)(void);
 
 /*
  * behavior_relation
@@ -184,6 +185,8 @@ changed(Relation relation)
 {
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(relation));
 	CommandCounterIncrement();
+	if (behavior_changed_hook != NULL)
+		behavior_changed_hook();
 }
 
 static ArrayType *

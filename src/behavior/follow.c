@@ -94,7 +94,10 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 	if (previous_object_access)
 		previous_object_access(access, class, object, sub, argument);
 	if (access == OAT_DROP && class == TypeRelationId && OidIsValid(behavior_relation()))
+	{
 		type_is_dropped(object);
+		type_dropped_note(object);
+	}
 }
 
 /* ------------------------------------------------------------------ rename */

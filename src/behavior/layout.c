@@ -220,6 +220,7 @@ attribute_fits(Oid was, Form_pg_attribute attribute)
 {
 	HeapTuple tuple;
 	Form_pg_type type;
+	DroppedType dropped;
 	bool fits;
 
 	if (!attribute->attisdropped)
@@ -230,7 +231,8 @@ attribute_fits(Oid was, Form_pg_attribute attribute)
 	/* It is stepped over; its type may have been altered before. */
 	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(was));
 	if (!HeapTupleIsValid(tuple))
-		return false;
+		return type_dropped(was, &dropped) && dropped.length == attribute->attlen &&
+			   dropped.is_by_value == attribute->attbyval && dropped.alignment == attribute->attalign;
 	type = (Form_pg_type) GETSTRUCT(tuple);
 	fits = type->typlen == attribute->attlen && type->typbyval == attribute->attbyval &&
 		   type->typalign == attribute->attalign;
@@ -255,9 +257,24 @@ composite_difference(Oid type, const Oid *was, int n)
 
 		if (attribute == NULL || !attribute_fits(was[i], attribute))
 			difference = psprintf("Attribute %d of type %s was of type %s.", i + 1,
-								  format_type_be(type), format_type_be(was[i]));
+								  format_type_be(type), type_text(was[i]));
 	}
 	FreeTupleDesc(descriptor);
+	return difference;
+}
+
+/* What has changed of the composite types of a layout, where "type" stands for "was". */
+static char *
+composites_difference(Oid type, Oid was, const Oid *oids, int n)
+{
+	char *difference = NULL;
+
+	for (int i = 0; i + 2 <= n && difference == NULL; i += 2 + oids[i + 1])
+	{
+		if (oids[i + 1] > n - i - 2)
+			elog(ERROR, "a value of type %u has no valid layout", was);
+		difference = composite_difference(oids[i] == was ? type : oids[i], oids + i + 2, oids[i + 1]);
+	}
 	return difference;
 }
 
@@ -271,15 +288,21 @@ layout_difference(Oid type, const Oid *oids, int n)
 {
 	int n_now;
 	const Oid *now = type_layout(type, &n_now);
-	char *difference = NULL;
 
 	if (n == n_now && (n == 0 || memcmp(oids, now, sizeof(Oid) * n) == 0))
 		return NULL;
-	for (int i = 0; i + 2 <= n && difference == NULL; i += 2 + oids[i + 1])
-	{
-		if (oids[i + 1] > n - i - 2)
-			elog(ERROR, "a value of type %u has no valid layout", type);
-		difference = composite_difference(oids[i], oids + i + 2, oids[i + 1]);
-	}
-	return difference;
+	return composites_difference(type, type, oids, n);
+}
+
+/*
+ * layout_difference_of_successor
+ *		The same for a value of a type that was dropped: why this type, which is
+ *		in its place now, must not be taken for it.
+ */
+char *
+layout_difference_of_successor(Oid type, Oid dropped, const Oid *oids, int n)
+{
+	if (n < 2 || oids[0] != dropped)
+		return pstrdup("It was no composite type.");
+	return composites_difference(type, dropped, oids, n);
 }

@@ -181,18 +181,25 @@ durable_create(const ActorSpawn *spawn, const char *args, Size args_size)
 
 /* ------------------------------------------------------------------- loading */
 
-/*
- * durable_find
- *		Where it lives; it is loaded if it is not.  False: there is none of
- *		this number, or it has stopped.
- */
-bool
-durable_find(int64 id, ActorAddress *address)
+/* One at whose loading the server crashes waits for dlog.resume() alone. */
+static void
+tell_of_crashes(const DurableActor *actor)
+{
+	ErrorData error = {
+		.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
+		.message = psprintf("the server has crashed %d times while it was loaded", actor->crashes),
+		.hint = "When that is mended, dlog.resume() has it loaded.",
+	};
+
+	broken_enter(actor->id, &error, actor->crashes, -1);
+}
+
+static bool
+load(int64 id, bool is_broken, ActorAddress *address)
 {
 	DurableActor row;
 	ActorSpawn spawn = {0};
 
-	mailbox_wait_for_delivery();
 	while (!loaded_find(MyDatabaseId, id, address))
 	{
 		if (!durable_read(id, &row) || row.has_stopped)
@@ -202,6 +209,7 @@ durable_find(int64 id, ActorAddress *address)
 		spawn.name = row.name;
 		spawn.durable = id;
 		spawn.is_loaded = true;
+		spawn.is_broken = is_broken;
 		spawn.is_suspended = row.crashes >= MAX_CRASHES;
 		if (row.args != NULL)
 		{
@@ -211,10 +219,36 @@ durable_find(int64 id, ActorAddress *address)
 			spawn.arg_size = VARSIZE_ANY_EXHDR(row.args) - MAXIMUM_ALIGNOF;
 		}
 		*address = actor_spawn(&spawn);
-		if (address->slot != 0)
-			return true;
+		if (address->slot == 0)
+			continue;
+		if (spawn.is_suspended)
+			tell_of_crashes(&row);
+		return true;
 	}
 	return hosted_actor_exists(*address) || hosted_actor_is_starting(*address);
+}
+
+/*
+ * durable_load_broken
+ *		The same for one whose behavior cannot be used as it is, in the delivery
+ *		of its mail: it has a slot, but waits there.
+ */
+bool
+durable_load_broken(int64 id, ActorAddress *address)
+{
+	return load(id, true, address);
+}
+
+/*
+ * durable_find
+ *		Where it lives; it is loaded if it is not.  False: there is none of
+ *		this number, or it has stopped.
+ */
+bool
+durable_find(int64 id, ActorAddress *address)
+{
+	mailbox_wait_for_delivery();
+	return load(id, false, address);
 }
 
 /*

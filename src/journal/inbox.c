@@ -132,6 +132,13 @@ message_datum(const Incoming *incoming, Oid *type, bool *is_null)
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	payload = OidInputFunctionCall(input, incoming->column[INBOX_PAYLOAD], parameter, -1);
+
+	/* Its number is that node's. */
+	if (payload_is_gone((struct varlena *) DatumGetPointer(payload)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the type of the message was dropped on the node that sent it"),
+				 errhint("Its payload can be cast to dlog.payload there, when the type has been created again.")));
 	result = payload_datum((struct varlena *) DatumGetPointer(payload), type, is_null);
 	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(user, security_context);
@@ -324,13 +331,6 @@ read_arrays(FunctionCallInfo fcinfo, int first, int *n)
 	return incoming;
 }
 
-/*
- * dlog.outbox_take(node, generation, sequence, arrays ...) -> integer
- *		Take a batch; how many of its messages are here now.
- */
-Datum
-dlog_outbox_take(PG_FUNCTION_ARGS)
-{
 /* When the last message was sent that was taken from a node; 0: it is not known. */
 static TimestampTz
 last_sent_at(int64 node_id)
@@ -376,6 +376,13 @@ check_repeated(int64 node_id, int64 last, int64 first, const Incoming *incoming,
 			 errhint("Stop the copy, or remove the file dlog_node_key there; then start the one that stays again, for it asks then which numbers are free.")));
 }
 
+/*
+ * dlog.outbox_take(node, generation, sequence, arrays ...) -> integer
+ *		Take a batch; how many of its messages are here now.
+ */
+Datum
+dlog_outbox_take(PG_FUNCTION_ARGS)
+{
 	int64 node_id = PG_GETARG_INT64(0);
 	int64 generation = PG_GETARG_INT64(1);
 	int64 first = PG_GETARG_INT64(2);
@@ -396,6 +403,7 @@ check_repeated(int64 node_id, int64 last, int64 first, const Incoming *incoming,
 	SPI_connect();
 	last = last_taken(node_id, generation, first - 1);
 	STOP_POINT("outbox-take");
+	check_repeated(node_id, last, first, incoming, n);
 	known = (int) Min(Max(last - first + 1, 0), n);
 	taken = known + take_all(node_id, incoming + known, n - known, &refused);
 	values[0] = Int64GetDatum(node_id);
@@ -403,7 +411,7 @@ check_repeated(int64 node_id, int64 last, int64 first, const Incoming *incoming,
 	values[2] = Int64GetDatum(Max(first - last - 1, 0));
 	values[3] = Int64GetDatum(taken - known - refused);
 	values[4] = Int64GetDatum(refused);
-	check_repeated(node_id, last, first, incoming, n);
+	values[5] = TimestampTzGetDatum(taken > known ? sent_at(&incoming[taken - 1]) : 0);
 	(void) execute_int64("UPDATE dlog.inbox_link SET sequence = $2, missed = missed + $3, taken = taken + $4, refused = refused + $5,"
 						 " taken_at = pg_catalog.clock_timestamp(),"
 						 " sent_at = CASE WHEN $4 + $5 > 0 THEN $6 ELSE sent_at END WHERE node_id = $1",
@@ -412,7 +420,6 @@ check_repeated(int64 node_id, int64 last, int64 first, const Incoming *incoming,
 		ereport(LOG,
 				(errmsg("dlog: " INT64_FORMAT " messages from node " INT64_FORMAT " were taken once and are lost here",
 						first - last - 1, node_id),
-	values[5] = TimestampTzGetDatum(taken > known ? sent_at(&incoming[taken - 1]) : 0);
 				 errdetail("This server was promoted, or restored, without its last commits."),
 				 errhint("The other node does not send them again.  dlog.deliveries counts them as missed; compare what the databases have.")));
 	SPI_finish();

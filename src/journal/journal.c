@@ -82,12 +82,15 @@ static const ActorJournal journal = {
 	.state = state,
 	.load = load,
 	.begin = append_begin,
+	.is_broken = broken_enter,
+	.is_mended = broken_leave,
 	.at_work = blackbox_begin,
 	.is_done = blackbox_end,
 	.append = append_turn,
 	.quarantine = quarantine_message,
 	.set_timer = timer_set,
 	.cancel_timer = timer_cancel_durable,
+	.prepare = partition_prepare,
 	.flush = append_flush,
 	.forget = append_forget,
 	.has_work = mailbox_has_work,
@@ -125,6 +128,7 @@ journal_init(void)
 	runtime_register_scheduler_start(mailbox_at_scheduler_start);
 	mailbox_init();
 	home_init();
+	broken_init();
 	outbox_init();
 	timers_init();
 }

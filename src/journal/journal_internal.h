@@ -62,9 +62,12 @@ typedef struct DatabaseJournal
 	pg_atomic_uint32 expires;	  /* no lock: partitions may be too old */
 	pg_atomic_uint32 counts;	  /* no lock: a scheduler counts crashes; only one does */
 	pg_atomic_uint32 homes;		  /* no lock: grows when dlog.durable_home has changed */
+	pg_atomic_uint32 broken;	  /* no lock: actors that cannot be loaded */
+	pg_atomic_uint32 mends;		  /* no lock: something was changed that they may have failed at */
 	pg_atomic_uint64 last_id;	  /* no lock: number of the last row of the mailbox */
 	pg_atomic_uint64 retry_at;	  /* no lock: TimestampTz */
 	uint64 delivered;			  /* up to this number; of who is BUSY */
+	bool is_careful;			  /* a row has failed the delivery; of who is BUSY */
 } DatabaseJournal;
 
 extern DatabaseJournal *database_journal(int database);
@@ -72,6 +75,28 @@ extern DatabaseJournal *my_database_journal(void);
 extern bool loaded_find(Oid database, int64 id, ActorAddress *address);
 extern bool loaded_enter(int64 id, ActorAddress address, bool is_alive);
 extern void loaded_leave(Oid database, int64 id, ActorAddress address);
+
+/* Why an actor cannot be loaded; texts may be cut. */
+typedef struct Broken
+{
+	int sqlerrcode;
+	uint32 tries;
+	TimestampTz since;
+	TimestampTz next_try;
+	char error[256];
+	char detail[256]; /* or empty */
+	char hint[256];	  /* same */
+} Broken;
+
+typedef struct LoadedBroken
+{
+	int64 id;
+	ActorAddress address;
+	Broken broken;
+} LoadedBroken;
+
+extern void loaded_is_broken(int64 id, Broken *broken);
+extern LoadedBroken *loaded_broken(int *n);
 extern Size loaded_shmem_size(void);
 extern void loaded_shmem_init(void);
 
@@ -91,12 +116,20 @@ typedef struct DurableActor
 extern bool durable_read(int64 id, DurableActor *actor);
 extern DurableActor durable_require(const ActorRef *ref);
 extern bool durable_find(int64 id, ActorAddress *address);
+extern bool durable_load_broken(int64 id, ActorAddress *address);
 extern bool durable_find_name(const char *name, int64 *id);
 extern bool durable_hold(int64 id);
 extern int64 durable_create(const ActorSpawn *spawn, const char *args, Size args_size);
 extern void durable_forgive(int64 id);
 extern void durable_stop(int64 id, const char *reason);
 extern void durable_behavior_dropped(Oid behavior);
+
+/* --- broken.c -------------------------------------------------------------- */
+
+extern void broken_enter(int64 id, const ErrorData *error, uint32 tries, int64 delay_ms);
+extern void broken_leave(int64 id);
+extern void broken_retry(DatabaseJournal *journal);
+extern void broken_init(void);
 
 /* --- home.c ---------------------------------------------------------------- */
 
@@ -114,6 +147,7 @@ extern bool mailbox_is_unsettled(int database);
 extern void mailbox_deliver_again(int database);
 extern bool mailbox_has_work(int database);
 extern void mailbox_serve(int database);
+extern void journal_serve(DatabaseJournal *journal, void (*step)(DatabaseJournal *journal));
 extern void mailbox_sweep(int database);
 extern void mailbox_sweep_at_commit(void);
 extern void mailbox_init(void);
@@ -148,6 +182,7 @@ extern void timers_init(void);
 
 extern Oid journal_create_table(Oid behavior);
 extern Oid journal_partition(Oid journal, TimestampTz at);
+extern void partition_prepare(void);
 extern List *journal_partitions(Oid journal); /* oids in order of time */
 
 /* --- expire.c ------------------------------------------------------------- */
@@ -159,6 +194,7 @@ extern int journal_expire_all(void);
 
 extern bool payload_row(const struct varlena *payload, Oid type, Datum *row, bool *is_null);
 extern const char *payload_canonical(const struct varlena *payload);
+extern bool payload_is_gone(const struct varlena *payload);
 
 /* --- append.c ------------------------------------------------------------- */
 
@@ -240,5 +276,6 @@ extern bool journal_replay_as_owner(const DurableActor *actor, const ReplayEnd *
 /* --- quarantine.c --------------------------------------------------------- */
 
 extern void quarantine_message(JournalTurn *turn, Message *message, const MessageFailure *failure);
+extern void quarantine_row(ItemPointer tid, const ErrorData *error);
 
 #endif

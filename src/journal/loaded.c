@@ -5,6 +5,9 @@
  * A hash table in shared memory: chains of entries in the arena, under one
  * lock that is held for a few instructions.  An entry is there from the moment
  * that an actor is claimed a slot until it has no body any more.
+ *
+ * An actor that has a slot, but cannot be loaded, is *broken*: its entry says
+ * why, and when it is tried again.
  */
 #include "postgres.h"
 
@@ -23,6 +26,7 @@ typedef struct Loaded
 	int64 id;
 	Oid database;
 	ActorAddress address;
+	Broken *broken; /* or NULL; in the arena */
 } Loaded;
 
 typedef struct Journals
@@ -98,6 +102,7 @@ loaded_enter(int64 id, ActorAddress address, bool lives)
 	entry->id = id;
 	entry->database = MyDatabaseId;
 	entry->address = address;
+	entry->broken = NULL;
 	LWLockAcquire(&journals->lock, LW_EXCLUSIVE);
 	link = link_of(MyDatabaseId, id);
 	is_free = *link == NULL;
@@ -111,6 +116,69 @@ loaded_enter(int64 id, ActorAddress address, bool lives)
 	if (!is_free)
 		arena_free(entry);
 	return is_free;
+}
+
+/* What is said to be broken is so no more. */
+static void
+free_broken(Oid database, Broken *broken)
+{
+	int number = runtime_database(database);
+
+	if (broken == NULL)
+		return;
+	if (number >= 0)
+		pg_atomic_fetch_sub_u32(&journals->database[number].broken, 1);
+	arena_free(broken);
+}
+
+/*
+ * loaded_is_broken
+ *		Keep why an actor of this database cannot be loaded; takes the Broken,
+ *		which is of the arena.  NULL: it could be.
+ */
+void
+loaded_is_broken(int64 id, Broken *broken)
+{
+	Broken *before = NULL;
+	Loaded *entry;
+
+	if (broken != NULL)
+		pg_atomic_fetch_add_u32(&my_database_journal()->broken, 1);
+	LWLockAcquire(&journals->lock, LW_EXCLUSIVE);
+	entry = *link_of(MyDatabaseId, id);
+	if (entry == NULL)
+		before = broken;
+	else
+	{
+		before = entry->broken;
+		entry->broken = broken;
+		if (before != NULL && broken != NULL)
+			broken->since = before->since;
+	}
+	LWLockRelease(&journals->lock);
+	free_broken(MyDatabaseId, before);
+}
+
+/*
+ * loaded_broken
+ *		All that are broken in this database: a palloc'd array.
+ */
+LoadedBroken *
+loaded_broken(int *n)
+{
+	int size = (int) pg_atomic_read_u32(&my_database_journal()->broken);
+	LoadedBroken *result = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(LoadedBroken) * Max(size, 1));
+
+	*n = 0;
+	if (size == 0)
+		return result;
+	LWLockAcquire(&journals->lock, LW_SHARED);
+	for (int i = 0; i < BUCKETS; i++)
+		for (const Loaded *entry = journals->bucket[i]; entry != NULL && *n < size; entry = entry->next)
+			if (entry->database == MyDatabaseId && entry->broken != NULL)
+				result[(*n)++] = (LoadedBroken){entry->id, entry->address, *entry->broken};
+	LWLockRelease(&journals->lock);
+	return result;
 }
 
 /* It is not there any more. */
@@ -128,8 +196,10 @@ loaded_leave(Oid database, int64 id, ActorAddress address)
 	else
 		entry = NULL;
 	LWLockRelease(&journals->lock);
-	if (entry != NULL)
-		arena_free(entry);
+	if (entry == NULL)
+		return;
+	free_broken(database, entry->broken);
+	arena_free(entry);
 }
 
 Size
@@ -156,6 +226,8 @@ loaded_shmem_init(void)
 			pg_atomic_init_u32(&journals->database[i].expires, 0);
 			pg_atomic_init_u32(&journals->database[i].counts, 0);
 			pg_atomic_init_u32(&journals->database[i].homes, 0);
+			pg_atomic_init_u32(&journals->database[i].broken, 0);
+			pg_atomic_init_u32(&journals->database[i].mends, 0);
 			pg_atomic_init_u64(&journals->database[i].last_id, 0);
 			pg_atomic_init_u64(&journals->database[i].retry_at, 0);
 		}

@@ -231,48 +231,110 @@ try_to_load(void *argument)
 		*loading->address = (ActorAddress){0};
 }
 
-/*
- * Load the actor; false: it cannot be, and its mail stays where it is.  Slot
- * 0: there is none any more.
- */
+/* It lies with what the server has at present, and not with what is delivered. */
 static bool
+is_of_the_moment(const ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return error->elevel > ERROR || error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ||
+		   category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_OPERATOR_INTERVENTION ||
+		   category == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
+/*
+ * Load the actor.  Slot 0: there is none any more.  One whose behavior cannot
+ * be used waits in its slot until that is mended.
+ */
+static void
 load(int64 id, ActorAddress *address)
 {
 	Loading loading = {id, address};
 	ErrorData *error;
 
 	if (loaded_find(MyDatabaseId, id, address))
-		return true;
+		return;
 	error = statement_try(try_to_load, &loading);
 	if (error == NULL)
-		return true;
-	if (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED || error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		error->elevel > ERROR)
+		return;
+	if (is_of_the_moment(error))
 		ReThrowError(error);
-	ereport(LOG,
-			(errcode(error->sqlerrcode),
-			 errmsg("durable actor " INT64_FORMAT " cannot be loaded: %s", id, error->message),
-			 errdetail("Its mail waits.")));
-	return false;
+	if (!durable_load_broken(id, address))
+		*address = (ActorAddress){0};
+}
+
+/* A row on its way into memory. */
+typedef struct Delivery
+{
+	TupleTableSlot *slot;
+	DatabaseJournal *journal;
+} Delivery;
+
+static void
+deliver_row(void *argument)
+{
+	Delivery *delivery = argument;
+	bool is_null;
+	int64 actor = DatumGetInt64(slot_getattr(delivery->slot, Anum_mailbox_actor, &is_null));
+	ActorAddress to;
+
+	load(actor, &to);
+	if (to.slot == 0 || !actor_deliver_mail(to, message_of_row(delivery->slot)))
+		pg_atomic_write_u32(&delivery->journal->wants_sweep, 1);
+}
+
+/* What quarantine_row() needs. */
+typedef struct Undeliverable
+{
+	ItemPointer tid;
+	const ErrorData *error;
+} Undeliverable;
+
+static void
+give_row_up(void *argument)
+{
+	Undeliverable *row = argument;
+
+	quarantine_row(row->tid, row->error);
+}
+
+/*
+ * A row that may not be deliverable: then it is put into quarantine.  False: it
+ * is to be tried again.  Nothing here fails the rows before it.
+ */
+static bool
+deliver_with_care(Delivery *delivery)
+{
+	Undeliverable row = {&delivery->slot->tts_tid, statement_try(deliver_row, delivery)};
+	ErrorData *error;
+
+	if (row.error == NULL)
+		return true;
+	if (is_of_the_moment(row.error))
+		return false;
+	error = statement_try(give_row_up, &row);
+	if (error != NULL)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("a message that cannot be delivered could not be put into quarantine: %s", error->message),
+				 errdetail("It could not be delivered since: %s", row.error->message),
+				 errhint("It stays in dlog.mailbox, and is tried again when the server starts.")));
+	return true;
 }
 
 /* False: there is no memory for it now. */
 static bool
-deliver_row(TupleTableSlot *slot, DatabaseJournal *journal)
+try_to_deliver(Delivery *delivery)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool is_delivered = true;
-	bool is_null;
-	int64 actor = DatumGetInt64(slot_getattr(slot, Anum_mailbox_actor, &is_null));
 
 	PG_TRY();
 	{
-		ActorAddress to;
-
-		if (!load(actor, &to))
-			is_delivered = true;
-		else if (to.slot == 0 || !actor_deliver_mail(to, message_of_row(slot)))
-			pg_atomic_write_u32(&journal->wants_sweep, 1);
+		if (delivery->journal->is_careful)
+			is_delivered = deliver_with_care(delivery);
+		else
+			deliver_row(delivery);
 	}
 	PG_CATCH();
 	{
@@ -309,7 +371,7 @@ deliver(DatabaseJournal *journal)
 		if (!table_tuple_fetch_row_version(relation, &waiting[i].tid, snapshot, slot))
 			elog(ERROR, "a row of dlog.mailbox has vanished");
 		MemoryContextSwitchTo(context);
-		is_delivered = deliver_row(slot, journal);
+		is_delivered = try_to_deliver(&(Delivery){slot, journal});
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 		if (!is_delivered)
@@ -348,6 +410,7 @@ begin_delivery(DatabaseJournal *journal)
 	uint32 expected = pg_atomic_read_u32(&journal->state);
 	uint32 homes = pg_atomic_read_u32(&journal->homes);
 	volatile DeliveryState next = DELIVERY_PARTIAL;
+	volatile bool is_read = false;
 
 	if ((expected != DELIVERY_NOT_BEGUN && expected != DELIVERY_PARTIAL) ||
 		!pg_atomic_compare_exchange_u32(&journal->state, &expected, DELIVERY_BUSY))
@@ -363,10 +426,15 @@ begin_delivery(DatabaseJournal *journal)
 			next = DELIVERY_UNSETTLED;
 		else if (deliver(journal))
 			next = DELIVERY_DONE;
+		is_read = true;
 		retry_after(journal, RETRY_MS);
 	}
 	PG_FINALLY();
 	{
+		/* A row that cannot be delivered has failed all; with care it fails alone. */
+		if (!is_read && !journal->is_careful)
+			retry_after(journal, RETRY_MS);
+		journal->is_careful = !is_read || (journal->is_careful && next == DELIVERY_PARTIAL);
 		is_delivering = false;
 		pg_write_barrier();
 
@@ -446,19 +514,26 @@ mailbox_deliver_again(int database)
 	(void) runtime_wake_scheduler(database);
 }
 
+static void
+deliver_at_start(void *journal)
+{
+	begin_delivery(journal);
+}
+
 /* Called, in a transaction, when schedulers of a database start. */
 void
 mailbox_at_scheduler_start(void)
 {
 	int database = runtime_database(MyDatabaseId);
+	DatabaseJournal *journal = database < 0 ? NULL : database_journal(database);
 
-	if (database >= 0)
-	{
-		/* Rows must be as they will stay; else mailbox_serve() does it. */
-		if (!blackbox_has_marks())
-			begin_delivery(database_journal(database));
-		pg_atomic_write_u32(&database_journal(database)->expires, 1);
-	}
+	if (journal == NULL)
+		return;
+
+	/* Rows must be as they will stay; else mailbox_serve() does it. */
+	if (!blackbox_has_marks() && statement_try(deliver_at_start, journal) != NULL)
+		begin_delivery(journal);
+	pg_atomic_write_u32(&journal->expires, 1);
 }
 
 /* -------------------------------------------------- what else there is to do */
@@ -477,7 +552,7 @@ mailbox_has_work(int database)
 {
 	DatabaseJournal *journal = database_journal(database);
 
-	return pg_atomic_read_u32(&journal->wants_sweep) != 0 ||
+	return pg_atomic_read_u32(&journal->wants_sweep) != 0 || pg_atomic_read_u32(&journal->mends) != 0 ||
 		   pg_atomic_read_u32(&journal->expires) != 0 || is_due(journal);
 }
 
@@ -533,8 +608,13 @@ give_up(MemoryContext context)
 	AbortOutOfAnyTransaction();
 }
 
-static void
-serve(DatabaseJournal *journal, void (*step)(DatabaseJournal *journal))
+/*
+ * journal_serve
+ *		Do something in a transaction of its own, in a scheduler; an error is
+ *		logged.
+ */
+void
+journal_serve(DatabaseJournal *journal, void (*step)(DatabaseJournal *journal))
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -593,11 +673,13 @@ mailbox_serve(int database)
 
 	/* One of these may fail, and then must not take the others with it. */
 	if (is_due(journal))
-		serve(journal, begin_delivery_if_due);
+		journal_serve(journal, begin_delivery_if_due);
+	if (pg_atomic_exchange_u32(&journal->mends, 0) != 0)
+		journal_serve(journal, broken_retry);
 	if (pg_atomic_exchange_u32(&journal->wants_sweep, 0) != 0)
-		serve(journal, sweep);
+		journal_serve(journal, sweep);
 	if (pg_atomic_exchange_u32(&journal->expires, 0) != 0)
-		serve(journal, expire);
+		journal_serve(journal, expire);
 }
 
 /*
@@ -646,9 +728,11 @@ mailbox_database_is_gone(int database)
 
 	pg_atomic_write_u32(&journal->state, DELIVERY_NOT_BEGUN);
 	pg_atomic_write_u32(&journal->wants_sweep, 0);
+	pg_atomic_write_u32(&journal->broken, 0);
 	pg_atomic_write_u64(&journal->last_id, 0);
 	pg_atomic_fetch_add_u32(&journal->homes, 1);
 	journal->delivered = 0;
+	journal->is_careful = false;
 }
 
 /* ------------------------------------------------------- sends from elsewhere */

@@ -6,7 +6,7 @@
  *		  dlog.journal_<behavior>		has the index (actor, seq)
  *			dlog.journal_<behavior>_<from>
  *
- * A partition is made when the first entry of its time is written.  Old ones
+ * A partition is made before the first entry of its time is written.  Old ones
  * are dropped as a behavior's retention says, but none that a state after a
  * later entry is still made of: its actors get snapshots before.
  */
@@ -187,9 +187,16 @@ find_partition(Oid journal, TimestampTz at)
 	return result;
 }
 
+/* The partition that a batch has not found, for partition_prepare(). */
+static Oid wanted_journal;
+static TimestampTz wanted_at;
+
 /*
  * journal_partition
  *		The table for entries of this time.
+ *
+ * ERROR 40001: there is none yet.  The batch is rolled back and run again, and
+ * before that partition_prepare() makes it.
  */
 Oid
 journal_partition(Oid journal, TimestampTz at)
@@ -198,14 +205,46 @@ journal_partition(Oid journal, TimestampTz at)
 
 	if (OidIsValid(result))
 		return result;
-	LockRelationOid(journal, ShareUpdateExclusiveLock);
 	AcceptInvalidationMessages();
 	result = find_partition(journal, at);
 	if (OidIsValid(result))
 		return result;
-	create_partition(journal, at);
-	pg_atomic_write_u32(&my_database_journal()->expires, 1);
-	return find_partition(journal, at);
+	wanted_journal = journal;
+	wanted_at = at;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("journal \"%s\" has no partition for the present time yet", get_rel_name(journal))));
+}
+
+static void
+prepare(DatabaseJournal *journal)
+{
+	LockRelationOid(wanted_journal, ShareUpdateExclusiveLock);
+	AcceptInvalidationMessages();
+
+	/* Dropped, or somebody else was first. */
+	if (get_rel_name(wanted_journal) == NULL || OidIsValid(find_partition(wanted_journal, wanted_at)))
+		return;
+	create_partition(wanted_journal, wanted_at);
+	pg_atomic_write_u32(&journal->expires, 1);
+}
+
+/*
+ * partition_prepare
+ *		Before a batch, in no transaction: make the partition that the last one
+ *		has not found.
+ *
+ * Who gets an answer from a batch may read the journal at once.  Were the
+ * partition made by that batch, others could have their answers before they
+ * are told that there is another partition.
+ */
+void
+partition_prepare(void)
+{
+	if (!OidIsValid(wanted_journal))
+		return;
+	journal_serve(my_database_journal(), prepare);
+	wanted_journal = InvalidOid;
 }
 
 /*

@@ -6,7 +6,8 @@
  * messages are many.  Its text names the type, '(7,x)'::public.deposit, so a
  * dump of it can be restored where types have other numbers.  When the type
  * is dropped meanwhile, or an attribute in it has another type now, the text
- * is the type's number and the bytes.
+ * is the type's number and the bytes.  Once there is a type of its name and
+ * attributes again, it is read as of that.
  */
 #include "postgres.h"
 
@@ -84,13 +85,117 @@ payload_create(Datum datum, ValueType type, bool is_null)
 	return (struct varlena *) payload;
 }
 
-static void
-refuse_gone(Oid type)
+/* ---------------------------------------------------- of types that are gone */
+
+/* What is in a payload whose type is gone. */
+typedef struct Gone
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("a payload is of type %u, which does not exist any more", type)));
+	Oid type;		  /* the number it had */
+	const char *data; /* not aligned */
+	Size size;
+	DroppedType dropped;
+	bool is_known; /* "dropped" is filled in */
+	Oid successor; /* the type of its name; or invalid */
+} Gone;
+
+/* False: the type is there. */
+static bool
+find_gone(const Payload *payload, Gone *gone)
+{
+	gone->type = payload->type;
+	gone->data = payload->data;
+	gone->size = VARSIZE(payload) - offsetof(Payload, data);
+	if (!OidIsValid(payload->type) && gone->size >= sizeof(Oid))
+	{
+		memcpy(&gone->type, payload->data, sizeof(Oid));
+		gone->data += sizeof(Oid);
+		gone->size -= sizeof(Oid);
+	}
+	else if (SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(payload->type)))
+		return false;
+	gone->is_known = type_dropped(gone->type, &gone->dropped);
+	gone->successor = gone->is_known ? type_of_dropped_name(&gone->dropped) : InvalidOid;
+	return true;
 }
+
+/* The row in it, aligned, and the layout of that. */
+static HeapTupleHeader
+copy_gone(const Gone *gone, const Oid **layout, int *n)
+{
+	char *copy = palloc(Max(gone->size, 1));
+	Size size;
+
+	memcpy(copy, gone->data, gone->size);
+	size = gone->size < VARHDRSZ ? gone->size : INTALIGN(VARSIZE_ANY(copy));
+	*layout = (const Oid *) (copy + size);
+	*n = size < gone->size ? (gone->size - size) / sizeof(Oid) : 0;
+	return (HeapTupleHeader) copy;
+}
+
+static pg_noreturn void
+refuse_gone(const Gone *gone, const char *difference)
+{
+	const char *name = gone->is_known ? quote_qualified_identifier(gone->dropped.schema, gone->dropped.name) : NULL;
+	const Oid *layout;
+	int n;
+	StringInfoData types;
+
+	(void) copy_gone(gone, &layout, &n);
+	initStringInfo(&types);
+	for (int i = 2; n >= 2 && i < n && i < 2 + layout[1]; i++)
+		if (OidIsValid(layout[i]))
+			appendStringInfo(&types, "%s%s", types.len > 0 ? ", " : "", type_text(layout[i]));
+	ereport(ERROR,
+			(errcode(difference == NULL ? ERRCODE_UNDEFINED_OBJECT : ERRCODE_DATATYPE_MISMATCH),
+			 difference != NULL ?
+				 errmsg("a payload is of type %s, which was dropped, and is of other attributes now", name) :
+			 name != NULL ?
+				 errmsg("a payload is of type %s, which does not exist any more", name) :
+				 errmsg("a payload is of type %u, which does not exist any more", gone->type),
+			 difference != NULL ? errdetail_internal("%s", difference) :
+			 types.len > 0		? errdetail("It had attributes of types %s.", types.data) :
+								  0,
+			 name != NULL ? errhint("Create it with the attributes that it had.") : 0));
+}
+
+/* It is read as a row of the type that has the name now; ERROR if that is not the same. */
+static Datum
+gone_datum(const Gone *gone, Oid *type)
+{
+	const Oid *layout;
+	int n;
+	HeapTupleHeader row;
+	const char *difference;
+
+	if (!OidIsValid(gone->successor))
+		refuse_gone(gone, NULL);
+	row = copy_gone(gone, &layout, &n);
+	difference = layout_difference_of_successor(gone->successor, gone->type, layout, n);
+	if (difference != NULL)
+		refuse_gone(gone, difference);
+
+	/* Newer servers keep there which version of its type it is of; of the new type it is of none. */
+	ItemPointerSetInvalid(&row->t_ctid);
+	HeapTupleHeaderSetTypeId(row, gone->successor);
+	HeapTupleHeaderSetTypMod(row, -1);
+	*type = gone->successor;
+	return PointerGetDatum(row);
+}
+
+/* Is there a type that gone_datum() reads it as? */
+static bool
+gone_is_readable(const Gone *gone)
+{
+	const Oid *layout;
+	int n;
+
+	if (!OidIsValid(gone->successor))
+		return false;
+	(void) copy_gone(gone, &layout, &n);
+	return layout_difference_of_successor(gone->successor, gone->type, layout, n) == NULL;
+}
+
+/* ------------------------------------------------------------------ reading */
 
 /*
  * NULL, or why the value must not be read, though its type, which has this
@@ -142,11 +247,10 @@ payload_datum(const struct varlena *varlena, Oid *type, bool *is_null)
 	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(payload->type));
 	if (!HeapTupleIsValid(tuple))
 	{
-		Oid gone = payload->type;
+		Gone gone;
 
-		if (!OidIsValid(gone))
-			memcpy(&gone, payload->data, sizeof(Oid));
-		refuse_gone(gone);
+		(void) find_gone(payload, &gone);
+		return gone_datum(&gone, type);
 	}
 	is_by_value = ((Form_pg_type) GETSTRUCT(tuple))->typbyval;
 	length = ((Form_pg_type) GETSTRUCT(tuple))->typlen;
@@ -269,18 +373,15 @@ gone_text(const Payload *payload)
 	return text.data;
 }
 
-static bool
-is_gone(const Payload *payload)
+/* The type that it is read as; invalid: its type is gone, or of other attributes now. */
+static Oid
+readable_type(const Payload *payload)
 {
-	return !OidIsValid(payload->type) ||
-		   !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(payload->type));
-}
+	Gone gone;
 
-/* Gone, or of another layout. */
-static bool
-is_unreadable(const Payload *payload)
-{
-	return is_gone(payload) || payload_difference(payload, get_typlen(payload->type)) != NULL;
+	if (find_gone(payload, &gone))
+		return gone_is_readable(&gone) ? gone.successor : InvalidOid;
+	return payload_difference(payload, get_typlen(payload->type)) == NULL ? payload->type : InvalidOid;
 }
 
 /* What payload_out writes of the number of a type that is gone, and of bytes. */
@@ -302,6 +403,13 @@ read_gone(const char *text)
 	memcpy(payload->data, &gone, sizeof(Oid));
 	(void) hex_decode(end + 1, size, payload->data + sizeof(Oid));
 	return payload;
+}
+
+/* Was it read from such a text? */
+bool
+payload_is_gone(const struct varlena *varlena)
+{
+	return !OidIsValid(((const Payload *) varlena)->type);
 }
 
 /* Take the literal off the text; NULL: it is null. */
@@ -360,9 +468,10 @@ dlog_payload_out(PG_FUNCTION_ARGS)
 {
 	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
 	StringInfoData text;
+	Oid type = readable_type(payload);
 	const char *value;
 
-	if (is_unreadable(payload))
+	if (!OidIsValid(type))
 		PG_RETURN_CSTRING(gone_text(payload));
 	value = value_text(payload);
 	initStringInfo(&text);
@@ -379,7 +488,7 @@ dlog_payload_out(PG_FUNCTION_ARGS)
 		}
 		appendStringInfoChar(&text, '\'');
 	}
-	appendStringInfo(&text, "::%s", parse_type_text(payload->type));
+	appendStringInfo(&text, "::%s", parse_type_text(type));
 	PG_RETURN_CSTRING(text.data);
 }
 
@@ -392,9 +501,13 @@ dlog_payload_type(PG_FUNCTION_ARGS)
 {
 	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
 
-	if (is_gone(payload))
+	Gone gone;
+
+	if (!find_gone(payload, &gone))
+		PG_RETURN_OID(payload->type);
+	if (!gone_is_readable(&gone))
 		PG_RETURN_NULL();
-	PG_RETURN_OID(payload->type);
+	PG_RETURN_OID(gone.successor);
 }
 
 /*
@@ -405,7 +518,7 @@ Datum
 dlog_payload_text(PG_FUNCTION_ARGS)
 {
 	Payload *payload = (Payload *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0));
-	char *text = is_unreadable(payload) ? gone_text(payload) : value_text(payload);
+	char *text = OidIsValid(readable_type(payload)) ? value_text(payload) : gone_text(payload);
 
 	if (text == NULL)
 		PG_RETURN_NULL();

@@ -17,6 +17,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/function.h"
@@ -76,6 +77,45 @@ quarantine_message(JournalTurn *turn, Message *message, const MessageFailure *fa
 	statement_close(&scope);
 	if (durable != NULL)
 		outbox_refuse(&durable->sender, failure->sqlerrcode, failure->message);
+}
+
+/*
+ * quarantine_row
+ *		A row of the mailbox that cannot be delivered: its message is given up
+ *		with this transaction.
+ */
+void
+quarantine_row(ItemPointer tid, const ErrorData *error)
+{
+	StatementScope scope;
+	Oid types[5] = {TIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum values[5] = {PointerGetDatum(tid)};
+	char nulls[6] = "  nnn";
+	bool is_null;
+
+	put_text(&values[1], &nulls[1], unpack_sql_state(error->sqlerrcode));
+	put_text(&values[2], &nulls[2], error->message);
+	put_text(&values[3], &nulls[3], error->detail);
+	put_text(&values[4], &nulls[4], error->context);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	statement_open(&scope);
+	if (statement_run_typed("WITH gone AS (DELETE FROM dlog.mailbox WHERE ctid OPERATOR(pg_catalog.=) $1 RETURNING *)"
+							" INSERT INTO dlog.quarantine (actor, sent_at, sender, role, payload, failures, sqlstate, error, detail, context)"
+							" SELECT actor, sent_at, sender, role, payload, 0, $2, coalesce($3, ''), $4, $5 FROM gone RETURNING actor, sender",
+							5, types, values, nulls) == 1)
+	{
+		int64 actor = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+		Datum sender = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null);
+
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("a message to durable actor " INT64_FORMAT " cannot be delivered: %s", actor, error->message),
+				 errdetail("It is in quarantine; see dlog.quarantined.")));
+		if (!is_null)
+			outbox_refuse(DatumGetActorRefP(sender), error->sqlerrcode, error->message);
+	}
+	statement_close(&scope);
+	PopActiveSnapshot();
 }
 
 /* ---------------------------------------------------------------- sent again */

@@ -253,8 +253,10 @@ typedef struct Replay
 } Replay;
 
 static void
-take_behavior(Replay *replay, Oid id)
+take_behavior(Replay *replay, Oid was)
 {
+	Oid id = behavior_successor(was);
+
 	if (replay->behavior != NULL && replay->behavior->id == id)
 		return;
 	if (replay->behavior != NULL)

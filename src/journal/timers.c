@@ -40,6 +40,7 @@
 /* After this it is tried again, when there was no scheduler or an error; when a mailbox was full. */
 #define RETRY_MS 1000
 #define FULL_MS 50
+#define BROKEN_MS 1000
 
 /* Types of messages that never leave this node. */
 typedef enum ClockMessage
@@ -280,9 +281,13 @@ go_off(const DueTimer *timer)
 	Oid types[3] = {INT8OID, INT8OID, TIMESTAMPTZOID};
 	Datum values[3] = {Int64GetDatum(timer->actor), Int64GetDatum(timer->id)};
 
-	if (error != NULL && error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+	/* Its mailbox is full; or its behavior cannot be used, until that is mended. */
+	if (error != NULL && (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ||
+						  error->sqlerrcode == ERRCODE_INVALID_FUNCTION_DEFINITION))
 	{
-		values[2] = TimestampTzGetDatum(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FULL_MS));
+		int wait_ms = error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ? FULL_MS : BROKEN_MS;
+
+		values[2] = TimestampTzGetDatum(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms));
 		(void) statement_run_typed("UPDATE dlog.durable_timer SET due = $3"
 								   " WHERE actor OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
 								   3, types, values, NULL);
