@@ -23,6 +23,15 @@ SELECT entries, first_seq, last_seq, is_intact, problem FROM dlog.verify_journal
 SELECT h.seq, h.hash = (dlog.verify_journal(:'a')).head AS same_head
 FROM dlog.journal_head h WHERE dlog.durable_ref(h.actor) = :'a';
 SELECT partition_of('dlog.journal_audited') AS p \gset
+-- nobody changes it by the way, be it a superuser, and as a replica
+SET session_replication_role = replica;
+\set VERBOSITY terse
+UPDATE :p SET seq = 7;
+DELETE FROM :p;
+TRUNCATE :p;
+TRUNCATE dlog.journal_audited;
+\set VERBOSITY default
+RESET session_replication_role;
 ALTER TABLE :p DISABLE TRIGGER ALL;
 CREATE TABLE before_that AS SELECT * FROM :p;
 CREATE PROCEDURE restore(p regclass) LANGUAGE plpgsql AS $$
@@ -43,6 +52,12 @@ DELETE FROM :p WHERE seq = 3;
 SELECT is_intact, problem FROM dlog.verify_journal(:'a');
 CALL restore(:'p');
 DELETE FROM :p WHERE seq = 1;
+SELECT is_intact, problem FROM dlog.verify_journal(:'a');
+CALL restore(:'p');
+UPDATE :p SET seq = 9 - seq WHERE seq IN (4, 5);
+SELECT is_intact, problem FROM dlog.verify_journal(:'a');
+CALL restore(:'p');
+INSERT INTO :p SELECT behavior, actor, 7, at, sent_at, sender, role, payload, becomes, hash FROM before_that WHERE seq = 6;
 SELECT is_intact, problem FROM dlog.verify_journal(:'a');
 CALL restore(:'p');
 DELETE FROM :p WHERE seq = 6;
@@ -106,6 +121,13 @@ SELECT seq, state FROM dlog.journal_snapshot WHERE dlog.durable_ref(actor) = :'k
 SELECT dlog.ask(:'k', ROW(10, NULL)::note);
 SELECT dlog.state(:'k'), dlog.state_at(:'k', 3), dlog.state_at(:'k', 2);
 
+SELECT dlog.create_behavior('for_ever', 'int', handlers => '{note}', durable => true, retention => 'forever');
+SELECT dlog.spawn('for_ever', name => 'f') AS f \gset
+SELECT count(dlog.ask(:'f', ROW(i, NULL)::note)) FROM generate_series(1, 3) i;
+CALL make_old('dlog.journal_for_ever');
+SELECT dlog.snapshot(:'f'), dlog.expire_journal();
+SELECT entries('f');
+
 SELECT dlog.create_behavior('until_snapshot', 'int', handlers => '{note}', durable => true, retention => 'snapshot');
 SELECT dlog.spawn('until_snapshot', name => 'u') AS u \gset
 SELECT count(dlog.ask(:'u', ROW(i, NULL)::note)) FROM generate_series(1, 3) i;
@@ -120,7 +142,7 @@ SELECT entries('u'), dlog.state(:'u'), dlog.state_at(:'u', 3);
 SELECT dlog.alter_behavior('kept', retention => '-1 day');
 SELECT dlog.alter_behavior('kept', retention => 'some time');
 
-SELECT dlog.drop_behavior(name, cascade => true) FROM unnest('{audited,kept,until_snapshot}'::text[]) name;
+SELECT dlog.drop_behavior(name, cascade => true) FROM unnest('{audited,kept,for_ever,until_snapshot}'::text[]) name;
 DROP OWNED BY journal_audit_other;
 DROP ROLE journal_audit_other;
 DROP SCHEMA journal_audit CASCADE;

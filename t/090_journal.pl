@@ -101,7 +101,8 @@ my $one = $cluster->sql(1, q{SELECT dlog.whereis('one')});
 $cluster->sql(1, q{SELECT dlog.send(dlog.whereis('one'), ROW(i)::note) FROM generate_series(1, 20) i});
 $cluster->wait_until(1, q{SELECT agrees('one')}, '20 20 20');
 $node->restart;
-is($cluster->sql(1, q{SELECT dlog.whereis('one')}), $one, 'after a restart it has its name and reference');
+is($cluster->sql(1, q{SELECT count(*) FROM dlog.actors WHERE behavior = 'notebook'}), 0, 'after a restart nobody is loaded before he is needed');
+is($cluster->sql(1, q{SELECT dlog.whereis('one')}), $one, 'it has its name and reference');
 is($cluster->sql(1, q{SELECT dlog.state(dlog.whereis('one'))}), '(20,20)', 'and its state');
 is($cluster->sql(1, qq{SELECT dlog.ask('$one', ROW(21)::note)}), 'noted 21', 'and answers');
 is($cluster->sql(1, q{SELECT count(*) FROM notes WHERE n = 0}), 2, 'its init is not run again, nor is it replayed');
@@ -122,7 +123,7 @@ my $n = 40;
 my $twos = 0;
 foreach my $case (
 	[ 'journal-mailbox-written', 0 ], [ 'journal-sent', 1 ], [ 'actor-handled', 1 ],
-	[ 'journal-appended', 1 ], [ 'actor-batch-commit', 1 ], [ 'journal-committed', 1 ])
+	[ 'journal-appended', 1 ], [ 'actor-batch-commit', 1 ], [ 'journal-committed', 1 ], [ 'actor-batch-told', 1 ])
 {
 	my ($point, $is_kept) = @$case;
 
@@ -134,6 +135,19 @@ foreach my $case (
 	$n-- unless $is_kept;
 	$cluster->wait_until(1, q{SELECT agrees('one')}, "$n $n $n");
 	pass("a crash at $point: it is handled " . ($is_kept ? 'once' : 'never'));
+}
+
+# an ask, which is stored by nobody but the transaction that handles it
+foreach my $case ([ 'actor-handled', 0 ], [ 'journal-appended', 0 ], [ 'actor-batch-commit', 0 ], [ 'journal-committed', 1 ])
+{
+	my ($point, $is_kept) = @$case;
+
+	arm_crash($point);
+	ok(crashes(qq{SELECT dlog.ask('$one', ROW($n + 1)::note)}), "an asker at $point gets no answer");
+	wait_for_crash();
+	$n += $is_kept;
+	$cluster->wait_until(1, q{SELECT agrees('one')}, "$n $n $n");
+	pass('what was asked is handled ' . ($is_kept ? 'once' : 'never'));
 }
 
 # one durable actor to another: its send is of the transaction that handles
