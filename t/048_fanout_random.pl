@@ -193,6 +193,8 @@ sub groups_of
 	my ($from, @t) = from(3);
 	my @keys = map { one_of(column(one_of(@t)), "$t[0].id", number_of(one_of(@t))) } 1 .. int(rand(3));
 	my @columns = (@keys, map { aggregate(one_of(@t)) } 1 .. 1 + int(rand(3)));
+
+	$columns[0] = "($keys[0])::text || '!'" if @keys && chance(0.2);
 	my $group = '';
 
 	if (@keys)

@@ -148,7 +148,6 @@ CREATE FOREIGN TABLE hand1 PARTITION OF hand DEFAULT SERVER n2;
 CREATE FUNCTION same(int, int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1 = $2; END';
 CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = same);
 CREATE AGGREGATE mine_total (int) (SFUNC = int4pl, STYPE = int, COMBINEFUNC = int4pl);
-CREATE AGGREGATE mine_average (int8) (SFUNC = int8_avg_accum, STYPE = internal, COMBINEFUNC = int8_avg_combine, FINALFUNC = numeric_poly_avg);
 CREATE TYPE feeling AS ENUM ('sad');
 CREATE FUNCTION feel(int) RETURNS feeling IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN 'sad'; END$$;
 CREATE VIEW mine AS SELECT * FROM f;
@@ -169,6 +168,7 @@ foreach my $case (
 	[ 'SELECT max(feel(id)) FROM e', 'type feeling may differ on other nodes' ],
 	[ 'SELECT count(*) FILTER (WHERE c IS NULL) FROM odd', 'values of type regclass differ on other nodes' ],
 	[ 'SELECT count(*) FILTER (WHERE c::oid = 3) FROM odd', q{an oid is another object's on other nodes} ],
+	[ 'SELECT count(*) FILTER (WHERE (id, k) < (3, 4)) FROM e', 'it has an expression that cannot be shipped' ],
 	[ 'SELECT json_agg(id), count(*) FROM e', 'aggregate json_agg has no combine function' ],
 	[ 'SELECT jsonb_agg(id) FROM e', 'aggregate jsonb_agg has no combine function' ],
 	[ 'SELECT string_agg(s, $$,$$) FROM e', 'aggregate string_agg has no combine function' ],
@@ -183,6 +183,7 @@ foreach my $case (
 	# order, limit, HAVING, DISTINCT
 	[ 'SELECT id FROM e ORDER BY id, random() LIMIT 3', 'it is ordered by a volatile function' ],
 	[ 'SELECT id FROM e ORDER BY mine(id) LIMIT 3', 'function mine may differ on other nodes' ],
+	[ 'SELECT k FROM odd ORDER BY c LIMIT 3', q{an oid is another object's on other nodes} ],
 	[ 'SELECT id FROM e ORDER BY id FETCH FIRST 3 ROWS WITH TIES', 'LIMIT has WITH TIES' ],
 	[ 'SELECT id FROM e ORDER BY id LIMIT (random() * 10)::int', 'LIMIT has a volatile function or a subquery' ],
 	[ 'SELECT id FROM e WHERE mine(id) > 3 ORDER BY id LIMIT 3', 'a condition is checked here: function mine may differ on other nodes' ],
@@ -194,9 +195,12 @@ foreach my $case (
 	[ 'SELECT DISTINCT mine(id) FROM e', 'function mine may differ on other nodes' ],
 	# windows
 	[ 'SELECT rank() OVER (ORDER BY id) FROM e', 'a window has rows of several nodes' ],
+	[ 'SELECT rank() OVER (PARTITION BY k ORDER BY c) FROM odd', 'a window is ordered by a type that may differ on other nodes' ],
 	[ 'SELECT rank() OVER (PARTITION BY k ORDER BY mine(id)) FROM e', 'function mine may differ on other nodes' ],
 	[ 'SELECT rank() OVER (PARTITION BY k ORDER BY id), generate_series(1, 2) FROM e', 'it has a set-returning function' ],
-	[ 'SELECT s, k, rank() OVER (PARTITION BY k ORDER BY count(*)) FROM e GROUP BY s, k', 'windows are over groups' ],
+	[ 'SELECT s, rank() OVER (PARTITION BY s ORDER BY count(*)) FROM e GROUP BY s', 'a group has rows of several nodes' ],
+	[ 'SELECT s, k, rank() OVER (PARTITION BY s ORDER BY count(*)) FROM e GROUP BY s, k', 'a window has rows of several nodes' ],
+	[ 'SELECT s, k, rank() OVER (PARTITION BY k ORDER BY mine(count(*)::int)) FROM e GROUP BY s, k', 'function mine may differ on other nodes' ],
 	# joins
 	[ 'SELECT e.id, f.n FROM e JOIN f ON f.k = e.id', 'a join is not by what its tables are distributed by' ],
 	[ 'SELECT e.id, f.n FROM e JOIN f ON f.k < e.k', 'a join is not by what its tables are distributed by' ],
@@ -212,6 +216,7 @@ foreach my $case (
 	[ 'SELECT e.id, f.n FROM e LEFT JOIN (f JOIN copied c ON c.n = f.n) ON f.k = e.k', 'an outer join or semijoin is with a join' ],
 	[ 'SELECT e.id, f.n FROM e JOIN f USING (k) WHERE mine(e.id) = 3', 'a condition is checked here: function mine may differ on other nodes' ],
 	[ 'SELECT e.id, f.n FROM e JOIN f USING (k) WHERE mine(e.id + f.n) = 3', 'a condition of a join is checked here: function mine may differ on other nodes' ],
+	[ 'SELECT e.id, x.y FROM e LEFT JOIN (SELECT k, coalesce(n, 0) AS y FROM f) x USING (k)', 'it has an expression that is computed below a join' ],
 	[ 'SELECT e.id, m.n FROM e JOIN mine m USING (k)', 'tables are read as different roles' ],
 	[ 'SELECT c.ctid, e.id FROM e JOIN copied c USING (k)', 'it uses a system column of a replicated table' ])
 {
@@ -228,7 +233,8 @@ unlike(plan_of($_), qr/Not Pushed Down/, "nothing keeps it here: $_") foreach (
 	'SELECT e.id, f.n FROM e FULL JOIN f USING (k)',
 	'SELECT e.id FROM e WHERE EXISTS (SELECT FROM f WHERE f.k = e.k)',
 	'SELECT e.id, c.n FROM e JOIN copied c ON c.n = e.id',
-	'SELECT rank() OVER (PARTITION BY k ORDER BY id) FROM e');
+	'SELECT rank() OVER (PARTITION BY k ORDER BY id) FROM e',
+	'SELECT s, k, rank() OVER (PARTITION BY k ORDER BY count(*)) FROM e GROUP BY s, k');
 
 # --- functions and aggregates of the user ---
 $cluster->sql_everywhere(<<'SQL');
@@ -242,6 +248,12 @@ is(remote_sql($plan), 'SELECT s, shared.total(shared.twice(v)) FROM public.e GRO
 	'what is in a schema that is the same everywhere travels');
 is($cluster->sql(1, "$shared; SELECT shared.total(shared.twice(v)) FROM e"),
 	$cluster->sql(1, 'SELECT 2 * sum(v) FROM e'), 'and is combined');
+
+# --- one that nodes could not send the state of ---
+$cluster->sql_everywhere('CREATE AGGREGATE shared.average (int8) (SFUNC = int8_avg_accum, STYPE = internal, COMBINEFUNC = int8_avg_combine, FINALFUNC = numeric_poly_avg)');
+like(plan_of('SELECT shared.average(id) FROM e', settings => $shared),
+	qr/Not Pushed Down: aggregate average has no serialization function$/m, 'EXPLAIN tells: an aggregate has no serialization function');
+is($cluster->sql(1, "$shared; SELECT shared.average(id) = avg(id) FROM e"), 't', 'and it is right');
 
 # --- what must be done here is prepared there ---
 $plan = plan_of('SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FROM e');
@@ -280,6 +292,9 @@ unlike(remote_sql(plan_of('SELECT count(*) FROM e LEFT JOIN f ON e.id = f.k')),
 $plan = plan_of('SELECT id, sum(v) OVER (PARTITION BY k ORDER BY id) FROM e');
 like($plan, qr/^Custom Scan \(DLog Fanout\)/, 'windows by the key are whole on their nodes');
 like(remote_sql($plan), qr/^SELECT id, sum\(v\) OVER \(PARTITION BY k ORDER BY id\).* FROM public\.e$/, 'and computed there');
+$plan = plan_of('SELECT k, s, rank() OVER (PARTITION BY k ORDER BY sum(v) / count(*)) FROM e GROUP BY k, s');
+like($plan, qr/^Custom Scan \(DLog Fanout\)/, 'so are those over groups by the key');
+like(remote_sql($plan), qr/^SELECT k, s, .*rank\(\) OVER \(PARTITION BY k ORDER BY \(sum\(v\) \/ .*count\(\*\).*\) FROM public\.e GROUP BY k, s$/, 'and computed there, too');
 like(plan_of('SELECT rank() OVER (PARTITION BY s ORDER BY id) FROM e'),
 	qr/Not Pushed Down: a window has rows of several nodes/, 'others are not');
 SKIP:

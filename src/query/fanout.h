@@ -205,6 +205,8 @@ extern const char *fanout_rows_not_there(FanoutBase *base);
 /* window.c */
 extern void fanout_add_window_path(PlannerInfo *root, FanoutBase *base,
 								   RelOptInfo *input_rel, RelOptInfo *window_rel);
+extern void fanout_add_window_path_over_groups(PlannerInfo *root, FanoutBase *base,
+											   RelOptInfo *input_rel, RelOptInfo *window_rel);
 extern void fanout_add_partitionwise_windows(PlannerInfo *root, RelOptInfo *input_rel,
 											 RelOptInfo *window_rel);
 

@@ -984,7 +984,7 @@ fanout_create_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 			if (input_rel == base->rel)
 				fanout_add_window_path(root, base, input_rel, output_rel);
 			else
-				fanout_note(&base->not_pushed_groups, "windows are over groups");
+				fanout_add_window_path_over_groups(root, base, input_rel, output_rel);
 			break;
 		case UPPERREL_DISTINCT:
 			if (input_rel == base->rel)

@@ -4,7 +4,8 @@
  *
  * Where each window's PARTITION BY has the partition key, or all rows are on
  * one node, no window has rows of two nodes: the nodes compute their windows,
- * we compute ours.  What the planner has found to be asked of a window
+ * we compute ours.  So it is with windows over groups, if these are whole on their
+ * nodes.  What the planner has found to be asked of a window
  * function's value above (its "run conditions", such as row_number() <= 3)
  * travels along, so that only those rows come that are wanted.
  */
@@ -43,7 +44,8 @@ active_windows(PlannerInfo *root, WindowFuncLists *functions)
 
 /* Do the nodes order by these expressions as this one does, and see them alike? */
 static bool
-sorts_alike(PlannerInfo *root, FanoutBase *base, List *clauses, const char **reason)
+sorts_alike(PlannerInfo *root, FanoutBase *base, List *clauses, bool are_over_groups,
+			const char **reason)
 {
 	ListCell *lc;
 
@@ -52,7 +54,7 @@ sorts_alike(PlannerInfo *root, FanoutBase *base, List *clauses, const char **rea
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 		Node *expression = get_sortgroupclause_expr(clause, root->processed_tlist);
 
-		if (!expression_is_shippable(root, base->rel->relids, expression, false, reason))
+		if (!expression_is_shippable(root, base->rel->relids, expression, are_over_groups, reason))
 			return false;
 		if (clause->sortop >= FirstGenbkiObjectId || !type_is_portable(exprType(expression)))
 		{
@@ -67,7 +69,7 @@ sorts_alike(PlannerInfo *root, FanoutBase *base, List *clauses, const char **rea
 
 static bool
 window_may_travel(PlannerInfo *root, FanoutBase *base, WindowClause *window,
-				  const char **reason)
+				  bool is_over_groups, const char **reason)
 {
 	List *keys = get_sortgrouplist_exprs(window->partitionClause, root->processed_tlist);
 
@@ -76,30 +78,27 @@ window_may_travel(PlannerInfo *root, FanoutBase *base, WindowClause *window,
 		*reason = "a window has rows of several nodes";
 		return false;
 	}
-	return sorts_alike(root, base, window->partitionClause, reason) &&
-		   sorts_alike(root, base, window->orderClause, reason) &&
+	return sorts_alike(root, base, window->partitionClause, is_over_groups, reason) &&
+		   sorts_alike(root, base, window->orderClause, is_over_groups, reason) &&
 		   expression_is_shippable(root, base->rel->relids, window->startOffset, false, reason) &&
 		   expression_is_shippable(root, base->rel->relids, window->endOffset, false, reason);
 }
 
 /* Why the nodes cannot compute these windows, or NULL if they can. */
 static const char *
-windows_not_there(PlannerInfo *root, FanoutBase *base, List *windows, PathTarget *columns)
+windows_not_there(PlannerInfo *root, FanoutBase *base, List *windows, PathTarget *columns,
+				  bool are_over_groups)
 {
-	Query *parse = root->parse;
 	const char *reason = fanout_rows_not_there(base);
 	ListCell *lc;
 
 	if (reason)
 		return reason;
-	if (parse->groupClause != NIL || parse->groupingSets != NIL || parse->hasAggs ||
-		root->hasHavingQual)
-		return "windows are over groups";
-	if (parse->hasTargetSRFs)
+	if (root->parse->hasTargetSRFs)
 		return "it has a set-returning function";
 	foreach(lc, windows)
 	{
-		if (!window_may_travel(root, base, lfirst_node(WindowClause, lc), &reason))
+		if (!window_may_travel(root, base, lfirst_node(WindowClause, lc), are_over_groups, &reason))
 			return reason;
 	}
 	foreach(lc, columns->exprs)
@@ -284,6 +283,28 @@ window_columns(PlannerInfo *root, PathTarget *target, PathTarget *below)
 	return set_pathtarget_cost_width(root, columns);
 }
 
+/* Nothing is better than this path: each row has to come in any case. */
+static void
+add_windows_there(PlannerInfo *root, FanoutPath *path, List *windows, double rows)
+{
+	RelOptInfo *window_rel = path->custom.path.parent;
+	ListCell *lc;
+
+	path->windows = windows;
+	foreach(lc, windows)
+	{
+		WindowClause *window pg_attribute_unused() = lfirst_node(WindowClause, lc);
+
+		path->window_conditions =
+			list_concat(path->window_conditions,
+						window_run_conditions(window));
+	}
+	fanout_path_cost(root, path, rows,
+					 cpu_operator_cost * (list_length(path->columns->exprs) + 10));
+	window_rel->pathlist = NIL;
+	add_path(window_rel, &path->custom.path);
+}
+
 /*
  * fanout_add_window_path
  *		Let the nodes compute their windows, if these are whole.
@@ -299,14 +320,12 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 	FanoutPath *path;
 	Path *local = NULL;
 	Path *separate;
-	double rows = fanout_rows_there(base);
-	ListCell *lc;
 
 	functions = find_window_functions((Node *) target->exprs,
 									  list_length(root->parse->windowClause));
 	windows = active_windows(root, functions);
 	columns = window_columns(root, target, input_rel->reltarget);
-	base->not_pushed = windows_not_there(root, base, windows, columns);
+	base->not_pushed = windows_not_there(root, base, windows, columns, false);
 	if (base->not_pushed)
 		return;
 
@@ -323,18 +342,95 @@ fanout_add_window_path(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_re
 			local = separate;
 	}
 	path = fanout_path_create(root, base, window_rel, target, columns, local);
-	path->windows = windows;
+	add_windows_there(root, path, windows, fanout_rows_there(base));
+}
+
+/*
+ * The groups' columns, and the expressions that windows are ordered by, which
+ * plans know by their numbers.
+ */
+static PathTarget *
+columns_with_keys(PlannerInfo *root, PathTarget *grouped, PathTarget *keys)
+{
+	PathTarget *columns = copy_pathtarget(grouped);
+	ListCell *key;
+
+	foreach(key, keys->exprs)
+	{
+		Index number = get_pathtarget_sortgroupref(keys, foreach_current_index(key));
+		ListCell *column;
+
+		foreach(column, columns->exprs)
+		{
+			if (equal(lfirst(column), lfirst(key)))
+				break;
+		}
+		if (column == NULL)
+			add_column_to_pathtarget(columns, lfirst(key), number);
+		else if (columns->sortgrouprefs[list_cell_number(columns->exprs, column)] == 0)
+			columns->sortgrouprefs[list_cell_number(columns->exprs, column)] = number;
+	}
+	return set_pathtarget_cost_width(root, columns);
+}
+
+/*
+ * fanout_add_window_path_over_groups
+ *		The same for windows over groups, which are "input_rel".
+ */
+void
+fanout_add_window_path_over_groups(PlannerInfo *root, FanoutBase *base, RelOptInfo *input_rel,
+								   RelOptInfo *window_rel)
+{
+	PathTarget *target = root->upper_targets[UPPERREL_WINDOW];
+	FanoutPath *grouped = base->grouped;
+	WindowFuncLists *functions;
+	List *windows;
+	PathTarget *input;
+	PathTarget *columns;
+	FanoutPath *path;
+	Path *local = NULL;
+	const char *reason;
+	ListCell *lc;
+
+	if (grouped == NULL || grouped->custom.path.parent != input_rel)
+	{
+		fanout_note(&base->not_pushed_groups, "a group has rows of several nodes");
+		return;
+	}
+	if (grouped->local_quals != NIL)
+		return; /* which has been noted */
+
+	input = columns_with_keys(root, grouped->columns, input_rel->reltarget);
+
+	functions = find_window_functions((Node *) target->exprs,
+									  list_length(root->parse->windowClause));
+	windows = active_windows(root, functions);
+	columns = copy_pathtarget(input);
 	foreach(lc, windows)
 	{
-		WindowClause *window pg_attribute_unused() = lfirst_node(WindowClause, lc);
+		ListCell *function;
 
-		path->window_conditions =
-			list_concat(path->window_conditions,
-						window_run_conditions(window));
+		foreach(function, functions->windowFuncs[lfirst_node(WindowClause, lc)->winref])
+			add_new_column_to_pathtarget(columns, lfirst(function));
 	}
-	fanout_path_cost(root, path, rows,
-					 cpu_operator_cost * (list_length(columns->exprs) + 10));
-	/* Nothing is better: each row has to come in any case. */
-	window_rel->pathlist = NIL;
-	add_path(window_rel, &path->custom.path);
+	columns = set_pathtarget_cost_width(root, columns);
+	reason = windows_not_there(root, base, windows, columns, true);
+	if (reason)
+	{
+		fanout_note(&base->not_pushed_groups, reason);
+		return;
+	}
+
+	if (grouped->custom.custom_paths != NIL)
+	{
+		local = (Path *) create_projection_path(root, window_rel,
+												linitial(grouped->custom.custom_paths), input);
+		local = stack_windows(root, window_rel, local, columns, windows, functions);
+	}
+	path = fanout_path_create(root, base, window_rel, target, columns, local);
+	path->group_clause = grouped->group_clause;
+	path->is_grouped = true;
+	path->always_ask = grouped->always_ask;
+	path->having = grouped->having;
+	add_windows_there(root, path, windows, grouped->custom.path.rows);
 }
