@@ -65,6 +65,7 @@ send_to(2, 11, 30);
 send_to(1, 11, 25);
 all_has_come();
 is($cluster->sql(1, 'SELECT count(*) FROM notes'), 25, 'before: all has come here');
+my $lost = $cluster->sql(2, "SELECT dlog.spawn('notary', name => 'lost', node => 'n1')");
 $node->stop('immediate');
 copy_directory($copy, $node->data_dir);
 $node->start;
@@ -82,6 +83,14 @@ my $log = slurp_file($node->logfile);
 like($log, qr/WARNING:  dlog: node "n2" has 20 messages from this database of which it does not know itself/, 'its log says what was sent');
 like($log, qr/HINT:  Compare what the databases have/, 'and what to do');
 like($log, qr/15 messages from node -?\d+ were taken once and are lost here/, 'and what was taken');
+
+# An actor that was spawned after the copy is gone, and no other is taken for it.
+my $other = $cluster->sql(1, "SELECT dlog.spawn('notary', name => 'lost')");
+isnt($other, $lost, 'an actor that is spawned now is another one');
+$cluster->sql(2, "SELECT dlog.send('$lost', ROW(150)::note)");
+$cluster->wait_until(1, 'SELECT count(*) FROM dlog.inbox_refused', 1);
+like($cluster->sql(1, 'SELECT sqlstate, error FROM dlog.inbox_refused'), qr/^42704\|.*does not exist/, 'what is sent to the one that is lost is refused, and kept');
+is($cluster->sql(1, "SELECT dlog.state('$other') IS NULL"), 't', 'the other one does not get it');
 
 # --- a batch was under way when the copy was made, and has arrived since ---
 $cluster->node(2)->stop;
@@ -108,7 +117,7 @@ $cluster->sql(1, 'DELETE FROM dlog.inbox_link');
 $node->restart;
 send_to(1, 301, 301);
 $cluster->wait_until(1, 'SELECT count(*) FROM notes WHERE n = 301', 1);
-is($cluster->sql(1, 'SELECT missed FROM dlog.deliveries'), 28, 'one that has nothing of the other has lost all');
+is($cluster->sql(1, 'SELECT missed FROM dlog.deliveries'), 29, 'one that has nothing of the other has lost all');
 
 # --- two servers have the same key ---
 send_to(2, 302, 302);

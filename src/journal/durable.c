@@ -9,12 +9,15 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -130,6 +133,51 @@ durable_require(const ActorRef *ref)
 
 /* ------------------------------------------------------------------ spawning */
 
+static int64
+draw_number(void)
+{
+	return journal_next("durable_actor_id");
+}
+
+/* Nobody else has drawn so many yet, and nobody does so meanwhile. */
+static int64
+skip_numbers(int64 until)
+{
+	Oid sequence = get_relname_relid("durable_actor_id", get_namespace_oid("dlog", false));
+	Oid types[1] = {INT8OID};
+	Datum values[1] = {Int64GetDatum(until)};
+	StatementScope scope;
+	int64 id;
+
+	LockRelationOid(sequence, ShareUpdateExclusiveLock);
+	id = draw_number();
+	if (id < until)
+	{
+		statement_open(&scope);
+		(void) statement_run_typed("SELECT pg_catalog.setval('dlog.durable_actor_id', $1)", 1, types, values, NULL);
+		statement_close(&scope);
+		id = draw_number();
+	}
+	UnlockRelationOid(sequence, ShareUpdateExclusiveLock);
+	return id;
+}
+
+/*
+ * A number that this database has never given, though it may have been
+ * restored from an older backup: others would take the new actor for the one
+ * that they know by that number.  So numbers are greater than the milliseconds
+ * from 2000 to the start of the server; more than a thousand actors a second
+ * are not spawned in the long run.
+ */
+static int64
+next_number(void)
+{
+	int64 first = PgStartTime / 1000;
+	int64 id = draw_number();
+
+	return id < first ? skip_numbers(first) : id;
+}
+
 /*
  * durable_create
  *		A row for an actor that is being spawned; its number.
@@ -149,7 +197,7 @@ durable_create(const ActorSpawn *spawn, const char *args, Size args_size)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("there is already an actor named \"%s\"", spawn->name),
 				 errhint("dlog.whereis() finds it; when it is stopped the name is free.")));
-	id = journal_next("durable_actor_id");
+	id = next_number();
 	relation = table_open(journal_table(TABLE_ACTOR), RowExclusiveLock);
 	memset(nulls, true, sizeof(nulls));
 	values[Anum_actor_id - 1] = Int64GetDatum(id);
