@@ -158,6 +158,27 @@ is($cluster->sql(2, 'SELECT count(*) FROM t'), '1', 'an error here rolls back th
 	eval { $session->quit };
 }
 
+# --- who waits sleeps ----------------------------------------------------------
+
+# Clock ticks of a hundredth of a second that a process has had.
+sub cpu_ticks
+{
+	my ($pid) = @_;
+	my @fields = split ' ', PostgreSQL::Test::Utils::slurp_file("/proc/$pid/stat") =~ s/.*\) //sr;
+	return $fields[11] + $fields[12];
+}
+{
+	# Answers that come soon make a session stay awake for them, but not for long.
+	my $session = $asker->background_psql('postgres');
+	$session->query_safe('SET default_transaction_read_only = on');
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	$session->query_safe("SELECT count(dlog.execute_command('n2', 'SELECT 1')) FROM generate_series(1, 100)");
+	my $before = cpu_ticks($pid);
+	$session->query_safe("SELECT dlog.execute_command('n2', 'SELECT pg_sleep(1)')");
+	cmp_ok(cpu_ticks($pid) - $before, '<', 50, 'who waits for a second sleeps');
+	$session->quit;
+}
+
 # --- many at once ------------------------------------------------------------
 
 $asker->pgbench('-n -c 40 -j 2 -t 5', 0, [qr/200\/200/], [],

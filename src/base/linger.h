@@ -5,12 +5,20 @@
 #ifndef DLOG_LINGER_H
 #define DLOG_LINGER_H
 
-/* One for each kind of wait of a process.  Zero to begin with. */
+#include "port/atomics.h"
+
+/* One for each kind of wait of a process; zero but for the first three. */
 typedef struct Linger
 {
-	bool is_worth_it; /* the last wait was over as soon as that */
+	uint32 most_us;			   /* awake; 0: as long as a sleep costs */
+	pg_atomic_uint32 *waiting; /* how many processes of the server wait so, or NULL */
+	uint32 most_waiting;	   /* when more do, all sleep */
+	bool is_worth_it;		   /* the last wait was over within that time */
+	uint32 skips;			   /* it is not tried so many times */
+	uint32 penalty;			   /* that was so many when it failed last */
 } Linger;
 
 extern int linger_wait(Linger *linger, int events, long timeout_ms, uint32 wait_event_info);
+extern void linger_give_way(Linger *linger);
 
 #endif

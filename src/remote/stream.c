@@ -595,7 +595,7 @@ remote_wait_until(TimestampTz deadline)
 			timeout_ms = TimestampDifferenceMilliseconds(now, soonest);
 			timeout_ms = Max(timeout_ms, 1);
 		}
-		(void) runtime_wait(timeout_ms, activity_wait_event(waits));
+		(void) runtime_wait_for_node(timeout_ms, activity_wait_event(waits));
 	}
 
 	since_us = clock_now_us() - since_us;

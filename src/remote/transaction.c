@@ -280,7 +280,7 @@ participant_prepare(Participant *participant)
 		participant_check(participant);
 		if (participant->is_started)
 			break;
-		(void) runtime_wait(-1, activity_wait_event(ACTIVITY_WAITS_FOR_SCHEDULER));
+		(void) runtime_wait_for_node(-1, activity_wait_event(ACTIVITY_WAITS_FOR_SCHEDULER));
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (participant->owed_rollback > 0)
@@ -312,7 +312,7 @@ await_commit(Participant *participant)
 	while (is_committing(participant) && !QueryCancelPending && !ProcDiePending)
 	{
 		if (!participant_pump(participant) && is_committing(participant))
-			(void) runtime_wait(-1, WaitEventExtensionNew("DlogCommit"));
+			(void) runtime_wait_for_node(-1, WaitEventExtensionNew("DlogCommit"));
 	}
 }
 

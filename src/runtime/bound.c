@@ -34,6 +34,12 @@ struct BoundActor
 
 static dlist_head living = DLIST_STATIC_INIT(living);
 
+/*
+ * A small question takes half of this when processors have to be woken for
+ * each of its steps, and a quarter when one is awake.
+ */
+#define NODE_LINGER_US 600
+
 /* Mail was sorted since runtime_wait() last returned. */
 static bool has_news = false;
 
@@ -250,6 +256,22 @@ runtime_wait_for_answer(long timeout_ms, uint32 wait_event_info)
 {
 	static Linger linger;
 
+	return wait_for_mail(&linger, timeout_ms, wait_event_info);
+}
+
+/*
+ * runtime_wait_for_node
+ *		The same, for what another node may say before a millisecond is over.
+ *
+ * If fewer processes of this server wait so than it has processors.
+ */
+bool
+runtime_wait_for_node(long timeout_ms, uint32 wait_event_info)
+{
+	static Linger linger = {.most_us = NODE_LINGER_US};
+
+	linger.waiting = &scheduler_pool->waiting_for_node;
+	linger.most_waiting = scheduler_pool->n_processors - 1;
 	return wait_for_mail(&linger, timeout_ms, wait_event_info);
 }
 

@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
 
 #include <signal.h>
 
@@ -67,7 +66,6 @@ static List *to_probe = NIL; /* of KnownDatabase */
 static List *without = NIL;	 /* oids of databases without the extension */
 static bool complained = false;
 static long wait_ms; /* until something is to be tried again, or -1 */
-static int n_processors;
 
 extern DLOG_EXPORT void dlog_launcher_main(Datum argument);
 
@@ -309,7 +307,7 @@ serve_database(int database)
 		 */
 		if (wanted > 0 && count.moving > 0)
 		{
-			most = Min(most, n_processors - count.moving);
+			most = Min(most, scheduler_pool->n_processors - count.moving);
 			wanted -= count.moving;
 			pg_atomic_write_u32(&scheduler_pool->called, 1);
 			try_again_in(SHORT_WORK_MS);
@@ -363,7 +361,6 @@ dlog_launcher_main(Datum argument)
 	forget_starting();
 	(void) timers_keep(true);
 	pg_atomic_write_u32(&scheduler_pool->rescan, 1);
-	n_processors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
 
 	for (;;)
 	{

@@ -234,6 +234,7 @@ extern bool runtime_wait(long timeout_ms, uint32 wait_event_info);
 
 /* The same, awake for a moment if the last answer came as soon (base/linger.h). */
 extern bool runtime_wait_for_answer(long timeout_ms, uint32 wait_event_info);
+extern bool runtime_wait_for_node(long timeout_ms, uint32 wait_event_info);
 
 /*
  * Native actors (native.c).  A handler gets one message at a time, with the

@@ -398,10 +398,12 @@ typedef struct SchedulerSlot
 typedef struct SchedulerPool
 {
 	LWLock lock;
-	pg_atomic_uint32 launcher; /* its process slot, or none */
-	pg_atomic_uint32 rescan;   /* databases may have come */
-	pg_atomic_uint32 called;   /* it has been woken to look at the pools, or will look soon */
-	int n_slots;			   /* never changes after start */
+	pg_atomic_uint32 launcher;		   /* its process slot, or none */
+	pg_atomic_uint32 rescan;		   /* databases may have come */
+	pg_atomic_uint32 called;		   /* it has been woken to look at the pools, or will look soon */
+	pg_atomic_uint32 waiting_for_node; /* processes in runtime_wait_for_node() */
+	int n_processors;				   /* never changes after start */
+	int n_slots;					   /* same */
 	SchedulerSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } SchedulerPool;
 

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -814,6 +815,8 @@ scheduler_shmem_init(void)
 	pg_atomic_init_u32(&scheduler_pool->launcher, PROCESS_NONE);
 	pg_atomic_init_u32(&scheduler_pool->rescan, 0);
 	pg_atomic_init_u32(&scheduler_pool->called, 0);
+	pg_atomic_init_u32(&scheduler_pool->waiting_for_node, 0);
+	scheduler_pool->n_processors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
 	scheduler_pool->n_slots = slot_count();
 	for (i = 0; i < scheduler_pool->n_slots; i++)
 		pg_atomic_init_u32(&scheduler_pool->slot[i].state, SCHEDULER_FREE);
