@@ -151,6 +151,7 @@ is($cluster->sql(2, 'SELECT count(*) FROM t'), '1', 'an error here rolls back th
 {
 	my $session = background(q{BEGIN; SELECT dlog.execute_command('n2', 'INSERT INTO t VALUES (14, ''lost'')');});
 	$cluster->wait_until(2, "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'dlog: session%'");
+	$cluster->wait_until(1, "SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_type = 'client backend'");
 	my $pid = $cluster->sql(1, "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_type = 'client backend'");
 	kill 'TERM', $pid;
 	$cluster->wait_until(2, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'dlog: session%'");
