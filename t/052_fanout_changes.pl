@@ -149,10 +149,24 @@ foreach my $change (@changes)
 # What a later statement of the transaction reads has been changed.
 is($cluster->sql(1, 'BEGIN; UPDATE d_d SET v = 100 WHERE id < 10; SELECT count(*) FROM d_d WHERE v = 100; '
 	  . 'UPDATE d_d SET v = (SELECT count(*) FROM d_d o WHERE o.v = 100) WHERE id = 20 RETURNING v; ROLLBACK'), "9\n9", 'the next statement sees what was changed');
-is($cluster->sql(1, <<'SQL'), '3|3', 'and so does a function that is volatile, in the middle of a statement');
+is($cluster->sql(1, <<'SQL'), '3|3|3', 'and so does a function that is volatile, in the middle of a statement');
 CREATE FUNCTION add(i int) RETURNS bigint LANGUAGE plpgsql AS 'BEGIN INSERT INTO d_d VALUES (i + 10000, 0, 0, NULL); RETURN (SELECT count(*) FROM d_d WHERE id > 10000); END';
 BEGIN;
-SELECT max(add(i)), count(*) FROM generate_series(1, 3) i;
+SELECT max(add(i)), count(*), (SELECT count(*) FROM d_d WHERE id > 10000) + 3 FROM generate_series(1, 3) i;
+ROLLBACK;
+SQL
+
+# A cursor reads what there was when it was declared, whenever it is read.
+is($cluster->sql(1, <<'SQL'), "1\n2\n400|800\n3|3|391", 'a cursor that is read after a change');
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM d_d ORDER BY id;
+DECLARE e CURSOR FOR SELECT count(*), 2 * count(v) FROM d_d;
+DELETE FROM d_d WHERE id < 10;
+UPDATE d_d SET v = NULL WHERE id < 100;
+FETCH 2 FROM c;
+FETCH 1 FROM e;
+FETCH 1 FROM c \gset
+SELECT :id, 3, count(*) FROM d_d;
 ROLLBACK;
 SQL
 

@@ -214,6 +214,9 @@ fanout_begin(CustomScanState *node, EState *estate, int eflags)
 	TupleDesc descriptor;
 	ListCell *lc;
 
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		remote_statement_begin(&state->statement, estate);
+
 	/* Up to server 17, pruning makes another expression context. */
 	prepare_leaves(state, private);
 	descriptor = prepare_slots(state);

@@ -62,7 +62,8 @@ typedef struct FanoutScanState
 	int n_sources;
 	FanoutSource *sources; /* one per node of the leaves */
 	int next_source;	   /* whom to try first */
-	PlanState *local;	   /* or NULL */
+	RemoteStatement statement;
+	PlanState *local; /* or NULL */
 	bool local_is_done;
 	int local_burst;		 /* rows of the local part to take without asking */
 	struct binaryheap *heap; /* merging: sources and, as n_sources, local */

@@ -67,6 +67,7 @@ typedef struct TableScan
 	Oid role;
 	uint32 node;
 	RemoteRequest request;
+	RemoteStatement statement;
 	List *values; /* of ExprState: the parameters */
 	RowMap *map;
 	TupleTableSlot *received;
@@ -408,6 +409,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
 
+	remote_statement_begin(&scan->statement, estate);
 	scan->values = ExecInitExprList(plan->fdw_exprs, &node->ss.ps);
 	request_set_parameters(&scan->request, plan->fdw_exprs);
 	scan->request.result_desc = request_result_desc(relation, attnos);

@@ -21,8 +21,11 @@
 #define DLOG_REMOTE_H
 
 #include "executor/tuptable.h"
+#include "lib/ilist.h"
 #include "nodes/pg_list.h"
 #include "utils/elog.h"
+#include "utils/palloc.h"
+#include "utils/snapshot.h"
 
 #include "transport/transport.h"
 
@@ -103,6 +106,18 @@ typedef struct RemoteStats
 	double waited_ms;  /* here, waiting for them */
 	int attempts;
 } RemoteStats;
+
+/* view.c: a statement at work here, which reads other nodes' rows as they were */
+struct EState;
+typedef struct RemoteStatement
+{
+	dlist_node link; /* of all of them, by number */
+	Snapshot snapshot;
+	uint64 number;
+	MemoryContextCallback on_end;
+} RemoteStatement;
+
+extern void remote_statement_begin(RemoteStatement *statement, struct EState *estate);
 
 /* stream.c */
 extern RemoteStream *remote_open(uint32 node, const RemoteRequest *request);

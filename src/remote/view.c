@@ -14,9 +14,10 @@
  * locked again by its reads: to the server it was changed after they began.
  *
  * Statements of one session that see by the same snapshot, a function's that is
- * not volatile and its caller's, have one number.  A statement gets it when it
- * first asks in the transaction, and a view on each node with the next request that
- * goes there: what a volatile function in it has written before, it sees.
+ * not volatile and its caller's, have one number.  It is given when a scan begins,
+ * and each request names all that are at work: so a cursor that has not asked yet
+ * has its view before its transaction writes, and so has a statement before a
+ * volatile function in it does.
  */
 #include "postgres.h"
 
@@ -33,21 +34,48 @@
 
 /* --- the asking session ----------------------------------------------------- */
 
-/* A statement at work here that has asked in its transaction. */
-typedef struct Asking
-{
-	dlist_node link;
-	Snapshot snapshot; /* of the executor, as long as it runs */
-	uint64 number;
-	MemoryContextCallback on_end;
-} Asking;
-
-static dlist_head asking = DLIST_STATIC_INIT(asking); /* by number */
+static dlist_head running = DLIST_STATIC_INIT(running); /* by number */
 
 static void
-asking_ended(void *argument)
+statement_ended(void *argument)
 {
-	dlist_delete(&((Asking *) argument)->link);
+	dlist_delete(&((RemoteStatement *) argument)->link);
+}
+
+static RemoteStatement *
+statement_find(Snapshot snapshot)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &running)
+	{
+		RemoteStatement *statement = dlist_container(RemoteStatement, link, iter.cur);
+
+		if (statement->snapshot == snapshot)
+			return statement;
+	}
+	return NULL;
+}
+
+/*
+ * remote_statement_begin
+ *		A statement begins that may ask other nodes.
+ *
+ * "statement" is in the executor's memory, with which it ends, whatever ends it.
+ */
+void
+remote_statement_begin(RemoteStatement *statement, struct EState *estate)
+{
+	static uint64 last_number = 0;
+
+	if (estate->es_snapshot == InvalidSnapshot || statement_find(estate->es_snapshot) != NULL)
+		return;
+	statement->snapshot = estate->es_snapshot;
+	statement->number = ++last_number;
+	dlist_push_tail(&running, &statement->link);
+	statement->on_end.func = statement_ended;
+	statement->on_end.arg = statement;
+	MemoryContextRegisterResetCallback(estate->es_query_cxt, &statement->on_end);
 }
 
 /*
@@ -57,27 +85,12 @@ asking_ended(void *argument)
 uint64
 view_number(struct EState *estate)
 {
-	static uint64 last_number = 0;
-	Asking *new;
-	dlist_iter iter;
-
 	if (estate == NULL || estate->es_snapshot == InvalidSnapshot)
 		return 0;
-	dlist_foreach(iter, &asking)
-	{
-		Asking *other = dlist_container(Asking, link, iter.cur);
-
-		if (other->snapshot == estate->es_snapshot)
-			return other->number;
-	}
-	new = MemoryContextAllocZero(estate->es_query_cxt, sizeof(Asking));
-	new->snapshot = estate->es_snapshot;
-	new->number = ++last_number;
-	dlist_push_tail(&asking, &new->link);
-	new->on_end.func = asking_ended;
-	new->on_end.arg = new;
-	MemoryContextRegisterResetCallback(estate->es_query_cxt, &new->on_end);
-	return new->number;
+	if (statement_find(estate->es_snapshot) == NULL)
+		remote_statement_begin(MemoryContextAlloc(estate->es_query_cxt, sizeof(RemoteStatement)),
+							   estate);
+	return statement_find(estate->es_snapshot)->number;
 }
 
 /*
@@ -93,10 +106,10 @@ view_statements(void)
 	int n = 0;
 	dlist_iter iter;
 
-	dlist_reverse_foreach(iter, &asking)
+	dlist_reverse_foreach(iter, &running)
 	{
 		if (n < STATEMENTS_MAX)
-			numbers[n++] = pg_hton64(dlist_container(Asking, link, iter.cur)->number);
+			numbers[n++] = pg_hton64(dlist_container(RemoteStatement, link, iter.cur)->number);
 	}
 	return (WireBytes){n * sizeof(uint64), (const char *) numbers};
 }
