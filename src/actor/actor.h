@@ -198,6 +198,7 @@ typedef struct DurableMail
 	uint16 crashes;		 /* of the server while it was handled */
 	int64 id;			 /* of its row in the mailbox */
 	ItemPointerData tid; /* where that is; invalid: it has none */
+	struct Message *run; /* MESSAGE_RUN, on a stack of mail: the first of those that came with it */
 } DurableMail;
 
 #define MAIL_ASK 1			/* its sender waits for an answer, and for nothing else */
@@ -308,7 +309,7 @@ typedef struct ActorJournal
 	bool (*enter)(int64 id, ActorAddress address, bool is_alive);
 	void (*leave)(Oid database, int64 id, ActorAddress address);
 	void (*stop)(int64 id, const char *reason);
-	/* Before the commit: keep these, and fill in their tids. */
+	/* Before the commit: keep these, and fill in their tids; those of one actor are together then, in their order. */
 	void (*send)(Message **messages, int n);
 	/* The state that its journal makes now. */
 	Datum (*state)(int64 id, Oid *type, bool *is_null);

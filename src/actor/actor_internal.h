@@ -252,7 +252,7 @@ extern void sql_actor_unreserve(SqlActor *actor, ActorAddress address);
 extern void sql_actor_count_out(SqlActor *actor, Message *message);
 extern bool sql_actor_try_queue(SqlActor *actor, uint32 slot, RunState from, bool is_urgent);
 extern SendResult sql_actor_send(ActorAddress to, Message *message);
-extern bool sql_actor_deliver(ActorAddress to, Message *message);
+extern bool sql_actor_deliver(ActorAddress to, Message *first, Message *last, int n);
 extern bool control_send(ActorAddress to, Message *message);
 extern Message *sql_actor_peek(SqlActor *actor);
 extern Message *sql_actor_take_first(SqlActor *actor);

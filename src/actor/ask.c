@@ -100,7 +100,7 @@ mail_deliver(ActorAddress to, Message *message)
 	bool is_durable = mail_durable(message) != NULL;
 	uint16 database = is_durable ? sql_actor_at(to.slot)->database : 0;
 
-	if ((message->flags & MESSAGE_RESERVED) && sql_actor_deliver(to, message))
+	if ((message->flags & MESSAGE_RESERVED) && sql_actor_deliver(to, message, message, 1))
 		return;
 
 	/* It is in a table, and goes to where what cannot be handled goes. */

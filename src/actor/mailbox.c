@@ -57,6 +57,33 @@ reverse(Message *newest)
 	return oldest;
 }
 
+/*
+ * The same for mail: those that one transaction has sent to an actor are a
+ * run, in order already, of which only the newest is on the stack.
+ */
+static Message *
+reverse_runs(Message *newest)
+{
+	Message *oldest = NULL;
+
+	while (newest != NULL)
+	{
+		Message *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		if (newest->flags & MESSAGE_RUN)
+		{
+			newest->flags &= ~MESSAGE_RUN;
+			oldest = mail_durable(newest)->run;
+		}
+		else
+			__builtin_prefetch(newest->payload + PREFETCH_LINE);
+		newest = next;
+	}
+	return oldest;
+}
+
 /* All of it, newest first. */
 static Message *
 stack_take_newest(pg_atomic_uint64 *stack, uint64 leave)
@@ -98,9 +125,15 @@ sql_actor_reserve(SqlActor *actor, ActorAddress address)
 bool
 sql_actor_wait_for_room(SqlActor *actor, ActorAddress address)
 {
+	bool has_counted = false;
+
 	while (!sql_actor_reserve(actor, address))
 	{
-		if (pending_count(address) >= (int) actor->limit || !hosted_actor_exists(address))
+		/* While it waits it sends nothing. */
+		if (!has_counted && pending_count(address) >= (int) actor->limit)
+			return false;
+		has_counted = true;
+		if (!hosted_actor_exists(address))
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ROOM_WAIT_MS,
 						 WaitEventExtensionNew("DlogMailboxRoom"));
@@ -196,20 +229,31 @@ sql_actor_send(ActorAddress to, Message *message)
 
 /*
  * sql_actor_deliver
- *		Put mail, whose place is reserved, into the mailbox of an actor of this
- *		node.  Takes the message, if it does; else the actor is gone.
+ *		Put mail, whose places are reserved, into the mailbox of an actor of this
+ *		node: so many messages, linked in order, from the first to the last.
+ *		Takes them, if it does; else the actor is gone.  More than one have a
+ *		DurableMail.
  *
  * Nobody waits for it, so it is urgent only when the mailbox gets full.
  */
 bool
-sql_actor_deliver(ActorAddress to, Message *message)
+sql_actor_deliver(ActorAddress to, Message *first, Message *last, int n)
 {
 	SqlActor *actor = sql_actor_at(to.slot);
 	bool is_urgent;
 
-	if (!sql_actor_is_meant(to) || !stack_push(&actor->mail, message))
+	if (n > 1)
+	{
+		last->flags |= MESSAGE_RUN;
+		mail_durable(last)->run = first;
+	}
+	if (!sql_actor_is_meant(to) || !stack_push(&actor->mail, last))
+	{
+		last->flags &= ~MESSAGE_RUN;
+		last->next = NULL;
 		return false;
-	process_count_sent();
+	}
+	process_count_sent_many(n);
 	is_urgent = (uint32) pg_atomic_read_u64(&actor->room) > actor->limit / 2;
 	if (!sql_actor_try_queue(actor, to.slot, RUN_IDLE, is_urgent) && is_urgent)
 		pool_hurry(actor->database);
@@ -234,7 +278,7 @@ static void
 append(SqlActor *actor, Message *newest)
 {
 	ActorBody *body = actor->body;
-	Message *first = reverse(newest);
+	Message *first = reverse_runs(newest);
 
 	if (body->first != NULL)
 		body->last->next = first;

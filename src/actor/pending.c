@@ -259,12 +259,29 @@ pending_added(void)
 	return n_added;
 }
 
-/* What is for durable actors is kept by this transaction. */
+/* All that leaves are these; those of one actor are together. */
+static void
+leave_together(Message **messages, int n)
+{
+	first = messages[0];
+	last = messages[n - 1];
+	for (int i = 1; i < n; i++)
+		messages[i - 1]->next = messages[i];
+	last->next = NULL;
+}
+
+/*
+ * What is for durable actors is kept by this transaction.
+ *
+ * Where nothing else leaves, messages of one actor leave together, which
+ * spares their receiver to look at each.  Else all leave in their order.
+ */
 static void
 keep_durable(void)
 {
 	Message **messages;
 	int n = 0;
+	bool any_other = false;
 
 	if (!any_durable)
 		return;
@@ -274,11 +291,57 @@ keep_durable(void)
 		__builtin_prefetch(message->next);
 		if (mail_durable(message) != NULL)
 			messages[n++] = message;
+		else
+			any_other = true;
 	}
 	if (n == 0)
 		return;
 	actor_journal->send(messages, n);
+	if (!any_other)
+		leave_together(messages, n);
 	STOP_POINT("journal-mailbox-written");
+}
+
+/*
+ * How many messages from this one on are a run: for one durable actor, with
+ * their places reserved.  They are performed as one, if it is there.
+ */
+static int
+run_length(Message *message, Message **end)
+{
+	int n = 1;
+
+	*end = message;
+	if (mail_durable(message) == NULL || (message->flags & MESSAGE_RESERVED) == 0)
+		return n;
+	for (Message *next = message->next; next != NULL && mail_durable(next) != NULL &&
+										(next->flags & MESSAGE_RESERVED) != 0 && actor_address_equal(next->to, message->to);
+		 next = next->next)
+	{
+		*end = next;
+		n++;
+	}
+	return n;
+}
+
+/* Messages from the first to the end leave. */
+static void
+perform_run(Message *message, Message *end, int n)
+{
+	Message *after = end->next;
+
+	end->next = NULL;
+	if (n > 1 && sql_actor_deliver(message->to, message, end, n))
+		return;
+	end->next = after;
+	while (message != after)
+	{
+		Message *next = message->next;
+
+		message->next = NULL;
+		perform(message);
+		message = next;
+	}
 }
 
 /*
@@ -301,15 +364,15 @@ pending_commit(void)
 		ahead = ahead->next;
 	while (message != NULL)
 	{
-		Message *next = message->next;
+		Message *end;
+		int n = run_length(message, &end);
+		Message *next = end->next;
 
-		if (ahead != NULL)
-		{
-			__builtin_prefetch(sql_actor_at(ahead->to.slot), 1);
+		for (int i = 0; i < n && ahead != NULL; i++)
 			ahead = ahead->next;
-		}
-		message->next = NULL;
-		perform(message);
+		if (ahead != NULL)
+			__builtin_prefetch(sql_actor_at(ahead->to.slot), 1);
+		perform_run(message, end, n);
 		message = next;
 	}
 }

@@ -123,6 +123,9 @@ object_aclcheck(Oid class_id, Oid object, Oid role, AclMode mode)
 #define string_to_qualified_names(string) stringToQualifiedNameList(string)
 #define parse_type_string(string, type, modifier) parseTypeString(string, type, modifier, false)
 
+/* 16 takes the table of an index. */
+#define bt_search_to_insert(index, table, key, buffer) _bt_search(index, key, buffer, BT_WRITE, NULL)
+
 /* 16 has indexes that only summarize. */
 #define exec_insert_index_tuples(relation, slot, estate) \
 	ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL)
@@ -153,11 +156,18 @@ typedef int ProcNumber;
 /* 17 lets extensions name their wait events. */
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 
+/* 17 needs no snapshot to find a leaf. */
+#if PG_VERSION_NUM >= 160000
+#define bt_search_to_insert(index, table, key, buffer) _bt_search(index, table, key, buffer, BT_WRITE, NULL)
+#endif
+
 /* 17 wants to know what of a pushed down join's conditions the path checks. */
 #define foreign_scan_path(root, rel, rows, startup_cost, total_cost, required_outer) \
 	create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost, NIL, \
 							required_outer, NULL, NIL)
 #else
+#define bt_search_to_insert(index, table, key, buffer) _bt_search(index, table, key, buffer, BT_WRITE)
+
 /* A function that is limited does not travel. */
 #define window_run_conditions(window) NIL
 #define window_function_is_limited(function) ((function)->runCondition != NIL)

@@ -10,6 +10,7 @@
 
 #include "executor/tuptable.h"
 #include "port/atomics.h"
+#include "storage/buf.h"
 #include "storage/lwlock.h"
 #include "utils/relcache.h"
 
@@ -27,6 +28,28 @@ extern MemoryContext writer_context(RowWriter *writer);
 extern void writer_put(RowWriter *writer, ItemPointer tid); /* where its place shall be written; or NULL */
 extern void writer_close(RowWriter *writer);				/* writes what is left */
 extern Oid writer_relation(const RowWriter *writer);
+
+/* --- page_change.c ---------------------------------------------------------- */
+
+/* Parts of a page; its size is to be set to 0. */
+typedef struct PageChange
+{
+	Buffer buffer;
+	Size size;
+	char parts[BLCKSZ + 64];
+} PageChange;
+
+extern void page_changed(PageChange *change, const void *bytes, Size size);
+extern void page_change_log(PageChange *change, Relation relation);
+
+/* --- index_run.c ------------------------------------------------------------ */
+
+struct EState;
+struct IndexInfo;
+
+extern bool index_takes_runs(Relation relation, const struct IndexInfo *info);
+extern void index_insert_rows(Relation relation, Relation table, struct IndexInfo *info, struct EState *estate,
+							  TupleTableSlot **slots, int n);
 
 /* --- table.c: dlog's own tables, whoever is asking ------------------------- */
 

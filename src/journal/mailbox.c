@@ -112,7 +112,8 @@ compare_outgoing(const void *a, const void *b)
  *		Keep messages; they learn the places of their rows.
  *
  * Numbers are in the order of sending.  Rows of one actor lie together, for
- * they are handled, and so removed, together.
+ * they are handled, and so removed, together; and so do the messages, when
+ * this is done.
  */
 void
 mailbox_write(Message **messages, int n)
@@ -135,6 +136,7 @@ mailbox_write(Message **messages, int n)
 	{
 		fetch_ahead(outgoing[Min(i + FETCH_AHEAD, n - 1)].message);
 		put_row(writer, outgoing[i].message, outgoing[i].id);
+		messages[i] = outgoing[i].message;
 	}
 	writer_close(writer);
 	pfree(outgoing);

@@ -5,15 +5,12 @@
  * Rows that were sent together lie together and are mostly handled together,
  * so they are deleted page by page: one lock and one record of the log for
  * all of a page, where heap_delete() would take as many as there are rows.
- * The record is a generic one (access/generic_xlog.h), which holds the bytes
- * that have changed.  To find those costs as much as to delete a few rows one
- * by one, so where there are no more on a page, that is done.  A row that is
- * special in any way (its page is marked as all visible, somebody has locked
- * it, a part of it is out of line) is left to the server's own function, too.
+ * A row that is special in any way (its page is marked as all visible, somebody
+ * has locked it, a part of it is out of line) is left to the server's own
+ * function, and so is one that is alone.
  */
 #include "postgres.h"
 
-#include "access/generic_xlog.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -30,7 +27,11 @@
 #include "journal/journal_internal.h"
 
 /* With so many rows on a page it is worth it. */
-#define ROWS_OF_PAGE 4
+#define ROWS_OF_PAGE 2
+
+/* What a deletion changes of a row's head. */
+#define CHANGED_FROM offsetof(HeapTupleHeaderData, t_choice.t_heap.t_xmax)
+#define CHANGED_TO offsetof(HeapTupleHeaderData, t_hoff)
 
 /* A row that is to go: its number and its place. */
 typedef struct Removal
@@ -142,20 +143,25 @@ static void
 remove_plain(Relation relation, Buffer buffer, const Removal *first, int n, const bool *plain, CommandId cid)
 {
 	TransactionId xid = GetCurrentTransactionId();
-	GenericXLogState *state = GenericXLogStart(relation);
-	Page page = GenericXLogRegisterBuffer(state, buffer, 0);
+	Page page = BufferGetPage(buffer);
+	PageHeader head = (PageHeader) page;
+	PageChange change = {.buffer = buffer};
 
+	START_CRIT_SECTION();
 	for (int i = 0; i < n; i++)
 	{
-		ItemId item;
+		HeapTupleHeader row;
 
 		if (!plain[i])
 			continue;
-		mark_deleted(row_of(&first[i], page, &item), &first[i], xid, cid);
-		pgstat_count_heap_delete(relation);
+		row = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&first[i].tid)));
+		mark_deleted(row, &first[i], xid, cid);
+		page_changed(&change, (char *) row + CHANGED_FROM, CHANGED_TO - CHANGED_FROM);
 	}
 	PageSetPrunable(page, xid);
-	(void) GenericXLogFinish(state);
+	page_changed(&change, &head->pd_prune_xid, sizeof(head->pd_prune_xid));
+	page_change_log(&change, relation);
+	END_CRIT_SECTION();
 }
 
 /* Rows of one page. */
@@ -172,6 +178,8 @@ remove_from_page(Relation relation, const Removal *first, int n, CommandId cid)
 	if (n_plain > 0)
 		remove_plain(relation, buffer, first, n, plain, cid);
 	UnlockReleaseBuffer(buffer);
+	for (int i = 0; i < n_plain; i++)
+		pgstat_count_heap_delete(relation);
 
 	for (int i = 0; i < n && n_plain < n; i++)
 	{

@@ -27,6 +27,7 @@ struct RowWriter
 	Relation relation;
 	ResultRelInfo *info;
 	EState *estate;
+	bool takes_runs;	   /* do all of its indexes? */
 	MemoryContext context; /* of the writer */
 	MemoryContext values;  /* of rows that wait */
 	int n;
@@ -48,6 +49,10 @@ writer_open(Oid relation)
 	writer->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->info, writer->relation, 0, NULL, 0);
 	ExecOpenIndices(writer->info, false);
+	writer->takes_runs = true;
+	for (int i = 0; i < writer->info->ri_NumIndices; i++)
+		writer->takes_runs = writer->takes_runs && index_takes_runs(writer->info->ri_IndexRelationDescs[i],
+																	writer->info->ri_IndexRelationInfo[i]);
 	MemoryContextSwitchTo(old);
 	return writer;
 }
@@ -81,6 +86,31 @@ writer_next(RowWriter *writer)
 	return *slot;
 }
 
+/* Rows that are in the table get into its indexes. */
+static void
+insert_entries(RowWriter *writer)
+{
+	ResultRelInfo *info = writer->info;
+
+	if (info->ri_NumIndices == 0)
+		return;
+	if (writer->takes_runs)
+	{
+		MemoryContext old = MemoryContextSwitchTo(writer->values);
+
+		for (int i = 0; i < info->ri_NumIndices; i++)
+			index_insert_rows(info->ri_IndexRelationDescs[i], writer->relation, info->ri_IndexRelationInfo[i],
+							  writer->estate, writer->slots, writer->n);
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	for (int i = 0; i < writer->n; i++)
+	{
+		(void) exec_insert_index_tuples(info, writer->slots[i], writer->estate);
+		ResetPerTupleExprContext(writer->estate);
+	}
+}
+
 /* At commit no snapshot is active any more, and long values need one. */
 static void
 flush(RowWriter *writer)
@@ -92,15 +122,11 @@ flush(RowWriter *writer)
 	if (is_without_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	table_multi_insert(writer->relation, writer->slots, writer->n, GetCurrentCommandId(true), 0, NULL);
+	insert_entries(writer);
 	for (int i = 0; i < writer->n; i++)
 	{
 		if (writer->tids[i] != NULL)
 			*writer->tids[i] = writer->slots[i]->tts_tid;
-		if (writer->info->ri_NumIndices > 0)
-		{
-			(void) exec_insert_index_tuples(writer->info, writer->slots[i], writer->estate);
-			ResetPerTupleExprContext(writer->estate);
-		}
 		ExecClearTuple(writer->slots[i]);
 	}
 	if (is_without_snapshot)

@@ -348,14 +348,14 @@ process_take(void)
 void
 process_count_sent(void)
 {
-	if (my_process != NULL)
-		pg_atomic_write_u64(&my_process->sent, pg_atomic_read_u64(&my_process->sent) + 1);
+	process_count_sent_many(1);
 }
 
 void
 process_count_sent_many(uint32 n)
 {
-	pg_atomic_write_u64(&my_process->sent, pg_atomic_read_u64(&my_process->sent) + n);
+	if (my_process != NULL)
+		pg_atomic_write_u64(&my_process->sent, pg_atomic_read_u64(&my_process->sent) + n);
 }
 
 void

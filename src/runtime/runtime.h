@@ -71,6 +71,7 @@ typedef struct Message
 							 * NULL; they go with the message.  Never leaves
 							 * this node */
 #define MESSAGE_RESERVED 16 /* its receiver's host has counted it already */
+#define MESSAGE_RUN 32		/* its receiver's host got others with it */
 
 #define MESSAGE_MAX_PAYLOAD (64 * 1024 - 8 - offsetof(Message, payload))
 
@@ -372,7 +373,7 @@ extern void runtime_scheduler_is_busy(bool is_busy);
  */
 extern void process_attach(void);
 extern uint16 process_slot(void);
-extern void process_count_sent(void); /* a message that actor_send() has not sent */
+extern void process_count_sent_many(uint32 n); /* messages that actor_send() has not sent */
 extern void process_hold_wakeups(void);
 extern void process_release_wakeups(void); /* signal safe */
 

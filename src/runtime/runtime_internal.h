@@ -48,7 +48,7 @@ extern void process_signal(uint16 slot);
 extern void process_awaits_mail(void);
 extern Message *process_take(void);
 extern bool process_has_mail(void);
-extern void process_count_sent_many(uint32 n);
+extern void process_count_sent(void);
 extern void process_count_received(uint32 n);
 
 extern Size process_shmem_size(void);
