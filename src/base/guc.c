@@ -319,7 +319,7 @@ guc_init(void)
 
 	DefineCustomIntVariable(
 		"dlog.plan_lifetime",
-		"How long a session keeps the plan of a query over several nodes that it repeats; 0: not at all.",
+		"How long a session keeps the plan of a query over several nodes that it repeats, be it with another key; 0: not at all.",
 		"A kept plan is dropped when what it is about is changed or analyzed. "
 		"Higher: less planning.  Lower: how large tables have become is noticed "
 		"sooner.",
