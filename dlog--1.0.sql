@@ -1007,7 +1007,8 @@ CREATE TABLE dlog.mailbox
     role regrole NOT NULL,
     payload dlog.payload NOT NULL,
     crashes smallint
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
+) USING heap -- whose pages remove.c writes
+  WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
 COMMENT ON TABLE dlog.mailbox IS
     'what has been sent to durable actors and not been handled; rows must not be moved while the server runs';

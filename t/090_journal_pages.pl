@@ -113,4 +113,15 @@ $primary->wait_for_catchup($standby);
 is(pages($standby), pages($primary), 'and so has the standby');
 indexes_are_right($standby, 'standby again');
 
+# A server that compares all pages with what its log makes of them finds no difference.
+$cluster->sql(1, "ALTER SYSTEM SET wal_consistency_checking = 'all'");
+$primary->reload;
+send_messages(4, 5, 500, 10);
+$cluster->wait_until(1, sprintf($all_handled, $sent));
+$cluster->sql(1, 'SELECT count(*) FROM dlog.mailbox');
+send_messages(4, 5, 500, 10);
+$cluster->wait_until(1, sprintf($all_handled, $sent));
+$primary->wait_for_catchup($standby);
+indexes_are_right($standby, 'a standby that checks');
+
 done_testing();

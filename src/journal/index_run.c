@@ -49,10 +49,17 @@ typedef struct IndexRun
 /*
  * index_takes_runs
  *		Is it one that entries are added to in this way?
+ *
+ * Its columns have all a length of their own, so that no entry is too large.
  */
 bool
 index_takes_runs(Relation relation, const IndexInfo *info)
 {
+	TupleDesc columns = RelationGetDescr(relation);
+
+	for (int i = 0; i < columns->natts; i++)
+		if (TupleDescAttr(columns, i)->attlen < 0)
+			return false;
 	return relation->rd_rel->relam == BTREE_AM_OID && info->ii_ReadyForInserts && !info->ii_Unique &&
 		   info->ii_ExclusionOps == NULL && info->ii_Expressions == NIL && info->ii_Predicate == NIL;
 }
@@ -136,8 +143,9 @@ add_run(IndexRun *run, int count, Buffer buffer, OffsetNumber place)
 	Page leaf = BufferGetPage(buffer);
 	PageHeader head = (PageHeader) leaf;
 	LocationIndex upper = head->pd_upper;
-	PageChange change = {.buffer = buffer};
+	PageChange change;
 
+	page_change_begin(&change, buffer);
 	START_CRIT_SECTION();
 	for (int i = 0; i < count; i++)
 		if (PageAddItem(leaf, (Item) run->entries[i], MAXALIGN(IndexTupleSize(run->entries[i])), place + i, false,

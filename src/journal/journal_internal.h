@@ -31,7 +31,7 @@ extern Oid writer_relation(const RowWriter *writer);
 
 /* --- page_change.c ---------------------------------------------------------- */
 
-/* Parts of a page; its size is to be set to 0. */
+/* Parts of a page. */
 typedef struct PageChange
 {
 	Buffer buffer;
@@ -39,6 +39,8 @@ typedef struct PageChange
 	char parts[BLCKSZ + 64];
 } PageChange;
 
+extern bool page_changes_are_checked(void);
+extern void page_change_begin(PageChange *change, Buffer buffer);
 extern void page_changed(PageChange *change, const void *bytes, Size size);
 extern void page_change_log(PageChange *change, Relation relation);
 

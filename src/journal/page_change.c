@@ -10,6 +10,7 @@
  * The caller holds the page's lock in exclusive mode and is in a critical
  * section from the first change on:
  *
+ *		page_change_begin(&change, buffer);
  *		START_CRIT_SECTION();
  *		... change the page, page_changed() for each part ...
  *		page_change_log(&change);
@@ -19,12 +20,34 @@
 
 #include "access/generic_xlog.h"
 #include "access/rmgr.h"
+#include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
 #include "journal/journal_internal.h"
+
+/*
+ * page_changes_are_checked
+ *		Is each page compared with what such records make of it?
+ *
+ * Changes of a page that are never logged, such as hints, count as differences
+ * then.  The server's own records tell those apart: they are to be used.
+ */
+bool
+page_changes_are_checked(void)
+{
+	return wal_consistency_checking[RM_GENERIC_ID];
+}
+
+/* Its parts are large, and not cleared. */
+void
+page_change_begin(PageChange *change, Buffer buffer)
+{
+	change->buffer = buffer;
+	change->size = 0;
+}
 
 /*
  * page_changed

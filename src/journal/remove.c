@@ -120,7 +120,8 @@ is_plain(Relation relation, const Removal *removal, Buffer buffer, CommandId cid
 	tuple.t_len = ItemIdGetLength(item);
 	tuple.t_self = removal->tid;
 	tuple.t_tableOid = RelationGetRelid(relation);
-	if (HeapTupleSatisfiesUpdate(&tuple, cid, buffer) != TM_Ok || PageIsAllVisible(page))
+	if (HeapTupleSatisfiesUpdate(&tuple, cid, buffer) != TM_Ok || PageIsAllVisible(page) ||
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmin(tuple.t_data)))
 		return false;
 	CheckForSerializableConflictIn(relation, &tuple.t_self, BufferGetBlockNumber(buffer));
 	return (tuple.t_data->t_infomask & HEAP_XMAX_INVALID) != 0 && !HeapTupleHasExternal(&tuple);
@@ -142,11 +143,12 @@ mark_deleted(HeapTupleHeader row, const Removal *removal, TransactionId xid, Com
 static void
 remove_plain(Relation relation, Buffer buffer, const Removal *first, int n, const bool *plain, CommandId cid)
 {
-	TransactionId xid = GetCurrentTransactionId();
+	TransactionId xid = GetCurrentTransactionIdIfAny();
 	Page page = BufferGetPage(buffer);
 	PageHeader head = (PageHeader) page;
-	PageChange change = {.buffer = buffer};
+	PageChange change;
 
+	page_change_begin(&change, buffer);
 	START_CRIT_SECTION();
 	for (int i = 0; i < n; i++)
 	{
@@ -169,12 +171,13 @@ static void
 remove_from_page(Relation relation, const Removal *first, int n, CommandId cid)
 {
 	Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(&first->tid));
+	bool is_worth_it = n >= ROWS_OF_PAGE && !page_changes_are_checked();
 	bool plain[MaxHeapTuplesPerPage];
 	int n_plain = 0;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	for (int i = 0; i < n; i++)
-		n_plain += (plain[i] = is_plain(relation, &first[i], buffer, cid) && n >= ROWS_OF_PAGE);
+		n_plain += (plain[i] = is_plain(relation, &first[i], buffer, cid) && is_worth_it);
 	if (n_plain > 0)
 		remove_plain(relation, buffer, first, n, plain, cid);
 	UnlockReleaseBuffer(buffer);
@@ -219,6 +222,7 @@ mailbox_flush(void)
 		return;
 	relation = table_open(journal_table(TABLE_MAILBOX), RowExclusiveLock);
 	cid = GetCurrentCommandId(true);
+	(void) GetCurrentTransactionId(); /* not while a page is locked */
 	qsort(removals, n_removals, sizeof(Removal), compare_removals);
 	if (ItemPointerGetBlockNumber(&removals[n_removals - 1].tid) >= RelationGetNumberOfBlocks(relation))
 		refuse_missing();

@@ -49,7 +49,7 @@ writer_open(Oid relation)
 	writer->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->info, writer->relation, 0, NULL, 0);
 	ExecOpenIndices(writer->info, false);
-	writer->takes_runs = true;
+	writer->takes_runs = !page_changes_are_checked();
 	for (int i = 0; i < writer->info->ri_NumIndices; i++)
 		writer->takes_runs = writer->takes_runs && index_takes_runs(writer->info->ri_IndexRelationDescs[i],
 																	writer->info->ri_IndexRelationInfo[i]);
