@@ -107,14 +107,14 @@ linger_wait(Linger *linger, int events, long timeout_ms, uint32 wait_event_info)
 /*
  * linger_give_way
  *		Let those run first whom this process has just woken, as they may wait
- *		for its processor.
+ *		for its processor.  When many wait, nobody does.
  */
 void
 linger_give_way(Linger *linger)
 {
 	uint64 began_us = clock_now_us();
 
-	if (!may_try(linger))
+	if (is_crowded(linger) || !may_try(linger))
 		return;
 	(void) sched_yield();
 	learn(linger, clock_now_us() - began_us < SLICE_US);

@@ -11,7 +11,7 @@
 typedef struct Linger
 {
 	uint32 most_us;			   /* awake; 0: as long as a sleep costs */
-	pg_atomic_uint32 *waiting; /* how many processes of the server wait so, or NULL */
+	pg_atomic_uint32 *waiting; /* how many processes of the server do so, or NULL */
 	uint32 most_waiting;	   /* when more do, all sleep */
 	bool is_worth_it;		   /* the last wait was over within that time */
 	uint32 skips;			   /* it is not tried so many times */

@@ -40,7 +40,6 @@
 #include "utils/timeout.h"
 
 #include "base/clock.h"
-#include "base/linger.h"
 #include "base/pg_compat.h"
 #include "base/role.h"
 #include "base/stop_point.h"
@@ -96,7 +95,6 @@ typedef struct Body
 
 static Session *volatile current;
 static TimeoutId answer_timeout;
-static Linger after_answer;
 static emit_log_hook_type previous_emit_log;
 
 static void session_handle(Session *session, Message *message);
@@ -916,7 +914,7 @@ run_alone(Session *session, Message *message)
 
 	/* The answer is complete; the end of the transaction can wait. */
 	answer_release();
-	linger_give_way(&after_answer);
+	runtime_give_way();
 
 	/* Those of an asker that went away in the middle. */
 	while (!dlist_is_empty(&session->executions))

@@ -363,6 +363,7 @@ extern void runtime_call_for_schedulers(void);	  /* the launcher shall look; sig
 
 /* In a scheduler: what it does now is short, or keeps it from other work. */
 extern void runtime_scheduler_is_busy(bool is_busy);
+extern void runtime_give_way(void);
 
 #define RUNTIME_MAX_DATABASES 64
 

@@ -401,6 +401,7 @@ typedef struct SchedulerPool
 	pg_atomic_uint32 launcher;		   /* its process slot, or none */
 	pg_atomic_uint32 rescan;		   /* databases may have come */
 	pg_atomic_uint32 called;		   /* it has been woken to look at the pools, or will look soon */
+	pg_atomic_uint32 at_work;		   /* schedulers that run a piece of work */
 	pg_atomic_uint32 waiting_for_node; /* processes in runtime_wait_for_node() */
 	int n_processors;				   /* never changes after start */
 	int n_slots;					   /* same */

@@ -401,6 +401,7 @@ run_work(Message *message, MemoryContext work_context)
 	{
 		SetCurrentStatementStartTimestamp();
 		current_work = message;
+		pg_atomic_fetch_add_u32(&scheduler_pool->at_work, 1);
 		reset_search_path();
 		STOP_POINT("scheduler-work");
 		handler(message);
@@ -419,6 +420,7 @@ run_work(Message *message, MemoryContext work_context)
 	}
 	PG_END_TRY();
 	current_work = NULL;
+	pg_atomic_fetch_sub_u32(&scheduler_pool->at_work, 1);
 	MemoryContextSwitchTo(context);
 	if (is_ours)
 		message_free(message);
@@ -497,6 +499,21 @@ runtime_scheduler_is_busy(bool is_busy)
 	set_busy(is_busy);
 	if (is_busy)
 		launcher_wake();
+}
+
+/*
+ * runtime_give_way
+ *		Let those run first whom this scheduler has just told the end of its work,
+ *		unless others are at work as well.
+ */
+void
+runtime_give_way(void)
+{
+	static Linger linger;
+
+	linger.waiting = &scheduler_pool->at_work;
+	linger.most_waiting = scheduler_pool->n_processors - 1;
+	linger_give_way(&linger);
 }
 
 /* Are fewer idle than shall be, so that the launcher should start one? */
@@ -626,6 +643,7 @@ scheduler_exit(int code, Datum argument)
 		if (work_is_down(current_work, REASON_PROCESS_EXITED))
 			message_free(current_work);
 		current_work = NULL;
+		pg_atomic_fetch_sub_u32(&scheduler_pool->at_work, 1);
 	}
 	LWLockAcquire(&scheduler_pool->lock, LW_EXCLUSIVE);
 	my_scheduler->pid = 0;
@@ -815,6 +833,7 @@ scheduler_shmem_init(void)
 	pg_atomic_init_u32(&scheduler_pool->launcher, PROCESS_NONE);
 	pg_atomic_init_u32(&scheduler_pool->rescan, 0);
 	pg_atomic_init_u32(&scheduler_pool->called, 0);
+	pg_atomic_init_u32(&scheduler_pool->at_work, 0);
 	pg_atomic_init_u32(&scheduler_pool->waiting_for_node, 0);
 	scheduler_pool->n_processors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
 	scheduler_pool->n_slots = slot_count();
