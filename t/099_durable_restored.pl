@@ -135,4 +135,23 @@ $cluster->wait_until(2, 'SELECT count(*) FROM notes WHERE n > 400', 2);
 all_has_come();
 is($cluster->sql(2, 'SELECT count(DISTINCT n) FROM notes WHERE n > 400'), 2, 'and comes when the number is free');
 
+# --- another extension in the same life of the server ---
+my $create = q{SELECT dlog.create_behavior('notary', 'int', handlers => '{note}', apply => '{noted}', durable => true)};
+my $schedulers = q{SELECT count(*) > 0 FROM dlog.schedulers WHERE database = 'postgres' AND state = 'idle'};
+my $spawn = q{SELECT dlog.spawn('notary') FROM generate_series(1, 3)};
+my $ids = q{SELECT id FROM dlog.durable_actor};
+my @ids;
+foreach (1 .. 3)
+{
+	$cluster->sql(1, q{SELECT dlog.drop_behavior('notary', cascade => true)});
+	$cluster->sql(1, 'DROP EXTENSION dlog CASCADE');
+	$cluster->sql(1, 'CREATE EXTENSION dlog');
+	$cluster->wait_until(1, $schedulers);
+	$cluster->sql(1, $create);
+	$cluster->sql(1, $spawn);
+	push @ids, split /\n/, $cluster->sql(1, $ids);
+}
+my %is_there = map { $_ => 1 } @ids;
+is(scalar(@ids) . ' ' . scalar(keys %is_there), '9 9', 'its actors have other numbers');
+
 done_testing();

@@ -51,6 +51,10 @@ $standby->init_from_backup($primary, 'backup', has_streaming => 1);
 chmod 0600, $standby->data_dir . '/dlog_node_key' or die $!;
 $standby->start;
 
+# So the numbers of its actors are greater than when the standby has started.
+$primary->restart;
+$cluster->sql(1, "SELECT dlog.spawn('notary')");
+
 $cluster->sql(1, "SELECT dlog.send('$near', ROW(i)::note) FROM generate_series(1, 100) i");
 $cluster->sql(1, "SELECT dlog.send('$far', ROW(i)::note) FROM generate_series(1, 100) i");
 $cluster->sql(2, "SELECT dlog.send('$near', ROW(100 + i)::note) FROM generate_series(1, 100) i");
@@ -71,7 +75,9 @@ is($standby->safe_psql('postgres', 'SELECT count(*) FROM dlog.mailbox'), 10, 'th
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM notes'), 200, 'and handles none of it');
 
 # From here on the standby hears nothing: these commits will be lost.
-$standby->stop;
+$standby->append_conf('postgresql.conf', "primary_conninfo = ''");
+$standby->reload;
+$standby->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)') or die 'the standby still listens';
 $cluster->node(2)->start;
 $cluster->wait_until(2, 'SELECT count(*) = 103 FROM notes');
 $cluster->sql(1, "SELECT dlog.send('$near', ROW(5000)::note)");
@@ -81,9 +87,10 @@ $cluster->wait_until(2, 'SELECT count(*) = 110 FROM notes');
 $cluster->sql(2, "SELECT dlog.send('$near', ROW(6000)::note)");
 $cluster->wait_until(1, 'SELECT EXISTS (SELECT FROM notes WHERE n = 6000)');
 $cluster->wait_until(2, 'SELECT NOT EXISTS (SELECT FROM dlog.outbox)');
+# More than the numbers that the server logs ahead.
+my @lost = split /\n/, $cluster->sql(1, "SELECT dlog.spawn('notary') FROM generate_series(1, 40)");
 $primary->kill9;
 
-$standby->start;
 $standby->promote;
 $cluster->{nodes}[0] = $standby;
 
@@ -95,6 +102,11 @@ $cluster->sql(1, "SELECT dlog.send('$near', ROW(300 + i)::note) FROM generate_se
 $cluster->wait_until(1, "SELECT dlog.state('$near')::text = '205'");
 is($cluster->sql(1, "SELECT count(*), min(seq), max(seq) FROM dlog.journal WHERE actor = '$near'"), '205|1|205',
 	'they go on, and the journal has no gap');
+
+# --- actors that were spawned in lost commits ---
+my %is_lost = map { $_ => 1 } @lost;
+my @spawned = split /\n/, $cluster->sql(1, "SELECT dlog.spawn('notary') FROM generate_series(1, 80)");
+is(scalar(@lost) . ' ' . scalar(@spawned) . ' ' . scalar(grep { $is_lost{$_} } @spawned), '40 80 0', 'no new actor has the number of one that is lost');
 
 # --- the other node ---
 $cluster->sql(1, "SELECT dlog.send('$far', ROW(7000 + i)::note) FROM generate_series(1, 20) i");

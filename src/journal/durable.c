@@ -164,18 +164,31 @@ skip_numbers(int64 until)
 
 /*
  * A number that this database has never given, though it may have been
- * restored from an older backup: others would take the new actor for the one
- * that they know by that number.  So numbers are greater than the milliseconds
- * from 2000 to the start of the server; more than a thousand actors a second
- * are not spawned in the long run.
+ * restored from an older backup, or be a standby that has not heard of the last
+ * ones: others would take the new actor for the one that they know by that
+ * number.  So the first one in each life of the server, and of the extension,
+ * is greater than the milliseconds from 2000 to now; more than a thousand
+ * actors a second are not spawned in the long run.
  */
 static int64
 next_number(void)
 {
-	int64 first = PgStartTime / 1000;
-	int64 id = draw_number();
+	DatabaseJournal *journal = my_database_journal();
+	uint32 life = pg_atomic_read_u32(&journal->homes) + 1;
+	int64 id;
 
-	return id < first ? skip_numbers(first) : id;
+	/* Looked at before the number is drawn: what is drawn later is greater. */
+	if (pg_atomic_read_u32(&journal->numbered) == life)
+	{
+		id = draw_number();
+
+		/* Less than that has only a sequence that is new itself. */
+		if (id >= PgStartTime / 1000)
+			return id;
+	}
+	id = skip_numbers(GetCurrentTimestamp() / 1000);
+	pg_atomic_write_u32(&journal->numbered, life);
+	return id;
 }
 
 /*

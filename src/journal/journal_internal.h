@@ -87,6 +87,7 @@ typedef struct DatabaseJournal
 	pg_atomic_uint32 expires;	  /* no lock: partitions may be too old */
 	pg_atomic_uint32 counts;	  /* no lock: a scheduler counts crashes; only one does */
 	pg_atomic_uint32 homes;		  /* no lock: grows when dlog.durable_home has changed */
+	pg_atomic_uint32 numbered;	  /* no lock: homes + 1, of the life whose numbers are greater than all before */
 	pg_atomic_uint32 broken;	  /* no lock: actors that cannot be loaded */
 	pg_atomic_uint32 mends;		  /* no lock: something was changed that they may have failed at */
 	pg_atomic_uint64 last_id;	  /* no lock: number of the last row of the mailbox */

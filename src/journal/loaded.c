@@ -226,6 +226,7 @@ loaded_shmem_init(void)
 			pg_atomic_init_u32(&journals->database[i].expires, 0);
 			pg_atomic_init_u32(&journals->database[i].counts, 0);
 			pg_atomic_init_u32(&journals->database[i].homes, 0);
+			pg_atomic_init_u32(&journals->database[i].numbered, 0);
 			pg_atomic_init_u32(&journals->database[i].broken, 0);
 			pg_atomic_init_u32(&journals->database[i].mends, 0);
 			pg_atomic_init_u64(&journals->database[i].last_id, 0);
