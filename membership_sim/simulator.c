@@ -141,10 +141,14 @@ survives(uint64 seed, char *why, Size why_size)
 	agrees = world_run_until(world, world_agrees, 60 * SECOND) != PG_UINT64_MAX;
 	errors = world->order_errors;
 
-	/* And once the last rumors of the bad times are told, it stays so. */
+	/*
+	 * And once the last rumors of the bad times are told, it stays so.  A probe
+	 * that a slow member began then, and whose messages were lost, ends eight
+	 * intervals later, and as much later as the member has stalled meanwhile.
+	 */
 	if (agrees)
 	{
-		world_run(world, 12 * SECOND);
+		world_run(world, 24 * SECOND);
 		world->false_events = world->false_suspects = 0;
 		world_run(world, 6 * SECOND);
 		if (world->false_events + world->false_suspects > 0 || !world_agrees(world))

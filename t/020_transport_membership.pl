@@ -49,11 +49,11 @@ like(join_error(2, 'nonsense'), qr/22023.*is not a connection string/s, 'a text 
 like(join_error(2, 'host=/nowhere port=1'), qr/08001.*could not connect/s, 'a server that is not there');
 like(join_error(1, $first[0]), qr/22023.*cannot join itself/s, 'joining itself');
 $cluster->node(1)->safe_psql('postgres', 'CREATE DATABASE bare');
-(my $bare = $first[0]) =~ s/dbname=postgres/dbname=bare/;
+(my $bare = $first[0]) =~ s/dbname='postgres'/dbname=bare/;
 like(join_error(2, $bare), qr/42704.*does not have the extension/s, 'a database without the extension');
 $cluster->node(1)->safe_psql('postgres',
 	"CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
-(my $latin = $first[0]) =~ s/dbname=postgres/dbname=latin/;
+(my $latin = $first[0]) =~ s/dbname='postgres'/dbname=latin/;
 $cluster->node(1)->safe_psql('latin', 'CREATE EXTENSION dlog');
 like(join_error(2, $latin), qr/0A000.*different encodings/s, 'another encoding');
 is(names(2), 'n2', 'nothing came of all that');

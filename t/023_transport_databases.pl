@@ -20,7 +20,7 @@ sub in_b
 	my ($i, $sql) = @_;
 	return $cluster->node($i)->safe_psql('b', $sql);
 }
-(my $b_of_1 = $cluster->conninfo(1)) =~ s/dbname=postgres/dbname=b/;
+(my $b_of_1 = $cluster->conninfo(1)) =~ s/dbname='postgres'/dbname=b/;
 
 $cluster->sql(2, 'SELECT dlog.join(' . DlogCluster::quote($cluster->conninfo(1)) . ')');
 in_b(3, 'SELECT dlog.join(' . DlogCluster::quote($b_of_1) . ')');
