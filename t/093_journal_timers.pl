@@ -108,6 +108,25 @@ $node->restart;
 my $before = $cluster->sql(1, q{SELECT (dlog.state(dlog.whereis('c'), NULL::clock)).ticks});
 $cluster->wait_until(1, qq{SELECT (dlog.state(dlog.whereis('c'), NULL::clock)).ticks LIKE '$before every every%'}, 't');
 pass('one that repeats goes on after a restart');
+
+# What it cannot have for a while, here a lock on its type, is waited for.
+$node->append_conf('postgresql.conf', <<'CONF');
+max_prepared_transactions = 1
+lock_timeout = 200ms
+deadlock_timeout = 10ms
+log_lock_waits = on
+CONF
+$node->restart;
+$cluster->sql(1, q{CREATE ROLE owner; BEGIN; ALTER TYPE tick OWNER TO owner; PREPARE TRANSACTION 'alter'});
+my $log = -s $node->logfile;
+$node->restart;
+$node->wait_for_log(qr/still waiting for AccessShareLock/, $log);
+$cluster->wait_until(1, q{SELECT due > pg_postmaster_start_time() FROM dlog.durable_timer WHERE period_ms IS NOT NULL}, 't');
+is($cluster->sql(1, q{SELECT count(*) FROM dlog.quarantine}), 3, 'one that meets a lock is not given up');
+$before = $cluster->sql(1, q{SELECT count(*) FROM dlog.journal WHERE name = 'c'});
+$cluster->sql(1, q{COMMIT PREPARED 'alter'});
+$cluster->wait_until(1, qq{SELECT count(*) >= $before + 2 FROM dlog.journal WHERE name = 'c'}, 't');
+pass('and goes on repeating afterwards');
 is($cluster->sql(1, q{SELECT dlog.ask(dlog.whereis('c'), ROW('cancel', NULL)::go)}), 'cancelled', 'cancelled');
 is($cluster->sql(1, q{SELECT count(*) FROM dlog.durable_timer WHERE period_ms IS NOT NULL}), 0, 'it is gone');
 

@@ -230,4 +230,22 @@ $node->restart;
 $cluster->sql(1, q{SELECT dlog.send(dlog.whereis('s'), ROW(5)::visit)});
 state_becomes('s', '11', 'others go on after a restart');
 
+# --- a lock is in the way of the delivery ---------------------------------------
+$node->append_conf('postgresql.conf', <<'CONF');
+max_prepared_transactions = 1
+lock_timeout = 200ms
+deadlock_timeout = 10ms
+log_lock_waits = on
+CONF
+$node->restart;
+suspended('shop', 'w');
+$cluster->sql(1, q{SELECT dlog.send(dlog.whereis('w'), ROW(7)::visit)});
+$cluster->sql(1, q{BEGIN; ALTER TYPE visit OWNER TO stranger; PREPARE TRANSACTION 'alter'});
+my $log = -s $node->logfile;
+$node->restart;
+$node->wait_for_log(qr/(still waiting for AccessShareLock.*){3}/s, $log);
+$cluster->sql(1, q{COMMIT PREPARED 'alter'});
+$cluster->sql(1, q{SELECT dlog.resume(dlog.whereis('w'))});
+state_becomes('w', '7', 'mail that meets a lock is delivered when that is gone');
+
 done_testing();

@@ -209,6 +209,18 @@ is($cluster->sql(2, 'SELECT count(*), count(DISTINCT n) FROM notes'), '1200|1200
 is($cluster->sql(2, 'SELECT count(*) FROM (SELECT n, lag(n) OVER (ORDER BY id) AS before FROM notes) t WHERE n < before'),
 	0, 'nor changes the order');
 
+# --- an error that passes ---
+$cluster->node(2)->append_conf('postgresql.conf', "max_prepared_transactions = 1\nlock_timeout = 200ms\n");
+$cluster->node(2)->restart;
+$cluster->sql(2, "CREATE ROLE owner; TRUNCATE notes; BEGIN; ALTER TYPE note OWNER TO owner; PREPARE TRANSACTION 'alter'");
+$cluster->node(2)->restart;
+my $n_refused = $cluster->sql(2, 'SELECT count(*) FROM dlog.inbox_refused');
+$cluster->sql(1, "SELECT dlog.send('$far', ROW(i)::note) FROM generate_series(1, 3) i");
+$cluster->wait_until(1, "SELECT waiting = 3 AND failures > 0 AND last_error ~ 'lock timeout' FROM dlog.deliveries");
+is($cluster->sql(2, 'SELECT count(*) FROM dlog.inbox_refused'), $n_refused, 'what meets a lock there is not refused, and here is said why it waits');
+$cluster->sql(2, "COMMIT PREPARED 'alter'");
+is_noted('1,2,3', 'it comes when the lock is gone');
+
 # --- a new extension counts anew ---
 $cluster->sql(2, 'TRUNCATE notes');
 $cluster->sql(1, "UPDATE dlog.outbox_link SET generation = generation + 1, sequence = 1");

@@ -74,6 +74,21 @@ statement_column(uint64 row, int number)
 }
 
 /*
+ * error_is_of_the_moment
+ *		Does it lie with what the server has, or who is in the way, at present,
+ *		and not with what was to be done?  Then the same may go well later.
+ */
+bool
+error_is_of_the_moment(const ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return error->elevel > ERROR || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		   category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_OPERATOR_INTERVENTION ||
+		   category == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
+/*
  * statement_try
  *		Run "work" in a subtransaction, which is undone if it fails.
  *

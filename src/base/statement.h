@@ -27,6 +27,7 @@ extern uint64 statement_run_typed(const char *sql, int n_parameters, const Oid *
 extern char *statement_column(uint64 row, int number);
 
 /* Runs "work" in a subtransaction; returns what went wrong, or NULL. */
+extern bool error_is_of_the_moment(const ErrorData *error);
 extern ErrorData *statement_try(void (*work)(void *argument), void *argument);
 
 #endif

@@ -8,8 +8,8 @@
  *
  * A message that cannot be taken at all, for example since nobody here has a
  * type of its name, is refused: it is kept in a table, with the reason.  One
- * whose receiver's mailbox is full stays where it is, with all that come after
- * it.
+ * whose receiver's mailbox is full, or that meets another error that passes,
+ * stays where it is, with all that come after it.
  */
 #include "postgres.h"
 
@@ -268,7 +268,8 @@ take_span(Span *span)
 }
 
 /*
- * Take as many as there is room for; what fails is refused.
+ * Take as many as there is room for; what fails is refused, but for what fails
+ * only now.  If that is the first, its node is to know why nothing is taken.
  */
 static int
 take_all(int64 node_id, const Incoming *incoming, int n, int *refused)
@@ -292,6 +293,12 @@ take_all(int64 node_id, const Incoming *incoming, int n, int *refused)
 		{
 			if (span.error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 				return taken;
+			if (error_is_of_the_moment(span.error))
+			{
+				if (taken == 0)
+					ReThrowError(span.error);
+				return taken;
+			}
 			refuse(node_id, span.first, span.error);
 			(*refused)++;
 		}

@@ -233,17 +233,6 @@ try_to_load(void *argument)
 		*loading->address = (ActorAddress){0};
 }
 
-/* It lies with what the server has at present, and not with what is delivered. */
-static bool
-is_of_the_moment(const ErrorData *error)
-{
-	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return error->elevel > ERROR || error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ||
-		   category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_OPERATOR_INTERVENTION ||
-		   category == ERRCODE_TRANSACTION_ROLLBACK;
-}
-
 /*
  * Load the actor.  Slot 0: there is none any more.  One whose behavior cannot
  * be used waits in its slot until that is mended.
@@ -259,7 +248,7 @@ load(int64 id, ActorAddress *address)
 	error = statement_try(try_to_load, &loading);
 	if (error == NULL)
 		return;
-	if (is_of_the_moment(error))
+	if (error_is_of_the_moment(error))
 		ReThrowError(error);
 	if (!durable_load_broken(id, address))
 		*address = (ActorAddress){0};
@@ -312,9 +301,11 @@ deliver_with_care(Delivery *delivery)
 
 	if (row.error == NULL)
 		return true;
-	if (is_of_the_moment(row.error))
+	if (error_is_of_the_moment(row.error))
 		return false;
 	error = statement_try(give_row_up, &row);
+	if (error != NULL && error_is_of_the_moment(error))
+		return false;
 	if (error != NULL)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
@@ -475,7 +466,7 @@ mailbox_wait_for_delivery(void)
 			until = TimestampTzPlusMilliseconds(now, DELIVERY_PATIENCE_MS);
 		if (now > until)
 			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					(errcode(ERRCODE_CANNOT_CONNECT_NOW),
 					 errmsg("durable actors of this database cannot be reached yet"),
 					 errdetail("Mail from before the start of the server is still being delivered, or cannot be."),
 					 errhint("Look at dlog.schedulers and at the server's log.")));
@@ -669,6 +660,7 @@ mailbox_serve(int database)
 	PG_CATCH();
 	{
 		give_up(context);
+		retry_after(journal, ERROR_RETRY_MS);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -40,7 +40,6 @@
 /* After this it is tried again, when there was no scheduler or an error; when a mailbox was full. */
 #define RETRY_MS 1000
 #define FULL_MS 50
-#define BROKEN_MS 1000
 
 /* Types of messages that never leave this node. */
 typedef enum ClockMessage
@@ -281,11 +280,10 @@ go_off(const DueTimer *timer)
 	Oid types[3] = {INT8OID, INT8OID, TIMESTAMPTZOID};
 	Datum values[3] = {Int64GetDatum(timer->actor), Int64GetDatum(timer->id)};
 
-	/* Its mailbox is full; or its behavior cannot be used, until that is mended. */
-	if (error != NULL && (error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ||
-						  error->sqlerrcode == ERRCODE_INVALID_FUNCTION_DEFINITION))
+	/* It passes, as when its mailbox is full; or its behavior cannot be used, until that is mended. */
+	if (error != NULL && (error_is_of_the_moment(error) || error->sqlerrcode == ERRCODE_INVALID_FUNCTION_DEFINITION))
 	{
-		int wait_ms = error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ? FULL_MS : BROKEN_MS;
+		int wait_ms = error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ? FULL_MS : RETRY_MS;
 
 		values[2] = TimestampTzGetDatum(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms));
 		(void) statement_run_typed("UPDATE dlog.durable_timer SET due = $3"
