@@ -79,6 +79,18 @@ my $explain = "EXPLAIN (COSTS OFF) SELECT count(*) FROM d;\n";
 is(() = $output =~ /DLog Fanout/g, 3, 'a setting of the planner holds at once');
 like($output, qr/Foreign Scan/, 'and shows');
 
+$cluster->sql_everywhere(<<'SQL');
+SET dlog.propagate_ddl = off;
+CREATE SCHEMA a; CREATE FUNCTION a.g() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+CREATE SCHEMA b; CREATE FUNCTION b.g() RETURNS int LANGUAGE sql STABLE AS 'SELECT 2';
+SET search_path = a, public;
+CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1 + g()';
+SQL
+my $inlined = "SELECT public.f(k) - k, count(*) FROM public.d GROUP BY 1;\n";
+($output, $error) = ask("$hour SET search_path = a, public; $inlined $inlined $inlined SET search_path = b, public; $inlined");
+is($output, "1|300\n1|300\n1|300\n2|300", 'functions that are inlined look for names in the search path');
+is($error, '', 'without an error');
+
 # --- roles --------------------------------------------------------------------------
 
 my $mine = "SELECT count(*) FROM d WHERE who = current_user;\n";

@@ -256,6 +256,35 @@ like($output, qr/$first\z/, 'harms no other');
 like($output, qr/Seq Scan on $here/, 'a setting of the planner holds at once');
 like($output, qr/Foreign Scan/, 'and another one');
 
+# What waits for a lock on the partition finds it changed, and its plan dropped.
+my $waiting = $cluster->node(1)->background_psql('postgres', on_error_stop => 0);
+$waiting->query_safe("$hour SET application_name = 'waiting';\n" . $one->(@here[ 0 .. 2 ]));
+my $truncating = $cluster->node(1)->background_psql('postgres');
+$truncating->query_safe("BEGIN; CREATE TEMP TABLE saved AS SELECT * FROM $here; TRUNCATE $here;");
+$waiting->query_until(qr/asked/, "\\echo asked\n" . $one->($here[3]) . "SELECT 'answered';\n");
+$cluster->wait_until(1, "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'waiting' AND wait_event_type = 'Lock'");
+$truncating->query_safe('COMMIT');
+is($waiting->query('SELECT 1'), "answered\n1", 'a partition that is emptied while a lookup waits for it');
+$truncating->query_safe("INSERT INTO $here SELECT * FROM saved; ANALYZE $here; DROP TABLE saved");
+is($waiting->query($one->($here[0])), (split /\n/, $first)[0], 'and filled again');
+$_->quit foreach $waiting, $truncating;
+
+# Functions that are inlined find what they call by the search path.
+$cluster->sql_everywhere(<<'SQL');
+SET dlog.propagate_ddl = off;
+CREATE SCHEMA a; CREATE FUNCTION a.g() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+CREATE SCHEMA b; CREATE FUNCTION b.g() RETURNS int LANGUAGE sql STABLE AS 'SELECT 2';
+SET search_path = a, public;
+CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1 + g()';
+SQL
+my $inlined = sub { return join '', map { "SELECT public.f(k) - k FROM public.d WHERE id = $_ AND k IS NOT NULL LIMIT 1;\n" } @_ };
+($output, $error) = ask('SET search_path = a, public; ' . $inlined->(@here[ 0 .. 2 ], @there[ 0 .. 2 ]) . 'SET search_path = b, public; ' . $inlined->($here[3], $there[3]));
+is($output, join("\n", (1) x 6, (2) x 2), 'the search path');
+is($error, '', 'without an error');
+my $written = sub { return join '', map { "SELECT (float8 '0.1' + 0.2)::text, bytea 'a'::text, interval '1 day'::text FROM d WHERE id = $_ LIMIT 1;\n" } @_ };
+($output, $error) = ask($written->(@here[ 0 .. 2 ]) . "SET extra_float_digits = 0; SET bytea_output = escape; SET intervalstyle = iso_8601;" . $written->($here[3]));
+is($output, join("\n", ('0.30000000000000004|\\x61|1 day') x 3, '0.3|a|P1D'), 'how values are written');
+
 # Roles.
 $cluster->sql(1, 'REVOKE SELECT ON d FROM chief; GRANT SELECT (id, k) ON d TO chief');
 my $whole = join '', map { "SELECT count(v) FROM d WHERE id = $_;\n" } @here[ 0 .. 3 ], @there[ 0 .. 3 ];

@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "jit/jit.h"
@@ -36,6 +37,8 @@
 #include "optimizer/planmain.h"
 #include "optimizer/planner.h"
 #include "storage/lmgr.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -74,6 +77,8 @@ static void
 read_state(PlannerState *state, int cursor_options)
 {
 	int n = 0;
+	Oid temporary_tables; /* their schema */
+	Oid temporary_toast;
 
 	memset(state, 0, sizeof(*state));
 	state->costs[n++] = seq_page_cost;
@@ -84,6 +89,7 @@ read_state(PlannerState *state, int cursor_options)
 	state->costs[n++] = parallel_tuple_cost;
 	state->costs[n++] = parallel_setup_cost;
 	state->costs[n++] = cursor_tuple_fraction;
+	state->costs[n++] = recursive_worktable_factor;
 	state->costs[n++] = hash_mem_multiplier;
 	state->costs[n++] = jit_above_cost;
 	state->costs[n++] = jit_inline_above_cost;
@@ -106,6 +112,7 @@ read_state(PlannerState *state, int cursor_options)
 	state->numbers[n++] = Geqo_pool_size;
 	state->numbers[n++] = Geqo_generations;
 	state->numbers[n++] = max_parallel_workers_per_gather;
+	state->numbers[n++] = parallel_leader_participation;
 	state->numbers[n++] = min_parallel_table_scan_size;
 	state->numbers[n++] = min_parallel_index_scan_size;
 	state->numbers[n++] = forced_parallel_mode();
@@ -136,6 +143,16 @@ read_state(PlannerState *state, int cursor_options)
 	state->numbers[n++] = dlog_enable_partial_aggregate;
 	state->numbers[n++] = string_hash(dlog_shippable_extensions, INT_MAX);
 	state->numbers[n++] = string_hash(dlog_shippable_schemas, INT_MAX);
+
+	/* Where functions that are inlined look for names. */
+	GetTempNamespaceState(&temporary_tables, &temporary_toast);
+	state->numbers[n++] = (int) temporary_tables;
+	state->numbers[n++] = string_hash(namespace_search_path, INT_MAX);
+
+	/* What is read by output functions that the server calls immutable. */
+	state->numbers[n++] = extra_float_digits;
+	state->numbers[n++] = bytea_output;
+	state->numbers[n++] = IntervalStyle;
 	Assert(n <= lengthof(state->numbers));
 }
 

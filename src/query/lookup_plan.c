@@ -654,11 +654,23 @@ lookup_plan_returned(void *argument)
 		MemoryContextDelete(plan->context);
 }
 
-/* Put the value into the plan, for as long as the current memory context lasts. */
+/* The plan stays for as long as the current memory context lasts, even if it is dropped. */
+static void
+lookup_plan_borrow(LookupPlan *kept)
+{
+	Borrower *borrower = palloc(sizeof(Borrower));
+
+	borrower->plan = kept;
+	borrower->at_end.func = lookup_plan_returned;
+	borrower->at_end.arg = borrower;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &borrower->at_end);
+	kept->n_borrowers++;
+}
+
+/* Put the value into a plan that is borrowed. */
 static PlannedStmt *
 lookup_plan_lend(LookupPlan *kept, const Query *parse, const Lookup *lookup)
 {
-	Borrower *borrower = palloc(sizeof(Borrower));
 	PlannedStmt *plan = kept->plan;
 	ListCell *cell;
 
@@ -676,12 +688,6 @@ lookup_plan_lend(LookupPlan *kept, const Query *parse, const Lookup *lookup)
 	plan->queryId = parse->queryId;
 	plan->stmt_location = parse->stmt_location;
 	plan->stmt_len = parse->stmt_len;
-
-	borrower->plan = kept;
-	borrower->at_end.func = lookup_plan_returned;
-	borrower->at_end.arg = borrower;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, &borrower->at_end);
-	kept->n_borrowers++;
 	return plan;
 }
 
@@ -727,6 +733,7 @@ plan_and_keep(Shape *shape, ShapeLeaf *leaf, Query *parse, const char *text,
 	MemoryContextSetParent(kept->context, TopMemoryContext);
 	leaf->plan = kept;
 	n_plans++;
+	lookup_plan_borrow(kept);
 	return lookup_plan_lend(kept, parse, lookup);
 }
 
@@ -765,8 +772,9 @@ lookup_plan_of_shape(Shape *shape, Relation table, Query *parse, const char *tex
 	if (kept != NULL && kept_plan_is_young(kept->made_us))
 	{
 		leaf->asked_us = clock_now_us();
+		lookup_plan_borrow(kept);
 		kept_plan_lock(kept->plan);
-		return leaf->plan == kept ? lookup_plan_lend(kept, parse, lookup) : NULL;
+		return kept->is_dropped ? NULL : lookup_plan_lend(kept, parse, lookup);
 	}
 	lookup_plan_drop(leaf);
 	is_asked_again = kept_plan_is_young(leaf->asked_us);
