@@ -221,6 +221,17 @@ is($cluster->sql(2, 'SELECT count(*) FROM dlog.inbox_refused'), $n_refused, 'wha
 $cluster->sql(2, "COMMIT PREPARED 'alter'");
 is_noted('1,2,3', 'it comes when the lock is gone');
 
+# --- which numbers are free, while a batch is taken ---
+foreach my $take ('UPDATE dlog.inbox_link SET sequence = sequence + 1', 'UPDATE dlog.inbox_link SET generation = generation - 1',
+	'INSERT INTO dlog.inbox_link (node_id, generation, sequence) VALUES (1, 1, 1)')
+{
+	$cluster->wait_until(1, 'SELECT NOT EXISTS (SELECT FROM dlog.outgoing)');
+	my $link = $take =~ /^INSERT/ ? '1, 1' : $cluster->sql(2, 'SELECT node_id, generation FROM dlog.inbox_link') =~ s/\|/, /r;
+	$cluster->sql(2, "BEGIN; $take; PREPARE TRANSACTION 'take'");
+	like($cluster->sql_error(2, "SELECT dlog.outbox_last($link)"), qr/55P03/, 'who asks which numbers are free waits for a batch that is taken');
+	$cluster->sql(2, "ROLLBACK PREPARED 'take'");
+}
+
 # --- a new extension counts anew ---
 $cluster->sql(2, 'TRUNCATE notes');
 $cluster->sql(1, "UPDATE dlog.outbox_link SET generation = generation + 1, sequence = 1");

@@ -69,6 +69,18 @@ execute_int64(const char *sql, int n, Datum *values, bool *is_there)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 }
 
+/* A row for a node that we have nothing of; waits for who makes it just now. */
+static void
+make_link(int64 node_id, int64 generation)
+{
+	Datum values[2] = {Int64GetDatum(node_id), Int64GetDatum(generation)};
+	bool is_there;
+
+	(void) execute_int64("INSERT INTO dlog.inbox_link (node_id, generation, sequence) VALUES ($1, $2, 0)"
+						 " ON CONFLICT DO NOTHING",
+						 2, values, &is_there);
+}
+
 /*
  * The number of the last message that was taken from a node, from this outbox
  * of it: "before" if that is another one than we knew.  A node that we have
@@ -82,9 +94,7 @@ last_taken(int64 node_id, int64 generation, int64 before)
 	bool is_there;
 	int64 last;
 
-	(void) execute_int64("INSERT INTO dlog.inbox_link (node_id, generation, sequence) VALUES ($1, $2, 0)"
-						 " ON CONFLICT DO NOTHING",
-						 2, values, &is_there);
+	make_link(node_id, generation);
 	last = execute_int64("SELECT sequence FROM dlog.inbox_link WHERE node_id = $1 AND generation = $2 FOR UPDATE",
 						 2, values, &is_there);
 	if (is_there)
@@ -436,7 +446,9 @@ dlog_outbox_take(PG_FUNCTION_ARGS)
 
 /*
  * dlog.outbox_last(node, generation) -> bigint
- *		The number of the last message that was taken; null: none was.
+ *		The number of the last message that was taken; null: none of
+ *		this outbox was.  Waits for a batch that is being taken, since its
+ *		numbers must not be given again.
  */
 Datum
 dlog_outbox_last(PG_FUNCTION_ARGS)
@@ -446,9 +458,14 @@ dlog_outbox_last(PG_FUNCTION_ARGS)
 	int64 last;
 
 	SPI_connect();
-	last = execute_int64("SELECT sequence FROM dlog.inbox_link WHERE node_id = $1 AND generation = $2", 2, values, &is_there);
+	make_link(PG_GETARG_INT64(0), PG_GETARG_INT64(1));
+
+	/* Who is waited for may have changed the generation: it is looked at afterwards. */
+	last = execute_int64("SELECT CASE WHEN generation = $2 THEN sequence ELSE 0 END FROM dlog.inbox_link"
+						 " WHERE node_id = $1 FOR UPDATE",
+						 2, values, &is_there);
 	SPI_finish();
-	if (!is_there)
+	if (!is_there || last == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(last);
 }

@@ -508,6 +508,7 @@ resynchronize(uint32 node, OutboxLink *link)
 		.n_params = 2,
 		.param_types = types,
 		.param_values = values,
+		.writes = true,
 	};
 	char *last = remote_run_text(node, &request);
 	int64 ahead = last == NULL ? 0 : Max(pg_strtoint64(last) + 1 - link->sequence, 0);
