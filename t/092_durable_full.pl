@@ -71,4 +71,36 @@ $cluster->sql(1, q{SET dlog.full_mailbox = error; SELECT dlog.send(dlog.whereis(
 like($cluster->sql_error(1, q{BEGIN; SET dlog.full_mailbox = wait; SELECT dlog.resume(dlog.whereis('small')); SELECT dlog.send(dlog.whereis('small'), ROW(i)::note) FROM generate_series(1, 4) i; COMMIT}),
 	qr/53400: /, 'a transaction that has filled the mailbox itself does not wait for itself');
 
+# --- two transactions wait for each other's places ---
+$cluster->sql(1, q{SELECT dlog.resume(dlog.whereis('small'))});
+$cluster->wait_until(1, q{SELECT count(*) FROM dlog.journal WHERE name = 'small'}, 10);
+my $barrier = $node->background_psql('postgres');
+$barrier->query('SELECT pg_advisory_lock(1)');
+
+# A transaction that sends these, and one more when the barrier is gone.
+sub rival
+{
+	my ($setting, @n) = @_;
+	my ($output, $error) = ('', '');
+	my @send = map { "SELECT dlog.send(dlog.whereis('small'), ROW($_)::note)" } @n;
+	my $last = pop @send;
+	my @sql = ($setting, 'BEGIN', @send, 'SELECT pg_advisory_xact_lock_shared(1)', $last, 'COMMIT');
+	my $handle = IPC::Run::start(
+		[ $node->installed_command('psql'), '-XqAt', '-v', 'VERBOSITY=verbose', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), map { ('-c', $_) } @sql ],
+		'<', \undef, '>', \$output, '2>', \$error);
+
+	return { handle => $handle, error => \$error };
+}
+
+my $gives_way = rival('SET deadlock_timeout = 1', 21, 22);
+my $goes_on = rival(q{SET deadlock_timeout = '1h'}, 23, 24, 25);
+$cluster->wait_until(1, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 2);
+$barrier->quit;
+$gives_way->{handle}->finish;
+like(${ $gives_way->{error} }, qr/53400: .*is full\nDETAIL:  Transactions that have not committed have all its 3 places/, 'of two that wait for each other one gives way');
+$goes_on->{handle}->finish;
+is(${ $goes_on->{error} }, '', 'and the other one goes on');
+$cluster->wait_until(1, q{SELECT dlog.state(dlog.whereis('small')) LIKE '% 11 23 24 25'});
+is($cluster->sql(1, q{SELECT count(*) FROM dlog.journal WHERE name = 'small'}), 13, 'only what it has sent is there');
+
 done_testing();

@@ -16,12 +16,17 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/proc.h"
 
 #include "actor/actor_internal.h"
+#include "base/clock.h"
 #include "base/pg_compat.h"
 
 /* Who waits for room looks again this often. */
 #define ROOM_WAIT_MS 5
+
+/* Of those that wait for each other one gives way so much earlier than the next. */
+#define GIVE_WAY_MS 20
 
 /* ----------------------------------------------------------------- stacks */
 
@@ -117,24 +122,57 @@ sql_actor_reserve(SqlActor *actor, ActorAddress address)
 	return false;
 }
 
+/* All places in it are of transactions that have not committed yet. */
+static bool
+is_full_of_pending(SqlActor *actor)
+{
+	return pg_atomic_read_u32(&actor->run) == RUN_IDLE && pg_atomic_read_u64(&actor->mail) == 0;
+}
+
+/*
+ * Transactions may wait for each other's places: who has waited so for
+ * deadlock_timeout, and a little longer, by its pid, gives way.
+ */
+static void
+check_deadlock(SqlActor *actor, ActorAddress address, uint64 *since_us)
+{
+	uint64 limit_ms = DeadlockTimeout + MyProcPid % 16 * GIVE_WAY_MS;
+
+	if (pending_added() == 0 || !is_full_of_pending(actor))
+		*since_us = clock_now_us();
+	else if (clock_now_us() - *since_us > limit_ms * 1000)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the mailbox of actor %u is full", address.slot),
+				 errdetail("Transactions that have not committed have all its %u places, and may wait for messages that this one has sent.",
+						   actor->limit),
+				 errhint("Run the transaction again, send less in one, or raise mailbox_limit of its behavior.")));
+}
+
 /*
  * sql_actor_wait_for_room
  *		The same, once there is room; false: there will be none, for this
  *		transaction itself has filled the mailbox.  In a session.
+ *
+ * ERROR 53400 when it and others seem to wait for each other.
  */
 bool
 sql_actor_wait_for_room(SqlActor *actor, ActorAddress address)
 {
 	bool has_counted = false;
+	uint64 since_us = 0;
 
 	while (!sql_actor_reserve(actor, address))
 	{
 		/* While it waits it sends nothing. */
 		if (!has_counted && pending_count(address) >= (int) actor->limit)
 			return false;
+		if (!has_counted)
+			since_us = clock_now_us();
 		has_counted = true;
 		if (!hosted_actor_exists(address))
 			return false;
+		check_deadlock(actor, address, &since_us);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ROOM_WAIT_MS,
 						 WaitEventExtensionNew("DlogMailboxRoom"));
 		ResetLatch(MyLatch);
