@@ -378,19 +378,42 @@ is_of_the_moment(const ErrorData *error, bool is_outside)
 			category == ERRCODE_OPERATOR_INTERVENTION || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
-/* Suspended, it is tried again after this; without memory for a timer, at once. */
+/* Tell it to try again after this; false: there is no memory for a timer. */
+static bool
+start_retry_timer(SqlActor *actor, int64 delay_ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Message *message = message_try_create(LOCAL_RETRY, sizeof(RetryControl));
+	volatile TimerId timer = 0;
+
+	if (message == NULL)
+		return false;
+	((RetryControl *) message->payload)->number = ++actor->body->durable->retry;
+	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
+	PG_TRY();
+	{
+		timer = timer_send_after(actor->body->self, actor->body->self, message, delay_ms);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return timer != 0;
+}
+
+/*
+ * Suspended, it is tried again after this.  Without memory for a timer it stays
+ * in the run queue, which its scheduler then does not hurry through.
+ */
 static void
 wait_and_retry(SqlActor *actor, int64 delay_ms)
 {
-	DurableBody *durable = actor->body->durable;
-	Message *message = message_try_create(LOCAL_RETRY, sizeof(RetryControl));
-
-	if (message == NULL)
-		return;
-	((RetryControl *) message->payload)->number = ++durable->retry;
-	message->flags = MESSAGE_CONTROL | MESSAGE_EPHEMERAL;
-	durable->waits = actor->is_suspended = true;
-	(void) timer_send_after(actor->body->self, actor->body->self, message, delay_ms);
+	if (start_retry_timer(actor, delay_ms))
+		actor->body->durable->waits = actor->is_suspended = true;
+	else
+		pg_usleep(FULL_DELAY_MS * 1000L);
 }
 
 /* What it is made of has to be mended; others are told why. */
