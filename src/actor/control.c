@@ -121,6 +121,7 @@ release(SqlActor *actor, Message *message)
 		body->supervisor = (ActorAddress){0};
 		begin_anew(actor, FAILED_MESSAGE_RETRY);
 		actor->is_suspended = true;
+		durable_is_told(body->durable, true);
 		return false;
 	}
 	sql_actor_bury(actor, "shutdown");
