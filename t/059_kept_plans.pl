@@ -9,7 +9,7 @@ use lib $FindBin::RealBin;
 use DlogCluster;
 use Test::More;
 
-my $cluster = DlogCluster->new(nodes => 2);
+my $cluster = DlogCluster->new(nodes => 2, conf => "shared_preload_libraries = 'dlog, pg_stat_statements'");
 $cluster->sql_everywhere('CREATE ROLE clerk LOGIN; CREATE ROLE chief LOGIN; CREATE SCHEMA other; GRANT USAGE ON SCHEMA other TO PUBLIC');
 $cluster->sql(1, <<'SQL');
 CREATE TABLE d (id int, k int, who text);
@@ -123,6 +123,23 @@ is($error, '', 'without an error');
 ($output, $error) = ask("$hour BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM d ORDER BY id; CLOSE c; "
 	  . 'DECLARE c CURSOR WITH HOLD FOR SELECT id FROM d ORDER BY id; FETCH 2 FROM c; COMMIT; ANALYZE d; MOVE 296 FROM c; FETCH ALL FROM c; CLOSE c;');
 is($output, "1\n2\n299\n300", 'a cursor that outlives its transaction');
+
+# The same statement within itself, further behind in a longer text.
+$cluster->sql(1, <<'SQL');
+CREATE EXTENSION pg_stat_statements;
+CREATE FUNCTION deeper(i int) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_setting('app.deeper', true) = 'yes' THEN
+		PERFORM set_config('app.deeper', 'no', false);
+		EXECUTE 'SELECT 1' || repeat(' ', 5000) || ';SELECT count(*) FROM d WHERE deeper(id);';
+	END IF;
+	RETURN true;
+END $$;
+SQL
+my $deeper = "SELECT count(*) FROM d WHERE deeper(id);\n";
+($output, $error) = ask("$hour $deeper $deeper SELECT FROM pg_stat_statements_reset(); SET app.deeper = yes; $deeper SELECT query FROM pg_stat_statements WHERE query ~ 'count';");
+is($output, join("\n", (300) x 3, 'SELECT count(*) FROM d WHERE deeper(id)'), 'each of them has its own text');
+is($error, '', 'without an error');
 
 # --- locks ------------------------------------------------------------------------------
 

@@ -317,6 +317,44 @@ is($output, join("\n", (50) x 6), 'and its rows');
 is($output, $first, 'FOR UPDATE, UPDATE and DELETE');
 is($error, '', 'without an error');
 
+# While a lookup is planned, another one of the same partition is, or as many
+# others as take its place.
+$cluster->sql(1, <<"SQL");
+CREATE FUNCTION disturbed() RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$
+DECLARE
+	how text := current_setting('app.how', true);
+BEGIN
+	PERFORM set_config('app.how', '', false);
+	IF how = 'same' THEN
+		EXECUTE 'SELECT count(*) FROM d WHERE id = $here[5] AND id <> disturbed()';
+	ELSIF how = 'others' THEN
+		FOR i IN 1 .. 40 LOOP
+			EXECUTE format('SELECT k AS a%s FROM d WHERE id = $here[5]', i);
+		END LOOP;
+	END IF;
+	RETURN -1;
+END \$\$;
+SQL
+my $n_plans = "SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'dlog lookup plan';\n";
+my $disturbed = sub { my ($how, $key) = @_; return "SET app.how = '$how'; SELECT count(*) FROM d WHERE id = $key AND id <> disturbed();\n" };
+foreach ([ '', 1 ], [ 'same', 1 ], [ 'others', 0 ])
+{
+	my ($how, $n) = @$_;
+	($output, $error) = ask($disturbed->('', $here[0]) . $disturbed->('', $here[1]) . $disturbed->($how, $here[2]) . $n_plans);
+	is($output, "3\n3\n3\n$n", "planned while others are: '$how'");
+	is($error, '', 'without an error');
+}
+
+# One text by turns in two states.
+my $by_turns = sub { return "BEGIN; DO \$\$ BEGIN FOR i IN 1 .. 400 LOOP PERFORM set_config('work_mem', (4096 + i % 2 * 64)::text, true); EXECUTE '$_[0]'; END LOOP; END \$\$;\n"
+	. "SELECT count(*) < 20 FROM pg_backend_memory_contexts WHERE name ~ '^dlog (lookup|kept)'; COMMIT;\n" };
+foreach my $text ("SELECT FROM d WHERE id = $here[0]", 'SELECT count(*) FROM d')
+{
+	($output, $error) = ask($by_turns->($text));
+	is($output, 't', "nothing is left over by: $text");
+	is($error, '', 'without an error');
+}
+
 # More shapes than are kept, and more partitions.
 my @aliases = map { "a$_" } 1 .. 40;
 ($output, $error) = ask(join '', map { my $key = $_; map { "SELECT count(*) AS $_ FROM d WHERE id = $key;\n" } @aliases } @here[ 0 .. 2 ]);

@@ -55,7 +55,7 @@
 typedef struct KeptPlan
 {
 	uint64 used; /* 0: free; else grows with each use */
-	uint32 hash; /* of the text */
+	uint32 hash; /* of the text and the state */
 
 	/* From the second time on: */
 	MemoryContext context; /* NULL: it was seen once */
@@ -156,6 +156,13 @@ read_state(PlannerState *state, int cursor_options)
 	Assert(n <= lengthof(state->numbers));
 }
 
+/* So that a text has a place for each state in which it is planned. */
+uint32
+planner_state_hash(const PlannerState *state)
+{
+	return hash_bytes((const unsigned char *) state, sizeof(*state));
+}
+
 /* Memory that may still be in use until the transaction ends. */
 void
 kept_plan_memory_drop(MemoryContext context)
@@ -252,7 +259,7 @@ may_be_kept(const Query *parse, const char *text)
 }
 
 static uint32
-text_hash(const Query *parse, const char *text)
+text_hash(const Query *parse, const char *text, const PlannerState *state)
 {
 	int length = strlen(text);
 	int at = Min(Max(parse->stmt_location, 0), length);
@@ -261,7 +268,8 @@ text_hash(const Query *parse, const char *text)
 		length = Min(parse->stmt_len, length - at);
 	else
 		length -= at;
-	return hash_bytes((const unsigned char *) text + at, length);
+	return hash_combine(hash_bytes((const unsigned char *) text + at, length),
+						planner_state_hash(state));
 }
 
 static KeptPlan *
@@ -320,6 +328,23 @@ bool
 kept_plan_is_young(uint64 made_us)
 {
 	return clock_now_us() - made_us < (uint64) dlog_plan_lifetime * 1000;
+}
+
+/*
+ * kept_plan_lend
+ *		A plan for this statement, which is not written to: somebody else may be
+ *		running it.
+ */
+PlannedStmt *
+kept_plan_lend(const PlannedStmt *plan, const Query *parse)
+{
+	PlannedStmt *lent = palloc(sizeof(PlannedStmt));
+
+	*lent = *plan;
+	lent->queryId = parse->queryId;
+	lent->stmt_location = parse->stmt_location;
+	lent->stmt_len = parse->stmt_len;
+	return lent;
 }
 
 static bool
@@ -462,7 +487,7 @@ plan_and_keep(Query *parse, const char *text, int cursor_options, uint32 hash,
 	kept->made_us = clock_now_us();
 	kept->context = context;
 	MemoryContextSetParent(context, TopMemoryContext);
-	return plan;
+	return kept_plan_lend(plan, parse);
 }
 
 static PlannedStmt *
@@ -486,7 +511,7 @@ plan_repeated(Query *parse, const char *text, int cursor_options, ParamListInfo 
 	if (is_lookup || params != NULL)
 		return plan_anew(parse, text, cursor_options, params, &asks_nodes);
 
-	hash = text_hash(parse, text);
+	hash = text_hash(parse, text, &state);
 	kept = kept_plan_find(hash);
 	if (kept == NULL)
 	{
@@ -497,10 +522,7 @@ plan_repeated(Query *parse, const char *text, int cursor_options, ParamListInfo 
 		return plan_and_keep(parse, text, cursor_options, hash, &state);
 
 	kept->used = ++n_uses;
-	kept->plan->queryId = parse->queryId;
-	kept->plan->stmt_location = parse->stmt_location;
-	kept->plan->stmt_len = parse->stmt_len;
-	return kept->plan;
+	return kept_plan_lend(kept->plan, parse);
 }
 
 void

@@ -16,10 +16,12 @@ typedef struct PlannerState
 } PlannerState;
 
 /* kept_plan.c */
+extern uint32 planner_state_hash(const PlannerState *state);
 extern void kept_plan_memory_drop(MemoryContext context);
 extern uint64 kept_plan_changes(void);
 extern void kept_plan_lock(const PlannedStmt *plan);
 extern bool kept_plan_is_young(uint64 made_us);
+extern PlannedStmt *kept_plan_lend(const PlannedStmt *plan, const Query *parse);
 extern PlannedStmt *plan_anew(Query *parse, const char *text, int cursor_options,
 							  ParamListInfo params, bool *asks_nodes);
 

@@ -102,7 +102,7 @@ typedef struct Shape
 	Oid table;
 	Const *value; /* what is pruned by, in: */
 	List *steps;
-	FmgrInfo support;
+	FmgrInfo *support;
 	int n_leaves;
 	ShapeLeaf *leaves; /* by the number of the partition */
 } Shape;
@@ -112,10 +112,16 @@ static uint64 n_uses;
 static int n_plans;
 static get_relation_info_hook_type previous_get_relation_info;
 
-/* While a lookup is planned: it, its key's column, and what was found about it. */
-static const Query *planned; /* or NULL */
-static AttrNumber planned_key;
-static bool has_partial_index;
+/* A lookup that is being planned, and what was found about it. */
+typedef struct Planning
+{
+	const Query *query;
+	AttrNumber key;
+	int n_markers; /* that were removed */
+	bool has_partial_index;
+} Planning;
+
+static Planning *planning; /* the innermost, or NULL */
 
 /* --- is it a lookup? ------------------------------------------------------------ */
 
@@ -165,7 +171,7 @@ has_value(Node *node, ParamListInfo params, Lookup *lookup)
 		if (number <= 0 || number > params->numParams)
 			return false;
 		param = params->paramFetch != NULL ?
-					params->paramFetch(params, number, false, &workspace) :
+					params->paramFetch(params, number, true, &workspace) :
 					&params->params[number - 1];
 		lookup->type = ((Param *) node)->paramtype;
 		lookup->value = param->value;
@@ -299,9 +305,9 @@ skip_literal(const char *at, const char *end)
 	return at;
 }
 
-/* Of the statement's text without the value.  Only equality of queries counts. */
+/* Of the statement's text without the value, and of what else it is planned by. */
 static uint32
-shape_hash(const Query *parse, const char *text, const Lookup *lookup)
+shape_hash(const Query *parse, const char *text, const Lookup *lookup, const PlannerState *state)
 {
 	int length = strlen(text);
 	const char *from = text + Min(Max(parse->stmt_location, 0), length);
@@ -320,7 +326,7 @@ shape_hash(const Query *parse, const char *text, const Lookup *lookup)
 	}
 	return hash_combine(hash_combine(hash_bytes((const unsigned char *) from, at - from),
 									 hash_bytes((const unsigned char *) rest, end - rest)),
-						lookup->type);
+						hash_combine(planner_state_hash(state), lookup->type));
 }
 
 static void
@@ -418,7 +424,7 @@ shape_set_steps(Shape *shape, PartitionKey key, const Lookup *lookup)
 	step->exprs = list_make1(shape->value);
 	step->cmpfns = list_make1_oid(support);
 	shape->steps = list_make1(step);
-	memset(&shape->support, 0, sizeof(shape->support));
+	shape->support = palloc0(sizeof(FmgrInfo));
 	return true;
 }
 
@@ -462,9 +468,10 @@ shape_leaf(Shape *shape, Relation table, const Lookup *lookup)
 		.boundinfo = partitions->boundinfo,
 		.partcollation = key->partcollation,
 		.partsupfunc = key->partsupfunc,
-		.stepcmpfuncs = &shape->support,
+		.stepcmpfuncs = shape->support,
 		.ppccontext = shape->context,
 	};
+	ShapeLeaf *leaves = shape->leaves;
 	int number;
 
 	/* Looking at the table may have shown that it has changed. */
@@ -473,10 +480,10 @@ shape_leaf(Shape *shape, Relation table, const Lookup *lookup)
 	shape->value->constvalue = lookup->value;
 	shape->value->constisnull = false;
 	if (!bms_get_singleton_member(get_matching_partitions(&context, shape->steps), &number) ||
-		!partitions->is_leaf[number] || shape->context == NULL ||
-		shape->leaves[number].leaf != partitions->oids[number])
+		!partitions->is_leaf[number] || shape->context != context.ppccontext ||
+		leaves[number].leaf != partitions->oids[number])
 		return NULL;
-	return &shape->leaves[number];
+	return &leaves[number];
 }
 
 /* --- planning for one partition -------------------------------------------------------- */
@@ -506,9 +513,11 @@ marker(const Lookup *lookup)
 	return (Node *) marker;
 }
 
-static void
+/* How many there were. */
+static int
 remove_marker(RelOptInfo *parent)
 {
+	int n = 0;
 	ListCell *cell;
 
 	foreach(cell, parent->baserestrictinfo)
@@ -516,15 +525,19 @@ remove_marker(RelOptInfo *parent)
 		ScalarArrayOpExpr *clause = (ScalarArrayOpExpr *) lfirst_node(RestrictInfo, cell)->clause;
 
 		if (IsA(clause, ScalarArrayOpExpr) && clause->location == MARKER_LOCATION)
+		{
 			parent->baserestrictinfo = foreach_delete_current(parent->baserestrictinfo, cell);
+			n++;
+		}
 	}
+	return n;
 }
 
 /* An index for some values of the key only can be used with these only. */
-static void
-look_for_partial_index(RelOptInfo *rel, AppendRelInfo *child)
+static bool
+has_partial_index(RelOptInfo *rel, AppendRelInfo *child)
 {
-	Var *key = list_nth(child->translated_vars, planned_key - 1);
+	Var *key = list_nth(child->translated_vars, planning->key - 1);
 	ListCell *cell;
 
 	foreach(cell, rel->indexlist)
@@ -533,8 +546,20 @@ look_for_partial_index(RelOptInfo *rel, AppendRelInfo *child)
 
 		pull_varattnos((Node *) lfirst_node(IndexOptInfo, cell)->indpred, rel->relid, &used);
 		if (bms_is_member(key->varattno - FirstLowInvalidHeapAttributeNumber, used))
-			has_partial_index = true;
+			return true;
 	}
+	return false;
+}
+
+/*
+ * lookup_is_planned
+ *		Is this a plan for the one partition that has a value?  Then there is
+ *		nothing to be pruned when it runs.
+ */
+bool
+lookup_is_planned(const PlannerInfo *root)
+{
+	return planning != NULL && root->parse == planning->query;
 }
 
 /*
@@ -548,58 +573,47 @@ lookup_get_relation_info(PlannerInfo *root, Oid relation, bool inhparent, RelOpt
 
 	if (previous_get_relation_info)
 		previous_get_relation_info(root, relation, inhparent, rel);
-	if (root->parse != planned || root->append_rel_array == NULL)
+	if (!lookup_is_planned(root) || root->append_rel_array == NULL)
 		return;
 	child = root->append_rel_array[rel->relid];
 	if (child == NULL)
 		return;
-	remove_marker(root->simple_rel_array[child->parent_relid]);
-	if (child->parent_relid == 1)
-		look_for_partial_index(rel, child);
+	planning->n_markers += remove_marker(root->simple_rel_array[child->parent_relid]);
+	if (child->parent_relid == 1 && has_partial_index(rel, child))
+		planning->has_partial_index = true;
 }
 
-/*
- * lookup_is_planned
- *		Is this a plan for the one partition that has a value?  Then there is
- *		nothing to be pruned when it runs.
- */
-bool
-lookup_is_planned(const PlannerInfo *root)
-{
-	return root->parse == planned;
-}
-
+/* One marker was there, or the planner has seen more than the partition. */
 static bool
-plan_can_be_kept(const PlannedStmt *plan, Oid table, Oid leaf)
+plan_can_be_kept(const PlannedStmt *plan, const Planning *found, Oid table, Oid leaf)
 {
 	return plan->commandType == CMD_SELECT && plan->rowMarks == NIL &&
 		   !plan->transientPlan && !plan->parallelModeNeeded &&
-		   list_length(plan->relationOids) == 2 && !has_partial_index &&
+		   list_length(plan->relationOids) == 2 &&
+		   found->n_markers == 1 && !found->has_partial_index &&
 		   list_member_oid(plan->relationOids, table) &&
 		   list_member_oid(plan->relationOids, leaf);
 }
 
 /* Have the planner see one partition.  "parse" is used up. */
 static PlannedStmt *
-plan_one_partition(Query *parse, const char *text, int cursor_options, const Lookup *lookup)
+plan_one_partition(Query *parse, const char *text, int cursor_options, const Lookup *lookup,
+				   Planning *found)
 {
-	const Query *outer = planned;
-	AttrNumber outer_key = planned_key;
-	PlannedStmt *plan;
+	Planning *outer = planning;
+	PlannedStmt *volatile plan = NULL;
 	bool asks_nodes;
 
 	parse->jointree->quals = make_and_qual(parse->jointree->quals, marker(lookup));
+	*found = (Planning){.query = parse, .key = column_number(lookup->column)};
 	PG_TRY();
 	{
-		planned = parse;
-		planned_key = column_number(lookup->column);
-		has_partial_index = false;
+		planning = found;
 		plan = plan_anew(parse, text, cursor_options, NULL, &asks_nodes);
 	}
 	PG_FINALLY();
 	{
-		planned = outer;
-		planned_key = outer_key;
+		planning = outer;
 	}
 	PG_END_TRY();
 	return plan;
@@ -612,11 +626,12 @@ plan_for_leaf(Query *parse, const char *text, int cursor_options, const Lookup *
 {
 	MemoryContext context;
 	MemoryContext old;
-	PlannedStmt *plan = plan_one_partition(parse, text, cursor_options, lookup);
+	Planning found;
+	PlannedStmt *plan = plan_one_partition(parse, text, cursor_options, lookup, &found);
 	LookupPlan *kept;
 	bool has_places;
 
-	if (!plan_can_be_kept(plan, lookup->table, leaf->leaf))
+	if (!plan_can_be_kept(plan, &found, lookup->table, leaf->leaf))
 		return NULL;
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "dlog lookup plan",
@@ -671,7 +686,6 @@ lookup_plan_borrow(LookupPlan *kept)
 static PlannedStmt *
 lookup_plan_lend(LookupPlan *kept, const Query *parse, const Lookup *lookup)
 {
-	PlannedStmt *plan = kept->plan;
 	ListCell *cell;
 
 	if (kept->places != NIL)
@@ -685,16 +699,25 @@ lookup_plan_lend(LookupPlan *kept, const Query *parse, const Lookup *lookup)
 			lfirst_node(Const, cell)->constisnull = false;
 		}
 	}
-	plan->queryId = parse->queryId;
-	plan->stmt_location = parse->stmt_location;
-	plan->stmt_len = parse->stmt_len;
-	return plan;
+	return kept_plan_lend(kept->plan, parse);
 }
 
-/* Make room for one more plan; false if only this shape has any. */
-static bool
-make_room(const Shape *shape)
+static void
+shape_drop_old_plans(Shape *shape)
 {
+	for (int i = 0; i < shape->n_leaves; i++)
+	{
+		if (shape->leaves[i].plan != NULL && !kept_plan_is_young(shape->leaves[i].plan->made_us))
+			lookup_plan_drop(&shape->leaves[i]);
+	}
+}
+
+/* Make room for one more plan; false if only this shape has any, all of them young. */
+static bool
+make_room(Shape *shape)
+{
+	if (n_plans >= MAX_PLANS)
+		shape_drop_old_plans(shape);
 	while (n_plans >= MAX_PLANS)
 	{
 		Shape *oldest = NULL;
@@ -712,18 +735,23 @@ make_room(const Shape *shape)
 	return true;
 }
 
-/* The second time in a while: plan it for other values, too.  NULL if that is in vain. */
+/*
+ * The second time in a while: plan it for other values, too.  NULL if that is in
+ * vain.  Functions that run while it is planned may look up others, for which
+ * the shape gave way, or this one.
+ */
 static PlannedStmt *
 plan_and_keep(Shape *shape, ShapeLeaf *leaf, Query *parse, const char *text,
 			  int cursor_options, const Lookup *lookup)
 {
 	uint64 changes = kept_plan_changes();
+	MemoryContext context = shape->context;
 	LookupPlan *kept;
 
 	if (!make_room(shape))
 		return NULL;
 	kept = plan_for_leaf(copyObject(parse), text, cursor_options, lookup, leaf);
-	if (kept_plan_changes() != changes)
+	if (kept_plan_changes() != changes || shape->context != context || leaf->plan != NULL)
 		return NULL;
 	if (kept == NULL)
 	{
@@ -777,7 +805,7 @@ lookup_plan_of_shape(Shape *shape, Relation table, Query *parse, const char *tex
 		return kept->is_dropped ? NULL : lookup_plan_lend(kept, parse, lookup);
 	}
 	lookup_plan_drop(leaf);
-	is_asked_again = kept_plan_is_young(leaf->asked_us);
+	is_asked_again = leaf->asked_us != 0 && kept_plan_is_young(leaf->asked_us);
 	leaf->asked_us = clock_now_us();
 	return is_asked_again ? plan_and_keep(shape, leaf, parse, text, cursor_options, lookup) : NULL;
 }
@@ -805,7 +833,7 @@ lookup_plan(Query *parse, const char *text, int cursor_options, ParamListInfo pa
 	*is_lookup = lookup_find(parse, table, params, &lookup);
 	if (*is_lookup)
 	{
-		shape = shape_find(shape_hash(parse, text, &lookup), &is_new);
+		shape = shape_find(shape_hash(parse, text, &lookup, state), &is_new);
 		shape->used = ++n_uses;
 		if (!is_new)
 		{
