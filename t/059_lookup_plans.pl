@@ -312,6 +312,24 @@ is(() = $output =~ /Index.*Scan (?:on|using) part_\d+_id_idx/g, 3, 'a partial in
 ($output, $error) = ask(join '', map { "SELECT count(*) FROM part WHERE id = $_;\n" } @here[ 0 .. 5 ]);
 is($output, join("\n", (50) x 6), 'and its rows');
 
+# Also if another lookup is planned and kept while that one is sized up.
+$cluster->sql(1, <<"SQL");
+CREATE FUNCTION sized() RETURNS int LANGUAGE plpgsql STABLE AS \$\$
+BEGIN
+	IF current_setting('app.how', true) = 'others' THEN
+		PERFORM set_config('app.how', '', false);
+		FOR i IN 1 .. 3 LOOP
+			EXECUTE 'SELECT count(*) FROM d WHERE id = $here[5]';
+		END LOOP;
+	END IF;
+	RETURN 0;
+END \$\$;
+SQL
+my $sized = sub { my ($how, $key) = @_; return "SET app.how = '$how'; SELECT count(*) FROM part WHERE id = $key AND k > sized();\n" };
+($output, $error) = ask($sized->('', $here[0]) . $sized->('', $here[1]) . $sized->('others', $here[2]) . "SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'dlog lookup plan';\n");
+is($output, "50\n50\n50\n1", 'a partial index, and another lookup that is planned within');
+is($error, '', 'without an error');
+
 # Locked and changed rows are none of this.
 ($output, $error) = ask("$warm BEGIN; " . join('', map { "SELECT k FROM d WHERE id = $_ ORDER BY k LIMIT 1 FOR UPDATE;\nUPDATE d SET v = v WHERE id = $_;\nDELETE FROM d WHERE id = $_ AND k = -1;\n" } $here[0], $there[0]) . 'ROLLBACK;');
 is($output, $first, 'FOR UPDATE, UPDATE and DELETE');
