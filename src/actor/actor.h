@@ -295,7 +295,7 @@ typedef struct JournalTimer
 } JournalTimer;
 
 /*
- * All but leave(), serve() and has_work() are called in a transaction.
+ * All but leave(), serve(), has_work() and work_in_ms() are called in a transaction.
  */
 typedef struct ActorJournal
 {
@@ -331,6 +331,7 @@ typedef struct ActorJournal
 	void (*forget)(void);  /* the batch was rolled back */
 	/* In a scheduler, outside of a transaction: what there is to do beside batches. */
 	bool (*has_work)(int database);
+	long (*work_in_ms)(int database); /* when it will have some, of which nobody tells; or -1 */
 	void (*serve)(int database);
 	void (*sweep)(int database); /* a message was for one that has stopped; any process */
 	void (*database_is_gone)(int database);

@@ -268,6 +268,12 @@ host_has_work(int database)
 	return pool_has_work(database) || (actor_journal != NULL && actor_journal->has_work(database));
 }
 
+static long
+host_work_in_ms(int database)
+{
+	return actor_journal != NULL ? actor_journal->work_in_ms(database) : -1;
+}
+
 static const char *
 host_message_name(uint16 type)
 {
@@ -282,6 +288,7 @@ const ActorHost sql_actor_host = {
 	.view = host_view,
 	.message_name = host_message_name,
 	.has_work = host_has_work,
+	.work_in_ms = host_work_in_ms,
 	.run = batch_run,
 	.nap = pool_nap,
 	.leave = batch_leave,

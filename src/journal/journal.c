@@ -94,6 +94,7 @@ static const ActorJournal journal = {
 	.flush = append_flush,
 	.forget = append_forget,
 	.has_work = mailbox_has_work,
+	.work_in_ms = mailbox_work_in_ms,
 	.serve = mailbox_serve,
 	.sweep = mailbox_sweep,
 	.database_is_gone = mailbox_database_is_gone,

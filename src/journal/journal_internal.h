@@ -172,6 +172,7 @@ extern void mailbox_wait_for_delivery(void);
 extern bool mailbox_is_unsettled(int database);
 extern void mailbox_deliver_again(int database);
 extern bool mailbox_has_work(int database);
+extern long mailbox_work_in_ms(int database);
 extern void mailbox_serve(int database);
 extern void journal_serve(DatabaseJournal *journal, void (*step)(DatabaseJournal *journal));
 extern void mailbox_sweep(int database);

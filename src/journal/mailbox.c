@@ -531,13 +531,22 @@ mailbox_at_scheduler_start(void)
 
 /* -------------------------------------------------- what else there is to do */
 
-static bool
-is_due(DatabaseJournal *journal)
+/* In how many milliseconds delivery is to go on; -1: somebody is at it, or it is done. */
+static long
+due_in_ms(DatabaseJournal *journal)
 {
 	uint32 state = pg_atomic_read_u32(&journal->state);
 
-	return (state == DELIVERY_PARTIAL || state == DELIVERY_NOT_BEGUN) &&
-		   GetCurrentTimestamp() >= (TimestampTz) pg_atomic_read_u64(&journal->retry_at);
+	if (state != DELIVERY_PARTIAL && state != DELIVERY_NOT_BEGUN)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   (TimestampTz) pg_atomic_read_u64(&journal->retry_at));
+}
+
+static bool
+is_due(DatabaseJournal *journal)
+{
+	return due_in_ms(journal) == 0;
 }
 
 bool
@@ -547,6 +556,12 @@ mailbox_has_work(int database)
 
 	return pg_atomic_read_u32(&journal->wants_sweep) != 0 || pg_atomic_read_u32(&journal->mends) != 0 ||
 		   pg_atomic_read_u32(&journal->expires) != 0 || is_due(journal);
+}
+
+long
+mailbox_work_in_ms(int database)
+{
+	return due_in_ms(database_journal(database));
 }
 
 /* Mail for actors that have stopped goes where it can be looked at. */

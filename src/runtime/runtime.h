@@ -328,6 +328,9 @@ typedef struct ActorHost
 	 */
 	bool (*has_work)(int database);
 	void (*run)(int database, bool (*is_wanted_elsewhere)(void));
+
+	/* In how many milliseconds there will be something, of which nobody tells then; or -1. */
+	long (*work_in_ms)(int database);
 	void (*leave)(int database);
 
 	/*

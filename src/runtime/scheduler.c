@@ -74,7 +74,7 @@ static int n_start_callbacks = 0;
 static SchedulerSlot *my_scheduler;
 static int my_number = -1;
 static int my_database = -1;
-static bool owes_refresh = false;
+static uint64 refresh_us;	  /* when dlog's tables, whose reading failed, are to be read again; 0: never */
 static Message *current_work; /* that a handler is at */
 
 extern DLOG_EXPORT void dlog_scheduler_main(Datum argument);
@@ -313,7 +313,7 @@ run_refresh(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 
-	owes_refresh = false;
+	refresh_us = 0;
 	set_busy(true);
 	runtime_report_activity("reading dlog's tables");
 	PG_TRY();
@@ -331,7 +331,7 @@ run_refresh(void)
 	{
 		MemoryContextSwitchTo(context);
 		recover_from_error();
-		owes_refresh = true;
+		refresh_us = clock_now_us() + REFRESH_RETRY_MS * 1000;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -569,6 +569,19 @@ sleep_or_nap(long timeout_ms)
 	return happened;
 }
 
+/* In how many milliseconds there will be work of which nobody tells; or -1. */
+static long
+work_in_ms(void)
+{
+	long host_ms = actor_host != NULL ? actor_host->work_in_ms(my_database) : -1;
+	uint64 now_us = clock_now_us();
+	long refresh_ms = refresh_us == 0 ? -1 : refresh_us <= now_us ? 0 :
+																	(long) ((refresh_us - now_us + 999) / 1000);
+
+	return host_ms < 0 ? refresh_ms : refresh_ms < 0 ? host_ms :
+													   Min(host_ms, refresh_ms);
+}
+
 /*
  * Sleep until there is something to do.  False: it is time to retire.
  */
@@ -579,6 +592,7 @@ sleep_idle(void)
 	long timeout = -1;
 	long statistics_ms;
 	long timer_ms = -1;
+	long work_ms = -1;
 	int happened = 0;
 
 	/* Statistics that came too soon after the last are reported later. */
@@ -590,8 +604,9 @@ sleep_idle(void)
 	{
 		if (database_idle_count(my_database) > dlog_min_schedulers)
 			timeout = dlog_scheduler_idle_timeout;
-		if (owes_refresh)
-			timeout = REFRESH_RETRY_MS;
+		work_ms = work_in_ms();
+		if (work_ms >= 0 && (timeout < 0 || work_ms < timeout))
+			timeout = work_ms;
 		if (statistics_ms > 0 && (timeout < 0 || statistics_ms < timeout))
 			timeout = statistics_ms;
 		else
@@ -611,7 +626,9 @@ sleep_idle(void)
 	}
 	database_set_idle(my_database, my_number, false);
 	timers_leave();
-	if (timer_ms >= 0)
+	if (refresh_us != 0 && clock_now_us() >= refresh_us)
+		pg_atomic_write_u32(&database->refresh, 1);
+	if (timer_ms >= 0 || work_ms >= 0)
 		return true;
 	if (statistics_ms > 0)
 	{
@@ -619,12 +636,8 @@ sleep_idle(void)
 			pgstat_report_stat(true);
 		return true;
 	}
-	if (owes_refresh && (happened & WL_TIMEOUT))
-		pg_atomic_write_u32(&database->refresh, 1);
-	else if ((happened & WL_TIMEOUT) && !database_has_work(my_database) && !shards_have_work() &&
-			 !host_has_work() && database_idle_count(my_database) >= dlog_min_schedulers)
-		return false;
-	return true;
+	return !((happened & WL_TIMEOUT) && !database_has_work(my_database) && !shards_have_work() &&
+			 !host_has_work() && database_idle_count(my_database) >= dlog_min_schedulers);
 }
 
 /* Leave the slot to others; see that nobody waits for us. */
