@@ -143,7 +143,6 @@ my $ids = q{SELECT id FROM dlog.durable_actor};
 my @ids;
 foreach (1 .. 3)
 {
-	$cluster->sql(1, q{SELECT dlog.drop_behavior('notary', cascade => true)});
 	$cluster->sql(1, 'DROP EXTENSION dlog CASCADE');
 	$cluster->sql(1, 'CREATE EXTENSION dlog');
 	$cluster->wait_until(1, $schedulers);

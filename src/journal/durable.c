@@ -373,6 +373,20 @@ durable_stop(int64 id, const char *reason)
 	mailbox_sweep_at_commit();
 }
 
+/* DROP EXTENSION drops our tables one by one, and behaviors in between. */
+static bool
+tables_are_there(void)
+{
+	static const char *const names[] = {"durable_actor", "quarantine", "durable_timer",
+										"journal_head", "mailbox", "journal_snapshot"};
+	Oid schema = get_namespace_oid("dlog", true);
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (!OidIsValid(schema) || !OidIsValid(get_relname_relid(names[i], schema)))
+			return false;
+	return true;
+}
+
 /*
  * durable_behavior_dropped
  *		A behavior, and with it its journal, is dropped: its actors go, too.
@@ -384,6 +398,8 @@ durable_behavior_dropped(Oid behavior)
 	Oid types[1] = {REGTYPEOID};
 	Datum values[1] = {ObjectIdGetDatum(behavior)};
 
+	if (!tables_are_there())
+		return;
 	statement_open(&scope);
 	(void) statement_run_typed("WITH actor AS (DELETE FROM dlog.durable_actor WHERE behavior OPERATOR(pg_catalog.=) $1 RETURNING id),"
 							   " quarantined AS (DELETE FROM dlog.quarantine q USING actor a WHERE q.actor OPERATOR(pg_catalog.=) a.id),"

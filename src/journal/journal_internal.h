@@ -105,6 +105,7 @@ extern void loaded_leave(Oid database, int64 id, ActorAddress address);
 /* Why an actor cannot be loaded; texts may be cut. */
 typedef struct Broken
 {
+	DatabaseJournal *journal; /* where it is counted */
 	int sqlerrcode;
 	uint32 tries;
 	TimestampTz since;

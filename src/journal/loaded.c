@@ -118,16 +118,16 @@ loaded_enter(int64 id, ActorAddress address, bool lives)
 	return is_free;
 }
 
-/* What is said to be broken is so no more. */
+/*
+ * What is said to be broken is so no more.  It takes no lock of the runtime's:
+ * who closes a database holds that, and buries its actors.
+ */
 static void
-free_broken(Oid database, Broken *broken)
+free_broken(Broken *broken)
 {
-	int number = runtime_database(database);
-
 	if (broken == NULL)
 		return;
-	if (number >= 0)
-		pg_atomic_fetch_sub_u32(&journals->database[number].broken, 1);
+	pg_atomic_fetch_sub_u32(&broken->journal->broken, 1);
 	arena_free(broken);
 }
 
@@ -143,7 +143,10 @@ loaded_is_broken(int64 id, Broken *broken)
 	Loaded *entry;
 
 	if (broken != NULL)
-		pg_atomic_fetch_add_u32(&my_database_journal()->broken, 1);
+	{
+		broken->journal = my_database_journal();
+		pg_atomic_fetch_add_u32(&broken->journal->broken, 1);
+	}
 	LWLockAcquire(&journals->lock, LW_EXCLUSIVE);
 	entry = *link_of(MyDatabaseId, id);
 	if (entry == NULL)
@@ -156,7 +159,7 @@ loaded_is_broken(int64 id, Broken *broken)
 			broken->since = before->since;
 	}
 	LWLockRelease(&journals->lock);
-	free_broken(MyDatabaseId, before);
+	free_broken(before);
 }
 
 /*
@@ -198,7 +201,7 @@ loaded_leave(Oid database, int64 id, ActorAddress address)
 	LWLockRelease(&journals->lock);
 	if (entry == NULL)
 		return;
-	free_broken(database, entry->broken);
+	free_broken(entry->broken);
 	arena_free(entry);
 }
 
