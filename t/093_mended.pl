@@ -230,9 +230,44 @@ $node->restart;
 $cluster->sql(1, q{SELECT dlog.send(dlog.whereis('s'), ROW(5)::visit)});
 state_becomes('s', '11', 'others go on after a restart');
 
+# --- who puts mail into quarantine is terminated before that is committed ------------
+$node->append_conf('postgresql.conf', 'max_prepared_transactions = 1');
+$node->restart;
+$cluster->sql(1, <<'SQL');
+CREATE TYPE lost AS (n int);
+CREATE TYPE kept AS (n int);
+CREATE FUNCTION lost(state int, m lost) RETURNS int IMMUTABLE LANGUAGE sql RETURN m.n;
+CREATE FUNCTION kept(state int, m kept) RETURNS int IMMUTABLE LANGUAGE sql RETURN m.n;
+SELECT dlog.create_behavior('loser', 'int', handlers => '{lost,kept}', durable => true);
+SQL
+suspended('loser', 'l');
+suspended('shop', 'v');
+$cluster->sql(1, q{SELECT dlog.send(dlog.whereis('l'), ROW(1)::lost)});
+$cluster->sql(1, q{SELECT dlog.send(dlog.whereis('v'), ROW(3)::visit)});
+$cluster->sql(1, q{SELECT dlog.send(dlog.whereis('l'), ROW(2)::kept)});
+$cluster->sql(1, q{SELECT dlog.alter_behavior('loser', drop_messages => '{lost}'); DROP FUNCTION lost(int, lost); DROP TYPE lost});
+$cluster->sql(1, q{DELETE FROM dlog.quarantine; BEGIN; ALTER TYPE visit OWNER TO stranger; PREPARE TRANSACTION 'alter'});
+$node->restart;
+
+# Who goes on has been there before: as many as shall be idle are, so nobody is started.
+my $waiting = q{FROM pg_locks WHERE NOT granted AND relation = 'visit'::regclass};
+my $idle = q{FROM dlog.schedulers WHERE state = 'idle'};
+$cluster->wait_until(1, "SELECT (SELECT count(*) $waiting), (SELECT count(*) $idle)", '1|2');
+my @idle = split /\n/, $cluster->sql(1, "SELECT pid $idle");
+$cluster->sql(1, "SELECT pg_terminate_backend(pid) $waiting");
+$cluster->wait_until(1, "SELECT count(*) $waiting AND pid IN (" . join(',', @idle) . ')', 1);
+pass('when it is terminated, one that was idle takes up the delivery');
+is($cluster->sql(1, 'SELECT count(*) FROM dlog.quarantine'), 0, 'who was terminated has put nothing there');
+$cluster->sql(1, q{COMMIT PREPARED 'alter'});
+$cluster->wait_until(1, 'SELECT count(*) FROM dlog.quarantine', 1);
+pass('the next one does it');
+$cluster->sql(1, q{SELECT dlog.resume(dlog.whereis('v')), dlog.resume(dlog.whereis('l'))});
+state_becomes('v', '3', 'and mail behind it is delivered');
+state_becomes('l', '2', 'to its own actor, too');
+is($cluster->sql(1, q{SELECT count(*) FROM dlog.journal WHERE name IN ('v', 'l')}), 2, 'each once');
+
 # --- a lock is in the way of the delivery ---------------------------------------
 $node->append_conf('postgresql.conf', <<'CONF');
-max_prepared_transactions = 1
 lock_timeout = 200ms
 deadlock_timeout = 10ms
 log_lock_waits = on
@@ -240,7 +275,7 @@ CONF
 $node->restart;
 suspended('shop', 'w');
 $cluster->sql(1, q{SELECT dlog.send(dlog.whereis('w'), ROW(7)::visit)});
-$cluster->sql(1, q{BEGIN; ALTER TYPE visit OWNER TO stranger; PREPARE TRANSACTION 'alter'});
+$cluster->sql(1, q{BEGIN; ALTER TYPE visit OWNER TO postgres; PREPARE TRANSACTION 'alter'});
 my $log = -s $node->logfile;
 $node->restart;
 $node->wait_for_log(qr/(still waiting for AccessShareLock.*){3}/s, $log);

@@ -254,11 +254,16 @@ load(int64 id, ActorAddress *address)
 		*address = (ActorAddress){0};
 }
 
-/* A row on its way into memory. */
+/*
+ * A row on its way into memory.  Once one has been given up, which this
+ * transaction has still to commit, those after it are only looked at: so all
+ * of that can be undone, and they come when it has committed.
+ */
 typedef struct Delivery
 {
 	TupleTableSlot *slot;
 	DatabaseJournal *journal;
+	bool has_given_up;
 } Delivery;
 
 static void
@@ -270,7 +275,9 @@ deliver_row(void *argument)
 	ActorAddress to;
 
 	load(actor, &to);
-	if (to.slot == 0 || !actor_deliver_mail(to, message_of_row(delivery->slot)))
+	if (to.slot != 0 && delivery->has_given_up)
+		message_free(message_of_row(delivery->slot));
+	else if (to.slot == 0 || !actor_deliver_mail(to, message_of_row(delivery->slot)))
 		pg_atomic_write_u32(&delivery->journal->wants_sweep, 1);
 }
 
@@ -312,6 +319,8 @@ deliver_with_care(Delivery *delivery)
 				 errmsg("a message that cannot be delivered could not be put into quarantine: %s", error->message),
 				 errdetail("It could not be delivered since: %s", row.error->message),
 				 errhint("It stays in dlog.mailbox, and is tried again when the server starts.")));
+	else
+		delivery->has_given_up = true;
 	return true;
 }
 
@@ -352,6 +361,7 @@ deliver(DatabaseJournal *journal)
 	MemoryContext old = CurrentMemoryContext;
 	Waiting *waiting;
 	int64 n = read_waiting(relation, snapshot, (int64) journal->delivered, &waiting);
+	Delivery delivery = {slot, journal};
 	int64 i;
 
 	if (n > 0 && (uint64) waiting[n - 1].id > pg_atomic_read_u64(&journal->last_id))
@@ -364,30 +374,35 @@ deliver(DatabaseJournal *journal)
 		if (!table_tuple_fetch_row_version(relation, &waiting[i].tid, snapshot, slot))
 			elog(ERROR, "a row of dlog.mailbox has vanished");
 		MemoryContextSwitchTo(context);
-		is_delivered = try_to_deliver(&(Delivery){slot, journal});
+		is_delivered = try_to_deliver(&delivery);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 		if (!is_delivered)
 			break;
-		journal->delivered = waiting[i].id;
+		if (!delivery.has_given_up)
+			journal->delivered = waiting[i].id;
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
 	table_close(relation, NoLock);
 	MemoryContextDelete(context);
-	return i == n;
+	return i == n && !delivery.has_given_up;
 }
 
 static bool is_delivering = false; /* this process */
 
 static bool is_watching_exit = false;
 
-/* Terminated in the middle of it: somebody else goes on. */
+/* Terminated in the middle of it: somebody else goes on, whom the runtime wakes as there is work. */
 static void
-delivery_at_exit(int code, Datum journal)
+delivery_at_exit(int code, Datum argument)
 {
-	if (is_delivering)
-		pg_atomic_write_u32(&((DatabaseJournal *) DatumGetPointer(journal))->state, DELIVERY_PARTIAL);
+	DatabaseJournal *journal = (DatabaseJournal *) DatumGetPointer(argument);
+
+	if (!is_delivering)
+		return;
+	pg_atomic_write_u64(&journal->retry_at, 0);
+	pg_atomic_write_u32(&journal->state, DELIVERY_PARTIAL);
 }
 
 static void
