@@ -91,6 +91,46 @@ my $inlined = "SELECT public.f(k) - k, count(*) FROM public.d GROUP BY 1;\n";
 is($output, "1|300\n1|300\n1|300\n2|300", 'functions that are inlined look for names in the search path');
 is($error, '', 'without an error');
 
+# So do those that return sets, and whatever comes to be in front of what they read.
+$cluster->sql_everywhere('SET dlog.propagate_ddl = off; CREATE TABLE public.near AS SELECT 1 AS i; CREATE SCHEMA front;'
+	  . q{CREATE FUNCTION public.nearest() RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT i FROM near';});
+my $nearest = "SELECT i, count(*) FROM public.d, public.nearest() i GROUP BY i;\n";
+my $keep = "$hour CREATE TEMP TABLE nothing (); SET search_path = front, public; $nearest $nearest $nearest";
+foreach (
+	[ 'CREATE TEMP TABLE near AS SELECT 2 AS i;', 'DROP TABLE near;', 'a temporary table' ],
+	[ 'CREATE TEMP VIEW near AS SELECT 2 AS i;', 'DROP VIEW near;', 'a temporary view' ],
+	[ 'CREATE TEMP TABLE far AS SELECT 2 AS i; BEGIN; ALTER TABLE far RENAME TO near;', 'ROLLBACK;', 'one that is renamed' ],
+	[ 'SET dlog.propagate_ddl = off; CREATE TABLE front.near AS SELECT 2 AS i;', 'DROP TABLE front.near;', 'a table of a schema in front' ])
+{
+	my ($come, $go, $what) = @$_;
+	($output, $error) = ask("$keep $come $nearest $go $nearest");
+	is($output, join("\n", ('1|300') x 3, '2|300', '1|300'), "$what comes and goes");
+	is($error, '', 'without an error');
+}
+
+$cluster->sql_everywhere('ALTER TABLE public.near ENABLE ROW LEVEL SECURITY; CREATE POLICY all_rows ON public.near USING (true); GRANT SELECT ON public.near TO clerk');
+($output, $error) = ask("$hour SET ROLE clerk; $nearest $nearest $nearest SET row_security = off; $nearest SET row_security = on; $nearest");
+is($output, join("\n", ('1|300') x 4), 'rows that a policy may hide are not read');
+like($error, qr/would be affected by row-level security/, 'where row_security is off');
+
+# What such a function's literals mean depends on settings.
+$cluster->sql_everywhere(<<'SQL');
+SET dlog.propagate_ddl = off;
+CREATE FUNCTION public.noon() RETURNS timestamptz LANGUAGE sql STABLE AS $$SELECT timestamptz '2024-01-01 12:00'$$;
+CREATE FUNCTION public.second_day() RETURNS date LANGUAGE sql STABLE AS $$SELECT date '02/01/2024'$$;
+CREATE FUNCTION public.is_nothing(int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT $1 = NULL';
+SQL
+foreach (
+	[ "SELECT extract(epoch FROM noon()), count(*) FROM d GROUP BY 1;", "SET timezone = 'UTC';", "SET timezone = 'UTC+1';", '1704110400.000000|300', '1704114000.000000|300' ],
+	[ "SELECT extract(month FROM second_day()), count(*) FROM d GROUP BY 1;", "SET datestyle = 'MDY';", "SET datestyle = 'DMY';", '2|300', '1|300' ],
+	[ "SELECT is_nothing(k), count(*) FROM d GROUP BY 1;", '', 'SET transform_null_equals = on;', '|300', 'f|300' ])
+{
+	my ($query, $set, $reset, $first, $last) = @$_;
+	($output, $error) = ask("$hour $set" . "$query\n" x 3 . "$reset $query\n");
+	is($output, join("\n", ($first) x 3, $last), $reset);
+	is($error, '', 'without an error');
+}
+
 # --- roles --------------------------------------------------------------------------
 
 my $mine = "SELECT count(*) FROM d WHERE who = current_user;\n";

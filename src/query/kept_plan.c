@@ -36,13 +36,20 @@
 #include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/planner.h"
+#include "parser/parse_expr.h"
+#include "parser/parser.h"
+#include "pgtime.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/bytea.h"
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/pg_locale.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
+#include "utils/xml.h"
 
 #include "base/clock.h"
 #include "base/guc.h"
@@ -153,6 +160,17 @@ read_state(PlannerState *state, int cursor_options)
 	state->numbers[n++] = extra_float_digits;
 	state->numbers[n++] = bytea_output;
 	state->numbers[n++] = IntervalStyle;
+
+	/* What literals of functions that are inlined mean, and what rows these read. */
+	state->numbers[n++] = DateStyle;
+	state->numbers[n++] = DateOrder;
+	state->numbers[n++] = string_hash(pg_get_timezone_name(session_timezone), INT_MAX);
+	state->numbers[n++] = string_hash(locale_monetary, INT_MAX);
+	state->numbers[n++] = standard_conforming_strings;
+	state->numbers[n++] = Array_nulls;
+	state->numbers[n++] = Transform_null_equals;
+	state->numbers[n++] = xmloption;
+	state->numbers[n++] = row_security;
 	Assert(n <= lengthof(state->numbers));
 }
 

@@ -12,7 +12,7 @@
 typedef struct PlannerState
 {
 	double costs[16];
-	int numbers[52];
+	int numbers[64];
 } PlannerState;
 
 /* kept_plan.c */
