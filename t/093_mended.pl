@@ -283,4 +283,28 @@ $cluster->sql(1, q{COMMIT PREPARED 'alter'});
 $cluster->sql(1, q{SELECT dlog.resume(dlog.whereis('w'))});
 state_becomes('w', '7', 'mail that meets a lock is delivered when that is gone');
 
+# --- no partition can be made for a journal --------------------------------------
+$cluster->sql(1, <<'SQL');
+SELECT dlog.create_behavior('mall', 'int', handlers => '{visit}', durable => true);
+SELECT dlog.spawn('mall', name => 'm');
+CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no tables today'; END$$;
+CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse();
+DELETE FROM dlog.quarantine;
+SQL
+
+# First for what begins it, then for a message, as when the day changes.
+foreach my $round (1, 2)
+{
+	$cluster->sql(1, q{SELECT dlog.send(dlog.whereis('m'), ROW(3)::visit)});
+	is_broken('m', qr/^P0001\|journal "journal_mall" has no partition for the present time, and none can be made\|no tables today\|/, 'why it cannot go on is in the view');
+	$cluster->wait_until(1, q{SELECT tries >= 4 FROM dlog.broken_actors WHERE name = 'm'});
+	$cluster->sql(1, 'ALTER EVENT TRIGGER refuse DISABLE');
+	state_becomes('m', 3 * $round, 'and it does when one can be made');
+	is($cluster->sql(1, 'SELECT (SELECT count(*) FROM dlog.broken_actors), (SELECT count(*) FROM dlog.quarantined)'), '0|0', 'with its mail');
+	last if $round == 2;
+	$cluster->sql(1, 'SELECT dlog.snapshot(dlog.whereis(\'m\'))');
+	$cluster->sql(1, q{SELECT format('DROP TABLE %s', i.inhrelid::regclass) FROM pg_inherits i WHERE i.inhparent = 'dlog.journal_mall'::regclass \gexec});
+	$cluster->sql(1, 'ALTER EVENT TRIGGER refuse ENABLE');
+}
+
 done_testing();

@@ -25,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -191,12 +192,17 @@ find_partition(Oid journal, TimestampTz at)
 static Oid wanted_journal;
 static TimestampTz wanted_at;
 
+/* The journal for which that has failed, and why; for the actor that waits. */
+static Oid refused_journal;
+static ErrorData *refusal;
+
 /*
  * journal_partition
  *		The table for entries of this time.
  *
  * ERROR 40001: there is none yet.  The batch is rolled back and run again, and
- * before that partition_prepare() makes it.
+ * before that partition_prepare() makes it.  If that could not be done, the
+ * error says why, with its SQLSTATE.
  */
 Oid
 journal_partition(Oid journal, TimestampTz at)
@@ -209,6 +215,15 @@ journal_partition(Oid journal, TimestampTz at)
 	result = find_partition(journal, at);
 	if (OidIsValid(result))
 		return result;
+	if (refused_journal == journal)
+	{
+		refused_journal = InvalidOid;
+		ereport(ERROR,
+				(errcode(refusal->sqlerrcode),
+				 errmsg("journal \"%s\" has no partition for the present time, and none can be made", get_rel_name(journal)),
+				 errdetail_internal("%s", refusal->message),
+				 refusal->hint ? errhint("%s", refusal->hint) : 0));
+	}
 	wanted_journal = journal;
 	wanted_at = at;
 	ereport(ERROR,
@@ -217,7 +232,7 @@ journal_partition(Oid journal, TimestampTz at)
 }
 
 static void
-prepare(DatabaseJournal *journal)
+make_wanted(DatabaseJournal *journal)
 {
 	LockRelationOid(wanted_journal, ShareUpdateExclusiveLock);
 	AcceptInvalidationMessages();
@@ -227,6 +242,29 @@ prepare(DatabaseJournal *journal)
 		return;
 	create_partition(wanted_journal, wanted_at);
 	pg_atomic_write_u32(&journal->expires, 1);
+}
+
+static void
+prepare(DatabaseJournal *journal)
+{
+	refused_journal = InvalidOid;
+	PG_TRY();
+	{
+		make_wanted(journal);
+	}
+	PG_CATCH();
+	{
+		MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+
+		if (refusal != NULL)
+			FreeErrorData(refusal);
+		refusal = NULL;
+		refusal = CopyErrorData();
+		refused_journal = wanted_journal;
+		MemoryContextSwitchTo(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /*
